@@ -1,0 +1,88 @@
+"""Everything that can go wrong, by name.
+
+One root with a stable `code`; the edges (HTTP, command line, worker) translate it once. A message carries
+the offending value and what to do, never a secret and never a face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class SiderError(Exception):
+    """Root of all expected failures. `code` is stable and machine-readable; `details` is JSON-compatible."""
+
+    default_code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, details: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+        self.details = dict(details or {})
+
+
+class PhotoRefused(SiderError):
+    """The uploaded bytes are not a photo we accept. Codes: photo_empty, photo_too_large, photo_too_small,
+    photo_format, photo_damaged, photo_animated, photo_colour_mode, photo_bit_depth, photo_transparent."""
+
+    default_code = "photo_refused"
+
+
+class RequestRefused(SiderError):
+    """A parameter is unknown or out of range. Codes: request_invalid, method_unknown, preset_unknown."""
+
+    default_code = "request_invalid"
+
+
+class NoFaceFound(SiderError):
+    """No face large and sharp enough to protect."""
+
+    default_code = "no_face_found"
+
+
+class PromiseNotMet(SiderError):
+    """The result does not keep the method's promise; `details` holds the measured report."""
+
+    default_code = "promise_not_met"
+
+
+class RestoreDenied(SiderError):
+    """Wrong password, altered key or altered photo: one and the same answer on purpose."""
+
+    default_code = "restore_denied"
+
+    def __init__(self) -> None:
+        super().__init__("The password, the key and the photo do not belong together.")
+
+
+class NotFound(SiderError):
+    """No such thing for this caller (also: it belongs to another tenant)."""
+
+    default_code = "not_found"
+
+
+class StateConflict(SiderError):
+    """The thing exists, but its state does not allow this (job already ended, lease lost, photo erased)."""
+
+    default_code = "state_conflict"
+
+
+class AccessDenied(SiderError):
+    """No or bad credential (code unauthenticated), or the scope is missing (code forbidden)."""
+
+    default_code = "forbidden"
+
+
+class Unavailable(SiderError):
+    """A part we depend on does not answer, or the queue is full. Codes: store_unavailable,
+    broker_unavailable, database_unavailable, queue_full."""
+
+    default_code = "unavailable"
+
+
+class ConfigurationError(SiderError):
+    """Weights, bundle, keyring or settings are missing or broken; the message says how to get them."""
+
+    default_code = "configuration_error"

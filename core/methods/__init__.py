@@ -1,0 +1,79 @@
+"""The register of protection methods: one file a method, found by listing this folder.
+
+Torch-free, and imports no method until `load` is called, so that the API can offer a new method by itself.
+A method module defines
+
+* `PROMISE: Promise` - what it claims,
+* `NETWORKS: tuple[str, ...]` - which networks it needs,
+* `Config` - a frozen dataclass of hyper-parameters, and `PRESETS: dict[str, Config]`,
+* `protect(faces, networks, config, generator, progress) -> Protected` - the algorithm.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from core.errors import RequestRefused
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a protected photo claims: do people recognise the person, do machines match them?"""
+
+    people_recognise: bool
+    machines_match: bool
+
+
+class Method(Protocol):
+    """What a method module looks like to the pipeline."""
+
+    PROMISE: Promise
+    NETWORKS: tuple[str, ...]
+    PRESETS: dict[str, Any]
+    protect: Callable[..., Any]
+
+
+def names() -> list[str]:
+    """Names of all methods, sorted; imports none of them."""
+    return sorted(p.stem for p in HERE.glob("[a-z]*.py"))
+
+
+def presets(name: str) -> list[str]:
+    """Names of the presets of one method, read from its source without importing it.
+
+    Raises:
+        RequestRefused: no such method.
+    """
+    tree = ast.parse(_path(name).read_text(encoding="utf-8"))
+    for node in tree.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and target.id == "PRESETS":
+            value = cast(ast.Dict, getattr(node, "value", None))
+            return [cast(ast.Constant, key).value for key in value.keys]  # type: ignore[misc]
+    return []
+
+
+def load(name: str) -> Method:
+    """Import one method.
+
+    Raises:
+        RequestRefused: no such method.
+    """
+    _path(name)
+    return cast(Method, importlib.import_module(f"{__name__}.{name}"))
+
+
+def _path(name: str) -> Path:
+    path = HERE / f"{name}.py"
+    # The name comes from a request: only a plain word may ever become a path or a module.
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name) or not path.is_file():
+        raise RequestRefused(f"unknown method {name[:32]!r}; known: {', '.join(names())}", code="method_unknown")
+    return path

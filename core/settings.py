@@ -1,0 +1,38 @@
+"""What the environment decides. Read only by the composition roots (api/app.py, worker/app.py, sider/)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Environment variables `SIDER_*`. Every default suits one machine; secrets have none."""
+
+    model_config = SettingsConfigDict(env_prefix="SIDER_", frozen=True, extra="ignore")
+
+    database_url: str = Field("sqlite:///sider.db", description="SQLAlchemy URL of the job table")
+    broker_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey")
+    s3_endpoint: str | None = Field(None, description="S3-compatible endpoint; unset: AWS")
+    s3_region: str = Field("us-east-1", description="region that SigV4 signs for")
+    s3_access_key: SecretStr | None = Field(None, description="unset: boto3's own credential chain")
+    s3_secret_key: SecretStr | None = Field(None, description="unset: boto3's own credential chain")
+    s3_checksums: bool = Field(True, description="False for S3 servers that refuse boto3's checksums")
+    bucket_photos: str = Field("sider-photos", description="uploads (sealed), protected photos, results")
+    bucket_keys: str = Field("sider-keys", description="sealed restoration keys and job secrets")
+    keyring_file: Path = Field(Path("keyring.json"), description="key-encryption keys, mode 0600")
+
+    max_upload_bytes: int = Field(20 * 2**20, gt=0, description="largest photo file, bytes")
+    max_pixels: int = Field(40_000_000, gt=0, description="largest photo, pixels")
+    max_queue: int = Field(1000, gt=0, description="jobs waiting before uploads are refused with 503")
+    max_variants: int = Field(4, ge=1, description="protected variants a photo")
+    link_seconds: int = Field(300, gt=0, description="life of a presigned download link")
+    lease_seconds: int = Field(60, gt=5, description="a running job without heartbeat for this long is requeued")
+    max_attempts: int = Field(3, ge=1, description="runs of a job before it fails as poisoned")
+    retention_days: int = Field(30, ge=1, description="default life of a protected photo and its key")
+
+    bundle: str | None = Field(None, description="folder or hub repository of weights; unset: the packaged one")
+    device: str | None = Field(None, description="torch device; unset: cuda if there is one, else cpu")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
