@@ -1,0 +1,119 @@
+"""All networks of one process: loaded once, frozen, on one device."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
+from torch import nn
+
+from core.errors import ConfigurationError
+from core.networks import bundle as bundles
+from core.networks import dlib, facenet, personas
+from core.networks.autoencoder import PatchAutoencoder
+from core.networks.detector import Detector
+from core.networks.encoder import Encoder
+from core.networks.personas import Persona
+from core.networks.presentation import Presentation
+
+__all__ = ["Detector", "Encoder", "Networks", "Persona"]
+
+logger = logging.getLogger(__name__)
+
+AUTOENCODERS = {c.__name__: c for c in (PatchAutoencoder, AutoencoderTiny, AutoencoderKL)}
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """What the stages and methods draw on. `missing` maps an absent encoder to how to get it."""
+
+    device: torch.device
+    bundle: str
+    detector: Detector
+    autoencoder: nn.Module
+    encoders: tuple[Encoder, ...]
+    personas: tuple[Persona, ...]
+    presentation: Presentation
+    missing: dict[str, str]
+
+    @classmethod
+    def load(cls, bundle: str | None = None, device: str | None = None) -> Networks:
+        """Load and verify a bundle; encoders whose weights are elsewhere are used where they can be had.
+
+        Args:
+            bundle: folder or hub repository; None is the packaged bundle.
+            device: a torch device; None is cuda where there is one, else cpu.
+
+        Raises:
+            ConfigurationError: a part that nothing can do without is missing or altered.
+        """
+        folder = bundles.locate(bundle)
+        manifest = bundles.verify(folder)
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        encoders, missing = _encoders(folder / "encoders", place)
+        for name, reason in missing.items():
+            logger.info("encoder %s is not used: %s", name, reason)
+        return cls(
+            device=place,
+            bundle=str(manifest.get("name", folder.name)),
+            detector=Detector(place),
+            autoencoder=_autoencoder(folder / "autoencoder", place),
+            encoders=encoders,
+            personas=personas.load(folder / "personas"),
+            presentation=Presentation.load(folder / "encoders" / "presentation.json", place),
+            missing=missing,
+        )
+
+    @property
+    def surrogates(self) -> tuple[Encoder, ...]:
+        """The encoders that an optimiser may see."""
+        return tuple(e for e in self.encoders if e.role == "surrogate")
+
+
+def _autoencoder(folder: Path, device: torch.device) -> nn.Module:
+    try:
+        name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
+        net: nn.Module = AUTOENCODERS[name].from_pretrained(folder, use_safetensors=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigurationError(f"the autoencoder in {folder} cannot be loaded: {error}") from error
+    return net.eval().requires_grad_(False).to(device)
+
+
+def _encoders(folder: Path, device: torch.device) -> tuple[tuple[Encoder, ...], dict[str, str]]:
+    """Every encoder that has a calibration file and weights, and the reasons for the others."""
+    found, missing = [], {}
+    for name in ("dlib", *facenet.FILES):
+        calibration = folder / f"{name}.json"
+        if not calibration.is_file():
+            missing[name] = "the bundle holds no calibration for it"
+            continue
+        net = _weights(name)
+        if net is None:
+            missing[name] = f"its weights are not here; fetch them: sider doctor --download {name}"
+            continue
+        facts: dict[str, Any] = json.loads(calibration.read_text(encoding="utf-8"))
+        encoder = Encoder(
+            name=name,
+            net=net,
+            template=torch.tensor(facts["template"]),
+            size=(facts["size"][0], facts["size"][1]),
+            centre=torch.tensor(facts["centre"]),
+            thresholds={float(far): cosine for far, cosine in facts["thresholds"].items()},
+        )
+        found.append(encoder.eval().requires_grad_(False).to(device))
+    if not found:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+        raise ConfigurationError(f"no identity encoder can be loaded ({reasons})")
+    return tuple(found), missing
+
+
+def _weights(name: str) -> nn.Module | None:
+    if name == "dlib":
+        return dlib.load(dlib.packaged_file())
+    path = facenet.weights_file(name)
+    return facenet.load(path) if path else None

@@ -1,0 +1,34 @@
+"""Photos under our care."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, update
+from sqlalchemy.orm import Session
+
+from core.errors import NotFound
+from core.jobs.database import now
+from core.jobs.tables import Photo
+
+
+class Photos:
+    """The photo table."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def get(self, photo_id: str, tenant: str) -> Photo:
+        """One photo of a tenant.
+
+        Raises:
+            NotFound: no such photo for this tenant, or it was erased.
+        """
+        with Session(self.engine, expire_on_commit=False) as session:
+            photo = session.get(Photo, photo_id)
+        if photo is None or photo.tenant != tenant or photo.erased_at is not None:
+            raise NotFound("no such photo")
+        return photo
+
+    def mark_erased(self, photo_id: str) -> None:
+        """From now on nobody finds it. The measured report goes too; the row stays as the receipt."""
+        with self.engine.begin() as connection:
+            connection.execute(update(Photo).where(Photo.id == photo_id).values(erased_at=now(), report=None))

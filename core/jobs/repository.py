@@ -1,0 +1,196 @@
+"""Jobs: the table is the truth, the queue only a hint.
+
+Every write of a worker names its attempt; a worker that lost its lease has an old one and is refused.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, Engine, Select, func, select, update
+from sqlalchemy.orm import Session
+
+from core.errors import NotFound, StateConflict
+from core.jobs.database import now
+from core.jobs.states import State, sources
+from core.jobs.tables import Job, Photo
+
+POISONED = "poisoned"
+
+
+def new_id(kind: str) -> str:
+    """A random id: "job" -> "job_<32 hex>", "pho" -> "pho_<32 hex>"."""
+    return f"{kind}_{secrets.token_hex(16)}"
+
+
+class Jobs:
+    """The job table. Safe for many threads and processes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def add(self, job: Job, photo: Photo | None = None) -> None:
+        """Queue a job; a new photo's row is committed with it. The message is sent after this (outbox)."""
+        with Session(self.engine) as session, session.begin():
+            if photo:
+                session.add(photo)
+                session.flush()
+            session.add(job)
+
+    def get(self, job_id: str, tenant: str | None = None) -> Job:
+        """One job; of `tenant` only, unless None.
+
+        Raises:
+            NotFound: no such job for this tenant.
+        """
+        with Session(self.engine, expire_on_commit=False) as session:
+            job = session.get(Job, job_id)
+        if job is None or (tenant is not None and job.tenant != tenant):
+            raise NotFound("no such job")
+        return job
+
+    def claim(self, job_id: str, lease_seconds: float) -> Job | None:
+        """Take a queued job for one more attempt; None when it is not queued (any more)."""
+        values = {
+            "attempt": Job.attempt + 1,
+            "lease_until": now() + timedelta(seconds=lease_seconds),
+            "started_at": func.coalesce(Job.started_at, now()),
+            "step": "started",
+        }
+        if not self._move(job_id, State.running, None, values):
+            return None
+        return self.get(job_id)
+
+    def heartbeat(self, job_id: str, attempt: int, lease_seconds: float, step: str, progress: float) -> None:
+        """Renew the lease and tell how far the work is.
+
+        Raises:
+            StateConflict: another attempt has the job, or it ended.
+        """
+        lease = now() + timedelta(seconds=lease_seconds)
+        changes = update(Job).where(Job.id == job_id, Job.attempt == attempt, Job.state == State.running)
+        if not self._execute(changes.values(lease_until=lease, step=step, progress=progress)):
+            raise StateConflict(f"attempt {attempt} of {job_id} has lost its lease")
+
+    def finish(self, job_id: str, attempt: int, result: dict[str, Any], photo: dict[str, Any] | None = None) -> None:
+        """End in success; `photo` are new column values of the job's photo, committed with it.
+
+        Raises:
+            StateConflict: as heartbeat.
+        """
+        values = {"result": result, "step": "done", "progress": 1.0, "finished_at": now(), "lease_until": None}
+        self._end(job_id, State.succeeded, attempt, values, photo)
+
+    def fail(self, job_id: str, attempt: int, problem: dict[str, Any]) -> None:
+        """End in failure. `problem` has code, message and details.
+
+        Raises:
+            StateConflict: as heartbeat.
+        """
+        self._end(job_id, State.failed, attempt, {"problem": problem, "finished_at": now(), "lease_until": None})
+
+    def release(self, job_id: str, attempt: int) -> None:
+        """Hand a running job back for another try; it will be published again.
+
+        Raises:
+            StateConflict: as heartbeat.
+        """
+        self._end(job_id, State.queued, attempt, {"lease_until": None, "published_at": None, "step": "queued"})
+
+    def requeue_expired(self, max_attempts: int) -> list[str]:
+        """Requeue running jobs whose lease ran out; one that had all its attempts fails as poisoned."""
+        expired = select(Job).where(Job.state == State.running, Job.lease_until < now())
+        touched = []
+        for job in self._all(expired):
+            try:
+                if job.attempt < max_attempts:
+                    self.release(job.id, job.attempt)
+                else:
+                    message = f"the job ended its worker {job.attempt} times"
+                    self.fail(job.id, job.attempt, {"code": POISONED, "message": message, "details": {}})
+                touched.append(job.id)
+            except StateConflict:
+                continue  # its worker came back in between
+        return touched
+
+    def unpublished(self, older_than_seconds: float = 2.0) -> list[str]:
+        """Queued jobs whose message was never sent, oldest first."""
+        cut = now() - timedelta(seconds=older_than_seconds)
+        query = select(Job).where(
+            Job.state == State.queued, Job.published_at.is_(None), Job.created_at < cut
+        )
+        return [job.id for job in self._all(query.order_by(Job.created_at))]
+
+    def republish_stale(self, older_than_seconds: float) -> int:
+        """Forget that messages were sent which nobody has picked up for so long: the queue may have lost them.
+
+        A duplicate is harmless, because a claim is atomic.
+        """
+        cut = now() - timedelta(seconds=older_than_seconds)
+        stale = update(Job).where(Job.state == State.queued, Job.published_at < cut)
+        return self._execute(stale.values(published_at=None))
+
+    def mark_published(self, job_id: str) -> None:
+        """The message is in the queue."""
+        self._execute(update(Job).where(Job.id == job_id).values(published_at=now()))
+
+    def depth(self) -> int:
+        """Jobs waiting or running."""
+        return self._count(select(func.count()).where(Job.state.in_([State.queued, State.running])))
+
+    def position(self, job: Job) -> int:
+        """How many queued jobs are before this one."""
+        return self._count(
+            select(func.count()).where(Job.state == State.queued, Job.created_at < job.created_at)
+        )
+
+    def page(self, state: State | None, after: str | None, limit: int) -> list[Job]:
+        """Jobs of all tenants, newest first, after the job named by the cursor."""
+        query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+        if state:
+            query = query.where(Job.state == state)
+        if after:
+            last = self.get(after)
+            query = query.where(
+                (Job.created_at < last.created_at) | ((Job.created_at == last.created_at) & (Job.id < last.id))
+            )
+        return self._all(query)
+
+    def _end(
+        self, job_id: str, state: State, attempt: int, values: dict[str, Any], photo: dict[str, Any] | None = None
+    ) -> None:
+        if not self._move(job_id, state, attempt, values, photo):
+            raise StateConflict(f"attempt {attempt} of {job_id} has lost its lease")
+
+    def _move(
+        self,
+        job_id: str,
+        target: State,
+        attempt: int | None,
+        values: dict[str, Any],
+        photo: dict[str, Any] | None = None,
+    ) -> bool:
+        """One conditional UPDATE: of two that want the same job, one finds no row."""
+        change = update(Job).where(Job.id == job_id, Job.state.in_(sources(target)))
+        if attempt is not None:
+            change = change.where(Job.attempt == attempt, Job.state == State.running)
+        with self.engine.begin() as connection:
+            moved = cast(CursorResult[Any], connection.execute(change.values(state=target, **values)))
+            if moved.rowcount and photo:
+                owner = select(Job.photo_id).where(Job.id == job_id).scalar_subquery()
+                connection.execute(update(Photo).where(Photo.id == owner).values(**photo))
+        return bool(moved.rowcount)
+
+    def _execute(self, statement: Any) -> int:
+        with self.engine.begin() as connection:
+            return cast(CursorResult[Any], connection.execute(statement)).rowcount
+
+    def _all(self, query: Select[tuple[Job]]) -> list[Job]:
+        with Session(self.engine, expire_on_commit=False) as session:
+            return list(session.scalars(query))
+
+    def _count(self, query: Select[tuple[int]]) -> int:
+        with self.engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())

@@ -1,0 +1,61 @@
+"""A face-recognition network together with the crop it was trained on and the thresholds it decides by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from core.networks import warp
+
+
+class Encoder(nn.Module):
+    """Images with landmarks -> unit vectors. Differentiable to the pixels.
+
+    name: how reports call it. role: "surrogate" (the optimiser sees it) or "referee" (it never does).
+    template: where the five landmarks land in the crop, px (5, 2). size: (h, w) of the crop, px.
+    centre: mean raw embedding over a face set, subtracted before normalising (dlib's is far from zero).
+    thresholds: {false-accept rate: cosine} measured through this very crop on impostor pairs.
+    """
+
+    template: Tensor
+    centre: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        net: nn.Module,
+        template: Tensor,
+        size: tuple[int, int],
+        centre: Tensor,
+        thresholds: Mapping[float, float],
+    ) -> None:
+        super().__init__()
+        self.name, self.net, self.size, self.role = name, net, size, "surrogate"
+        self.thresholds = dict(thresholds)
+        self.register_buffer("template", template)
+        self.register_buffer("centre", centre)
+
+    def crops(self, images: Float[Tensor, "b 3 H W"], landmarks: Float[Tensor, "b 5 2"]) -> Tensor:
+        """The crops the network sees, RGB in [0, 1] (B, 3, h, w); outside the image is black."""
+        return warp.sample(images, warp.similarity(landmarks, self.template), self.size)
+
+    def forward(self, crops: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """Unit vectors of aligned crops."""
+        return F.normalize(self.net(crops) - self.centre, dim=1)
+
+    def embed(
+        self, images: Float[Tensor, "b 3 H W"], landmarks: Float[Tensor, "b 5 2"]
+    ) -> Float[Tensor, "b d"]:
+        """Unit vectors of images RGB in [0, 1] with landmarks in px."""
+        embeddings: Tensor = self(self.crops(images, landmarks))
+        return embeddings
+
+    @torch.no_grad()
+    def identity(self, images: Float[Tensor, "b 3 H W"], landmarks: Float[Tensor, "b 5 2"]) -> Tensor:
+        """Identity vectors: mean over the crop and its mirror image, unit norm (B, d)."""
+        crops = self.crops(images, landmarks)
+        return F.normalize(self(crops) + self(crops.flip(-1)), dim=1)

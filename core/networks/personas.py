@@ -1,0 +1,85 @@
+"""The persona bank: synthetic faces that belong to no one, with what a persona is chosen by."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from core.errors import ConfigurationError
+
+TABLE = "personas.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What recomposition must match so that a persona fits into a photo. No part of it is an identity.
+
+    presentation: gender presentation, about -1 (feminine) to +1 (masculine). tone: mean CIELAB of the face.
+    yaw: nose tip off the middle of the eyes; smile: mouth width; drop: eyes to mouth; each in inter-ocular
+    distances. texture: energy of fine detail in the skin, a stand-in for apparent age.
+    """
+
+    presentation: float
+    tone: tuple[float, float, float]
+    yaw: float
+    smile: float
+    drop: float
+    texture: float
+
+    def distance(self, other: Traits) -> float:
+        """How badly a persona with traits `other` fits. Each term is about 1 where a misfit shows."""
+        tone = np.subtract(self.tone, other.tone) / (14.0, 10.0, 10.0)
+        terms = (
+            (self.presentation - other.presentation) / 0.5,
+            (self.yaw - other.yaw) / 0.10,
+            (self.smile - other.smile) / 0.09,
+            (self.drop - other.drop) / 0.12,
+            (self.texture - other.texture) / 0.35,
+        )
+        return float(np.square(tone).sum() + np.square(terms).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """`image` uint8 (256, 256, 3) RGB; only the face inside the mask is a persona. `landmarks` (5, 2) px."""
+
+    name: str
+    image: NDArray[np.uint8]
+    landmarks: NDArray[np.float32]
+    traits: Traits
+
+    def mirrored(self) -> Persona:
+        """The same persona turned the other way."""
+        side = self.image.shape[1] - 1
+        flipped = self.landmarks * (-1, 1) + (side, 0)
+        marks = flipped[[1, 0, 2, 4, 3]].astype(np.float32)
+        t = self.traits
+        traits = Traits(t.presentation, t.tone, -t.yaw, t.smile, t.drop, t.texture)
+        return Persona(f"{self.name}-mirrored", self.image[:, ::-1], marks, traits)
+
+
+def load(folder: Path) -> tuple[Persona, ...]:
+    """All personas of a bundle's `personas/` folder, each also mirrored.
+
+    Raises:
+        ConfigurationError: the folder is missing or broken.
+    """
+    try:
+        rows: list[dict[str, Any]] = json.loads((folder / TABLE).read_text(encoding="utf-8"))
+        found = [_read(folder, row) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"the persona bank in {folder} cannot be read: {error}") from error
+    return tuple(p for persona in found for p in (persona, persona.mirrored()))
+
+
+def _read(folder: Path, row: dict[str, Any]) -> Persona:
+    with Image.open(folder / f"{row['name']}.webp") as picture:
+        image = np.asarray(picture.convert("RGB"))
+    traits = Traits(**{**row["traits"], "tone": tuple(row["traits"]["tone"])})
+    return Persona(row["name"], image, np.array(row["landmarks"], np.float32), traits)

@@ -1,0 +1,70 @@
+"""Differentiable losses, one equation a function. All images RGB in [0, 1] (B, 3, H, W); results are (B,)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+LUMA = (0.299, 0.587, 0.114)
+STABILISER = 0.03**2 / 2  # C2/2 of SSIM for a dynamic range of 1
+
+
+def margin_shortfall(cosines: Float[Tensor, "k b"], margin: Float[Tensor, "k 1"]) -> Float[Tensor, "k b"]:
+    """[m - cos]_+: nothing is gained beyond the margin, because going on ruins the picture."""
+    return F.relu(margin - cosines)
+
+
+def ensemble_weights(shortfall: Float[Tensor, "k b"], tau: float) -> Float[Tensor, "k b"]:
+    """softmax over the encoders of (m - cos) / tau: the encoder that lags gets the gradient."""
+    return torch.softmax(shortfall.detach() / tau, 0)
+
+
+def structure_map(
+    x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"], window: int = 11
+) -> Float[Tensor, "b 1 h w"]:
+    """Structure term of SSIM, (cov_xy + C) / (sd_x sd_y + C), on luminance in box windows; in [-1, 1].
+
+    Blind to brightness and contrast, so it compares what is drawn, not how it is lit
+    (Wang et al. 2004, equation 10).
+    """
+    luma = x.new_tensor(LUMA).view(1, 3, 1, 1)
+    a, b = (x * luma).sum(1, keepdim=True), (y * luma).sum(1, keepdim=True)
+    mean_a, mean_b, aa, bb, ab = (F.avg_pool2d(v, window, 2) for v in (a, b, a * a, b * b, a * b))
+    variance_a = (aa - mean_a**2).clamp_min(0)
+    variance_b = (bb - mean_b**2).clamp_min(0)
+    spread = (variance_a * variance_b + 1e-12).sqrt()
+    return (ab - mean_a * mean_b + STABILISER) / (spread + STABILISER)
+
+
+def structure(
+    x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"], mask: Float[Tensor, "b 1 H W"], window: int = 11
+) -> Float[Tensor, " b"]:
+    """Mean structural similarity inside a mask, in [-1, 1]; 1 is the same drawing."""
+    weight = F.avg_pool2d(mask, window, 2)
+    return (structure_map(x, y, window) * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1e-6)
+
+
+def visual_distance(
+    x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"], mask: Float[Tensor, "b 1 H W"]
+) -> Float[Tensor, " b"]:
+    """V: what an eye sees differ inside a mask: 1 - structure, and ten times the mean absolute difference."""
+    colour = ((x - y).abs() * mask).sum((1, 2, 3)) / (3 * mask.sum((1, 2, 3)).clamp_min(1e-6))
+    return 1 - structure(x, y, mask) + 10 * colour
+
+
+def resurfacing(
+    x: Float[Tensor, "b 3 H W"],
+    start: Float[Tensor, "b 3 H W"],
+    source: Float[Tensor, "b 3 H W"],
+    mask: Float[Tensor, "b 1 H W"],
+) -> Float[Tensor, " b"]:
+    """How much more of the source's drawing `x` shows than the start did: [s(x, source) - s(start, source)]_+.
+
+    The cheapest way back to the source's identity is to draw the source's brows again; this closes it, and
+    asks no recognition network.
+    """
+    gained = structure_map(x, source) - structure_map(start, source)
+    weight = F.avg_pool2d(mask, 11, 2)
+    return (F.relu(gained) * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1e-6)

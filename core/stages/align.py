@@ -1,0 +1,159 @@
+"""Find the faces of a photo, cut them out upright, and put them back.
+
+`crop` and `paste` are an inverse pair: `paste` of an unchanged crop restores the photo up to resampling, and
+outside the feathered face box it changes no pixel whatever is pasted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from core.errors import NoFaceFound
+from core.networks import Detector, warp
+from core.stages.validate import Photo
+
+SIDE = 256  # px, side of an aligned face
+# Where the five landmarks of an average face land in it, px (CelebA-HQ/FFHQ-like).
+TEMPLATE = ((96.3, 119.8), (160.5, 119.8), (127.7, 160.1), (99.6, 187.5), (157.1, 187.3))
+Box = tuple[int, int, int, int]  # x, y, width, height, px of the photo
+FEATHER = 14.0  # px of the aligned face over which a paste fades out towards the border
+DETECT_SIDE = 1280  # px; larger photos are shrunk for detection only
+MIN_FACE = 32  # px of the photo, inter-ocular distance times two: smaller faces carry no identity
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedFaces:
+    """Faces of one photo.
+
+    photo: where they are. images: RGB in [0, 1] (B, 3, 256, 256). landmarks: (B, 5, 2) px in them. matrices: (B, 2, 3), photo px ->
+    aligned px. boxes: (x, y, width, height) in the photo, which a paste may change.
+    """
+
+    photo: Photo
+    images: Float[Tensor, "b 3 256 256"]
+    landmarks: Float[Tensor, "b 5 2"]
+    matrices: Float[Tensor, "b 2 3"]
+    boxes: tuple[Box, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def align(photo: Photo, detector: Detector, device: torch.device, faces: str = "all") -> AlignedFaces:
+    """All faces of the photo, largest first ("all"), or only the first of these ("largest").
+
+    Raises:
+        NoFaceFound: none is found that is large enough.
+    """
+    landmarks = find(photo, detector)
+    if faces == "largest":
+        landmarks = landmarks[:1]
+    template = torch.tensor(TEMPLATE)
+    matrices = warp.similarity(landmarks, template).to(device)
+    boxes = tuple(_box(m, photo.height, photo.width) for m in warp.invert(matrices.cpu()))
+    marks = warp.move(landmarks.to(device), matrices)
+    return AlignedFaces(photo, crop(photo, matrices, boxes), marks, matrices, boxes)
+
+
+def find(photo: Photo, detector: Detector) -> Float[Tensor, "n 5 2"]:
+    """Five landmarks of every face, px of the photo, largest face first.
+
+    Raises:
+        NoFaceFound: none is found that is large enough.
+    """
+    scale = min(1.0, DETECT_SIDE / max(photo.height, photo.width))
+    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+    small = np.asarray(Image.fromarray(photo.pixels).resize(size, Image.Resampling.BOX))
+    ratio = np.array([photo.width / size[0], photo.height / size[1]])
+    # Pixel centres: (0, 0) of the small photo is not (0, 0) of the large one.
+    landmarks = (detector(small) + 0.5) * ratio - 0.5
+    spans = np.linalg.norm(landmarks[:, 1] - landmarks[:, 0], axis=-1) if len(landmarks) else np.zeros(0)
+    large = [i for i in np.argsort(-spans) if 2 * spans[i] >= MIN_FACE]
+    if not large:
+        raise NoFaceFound(
+            f"no face of at least {MIN_FACE} px was found in a photo of {photo.width} x {photo.height} px; "
+            "send a sharper, closer or better lit photo"
+        )
+    return torch.tensor(landmarks[large], dtype=torch.float32)
+
+
+def crop(
+    photo: Photo, matrices: Float[Tensor, "b 2 3"], boxes: tuple[Box, ...]
+) -> Float[Tensor, "b 3 256 256"]:
+    """Aligned faces, RGB in [0, 1]; beyond the photo its border pixels go on."""
+    faces = []
+    for matrix, box in zip(matrices, boxes, strict=True):
+        patch, local = _patch(photo.pixels, matrix, box)
+        faces.append(warp.sample(patch, local[None], (SIDE, SIDE), padding="border"))
+    return torch.cat(faces)
+
+
+def paste(faces: AlignedFaces, images: Float[Tensor, "b 3 256 256"]) -> Photo:
+    """The photo with its faces replaced by `images`, RGB in [0, 1]; small faces first, so that large ones win."""
+    pixels = faces.photo.pixels.copy()
+    for i in reversed(range(len(faces))):
+        _paste_one(pixels, images[i], faces.matrices[i], faces.boxes[i])
+    return Photo(pixels)
+
+
+def stored(faces: AlignedFaces, images: Float[Tensor, "b 3 256 256"]) -> Float[Tensor, "b 3 256 256"]:
+    """What a reader of the pasted 8-bit photo sees: each face pasted into its own box and cut out again."""
+    seen = []
+    for image, matrix, (x, y, w, h) in zip(images, faces.matrices, faces.boxes, strict=True):
+        pixels = faces.photo.pixels[y : y + h, x : x + w].copy()
+        local = matrix.clone()
+        local[:, 2] += matrix[:, :2] @ matrix.new_tensor((float(x), float(y)))
+        _paste_one(pixels, image, local, (0, 0, w, h))
+        seen.append(crop(Photo(pixels), local[None], ((0, 0, w, h),)))
+    return torch.cat(seen)
+
+
+def _paste_one(pixels: NDArray[np.uint8], image: Float[Tensor, "3 256 256"], matrix: Tensor, box: Box) -> None:
+    x, y, w, h = box
+    patch, local = _patch(pixels, matrix, box)
+    layers = torch.cat((image, feather_mask().to(image)), 0)[None]
+    back = warp.sample(layers, warp.invert(local[None]), (h, w))
+    face, alpha = back[:, :3], back[:, 3:]
+    mixed = (patch + alpha * (face - patch))[0].clamp(0, 1).mul(255).round().byte()
+    inside = (alpha[0, 0] > 0).cpu().numpy()[..., None]
+    window = pixels[y : y + h, x : x + w]
+    window[...] = np.where(inside, mixed.permute(1, 2, 0).cpu().numpy(), window)
+
+
+def feather_mask() -> Float[Tensor, "1 256 256"]:
+    """1 inside, 0 in the outermost two pixels, a smooth step of FEATHER px between."""
+    ramp = torch.arange(SIDE, dtype=torch.float32)
+    edge = torch.minimum(ramp, SIDE - 1 - ramp)
+    step = ((edge - 1) / FEATHER).clamp(0, 1)
+    step = step * step * (3 - 2 * step)
+    return (step[:, None] * step[None, :])[None]
+
+
+def _box(back: Tensor, height: int, width: int) -> Box:
+    """The upright rectangle of the photo that holds an aligned face; back: aligned px -> photo px."""
+    corners = torch.tensor([[[0.0, 0.0], [SIDE - 1.0, 0.0], [0.0, SIDE - 1.0], [SIDE - 1.0, SIDE - 1.0]]])
+    points = warp.move(corners, back[None])[0]
+    left, top = points.amin(0).floor().long().tolist()
+    right, bottom = points.amax(0).ceil().long().tolist()
+    x, y = min(max(0, left), width - 1), min(max(0, top), height - 1)
+    return x, y, min(width, right + 1) - x, min(height, bottom + 1) - y
+
+
+def _patch(
+    pixels: NDArray[np.uint8], matrix: Tensor, box: Box
+) -> tuple[Float[Tensor, "1 3 h w"], Float[Tensor, "2 3"]]:
+    """The box as an image, and the matrix box px -> aligned px: sampling never touches the whole photo."""
+    x, y, w, h = box
+    cut = torch.from_numpy(pixels[y : y + h, x : x + w].copy()).to(matrix.device)
+    local = matrix.clone()
+    local[:, 2] += matrix[:, :2] @ matrix.new_tensor((float(x), float(y)))
+    return cut.permute(2, 0, 1)[None].float() / 255, local
+
+

@@ -1,0 +1,127 @@
+"""Split aligned faces into what machines read (identity) and what people see (appearance)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy.ndimage import gaussian_filter
+from skimage.color import rgb2lab
+from torch import Tensor
+
+from core.networks import Encoder, Networks
+from core.networks.personas import Traits
+from core.stages.align import SIDE, AlignedFaces
+
+# Outline of a face's interior, in a frame with its origin between the eyes: x in inter-ocular distances,
+# y in distances from the eyes to the mouth. Brows to chin, inside the jaw line.
+OUTLINE = (
+    (-0.42, -0.62), (0.0, -0.68), (0.42, -0.62), (0.86, -0.36), (0.98, 0.05), (0.90, 0.60), (0.70, 1.12),
+    (0.40, 1.46), (0.0, 1.56), (-0.40, 1.46), (-0.70, 1.12), (-0.90, 0.60), (-0.98, 0.05), (-0.86, -0.36),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Unit identity vectors of B faces, by encoder name, each (B, d)."""
+
+    vectors: dict[str, Float[Tensor, "b d"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Appearance:
+    """What people see of B faces, measured coarsely enough to say nothing about who it is.
+
+    masks: the face's interior, 0..1 with a soft border (B, 1, 256, 256). traits: one a face.
+    """
+
+    masks: Float[Tensor, "b 1 256 256"]
+    traits: tuple[Traits, ...]
+
+
+def decouple(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appearance]:
+    """Identity vectors of every encoder (mean over the face and its mirror image), and appearance."""
+    vectors = {e.name: e.identity(faces.images, faces.landmarks) for e in networks.encoders}
+    scores = networks.presentation.score(vectors[networks.presentation.encoder])
+    pictures = to_arrays(faces.images)
+    marks = faces.landmarks.cpu().numpy()
+    traits = tuple(measure(p, m, float(s)) for p, m, s in zip(pictures, marks, scores, strict=True))
+    return Identity(vectors), Appearance(face_masks(faces.landmarks), traits)
+
+
+def cosines(
+    encoders: tuple[Encoder, ...], images: Tensor, landmarks: Tensor, identity: Identity
+) -> Float[Tensor, "k b"]:
+    """Cosine of each encoder between images and identities; differentiable to the images."""
+    return torch.stack([(e.embed(images, landmarks) * identity.vectors[e.name]).sum(1) for e in encoders])
+
+
+def measure(picture: NDArray[np.float32], landmarks: NDArray[np.float32], presentation: float) -> Traits:
+    """Traits of one aligned face, RGB in [0, 1] (256, 256, 3)."""
+    left, right, nose, mouth_left, mouth_right = landmarks
+    eyes, mouth, span = (left + right) / 2, (mouth_left + mouth_right) / 2, np.linalg.norm(right - left)
+    axis = (right - left) / span
+    lab = rgb2lab(picture)
+    mask = face_mask(landmarks)
+    tone = (lab * mask[..., None]).sum((0, 1)) / mask.sum()
+    fine = lab[..., 0] - gaussian_filter(lab[..., 0], 2.5)
+    # The cheeks and the brow above the nose: skin, without eyes, nostrils and mouth.
+    skin = mask * skin_mask(landmarks)
+    texture = np.log(np.sqrt((fine**2 * skin).sum() / skin.sum()) + 0.3)
+    return Traits(
+        presentation=round(presentation, 4),
+        tone=(round(float(tone[0]), 2), round(float(tone[1]), 2), round(float(tone[2]), 2)),
+        yaw=round(float((nose - eyes) @ axis / span), 4),
+        smile=round(float(np.linalg.norm(mouth_right - mouth_left) / span), 4),
+        drop=round(float(np.linalg.norm(mouth - eyes) / span), 4),
+        texture=round(float(texture), 4),
+    )
+
+
+def face_mask(landmarks: NDArray[np.float32], grow: float = 0.0, feather: float = 5.0) -> NDArray[np.float32]:
+    """The interior of a face (256, 256), 1 inside, fading to 0 within the outline over about 2 `feather` px."""
+    left, right = landmarks[0], landmarks[1]
+    eyes, mouth = (left + right) / 2, (landmarks[3] + landmarks[4]) / 2
+    across, down = (right - left) * (1 + grow), (mouth - eyes) * (1 + grow)
+    points = [eyes + across * x + down * y for x, y in OUTLINE]
+    fine = 4  # drawn four times as large, then shrunk: a smooth outline
+    canvas = Image.new("L", (SIDE * fine, SIDE * fine))
+    ImageDraw.Draw(canvas).polygon([tuple((p + 0.5) * fine) for p in points], fill=255)
+    hard = np.asarray(canvas.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32) / 255
+    # 2 g - 1 moves the soft border inwards: nothing of the persona passes the outline.
+    soft = np.clip(2 * gaussian_filter(hard, feather) - 1, 0, 1)
+    return np.asarray(soft, np.float32)
+
+
+def face_masks(
+    landmarks: Float[Tensor, "b 5 2"], grow: float = 0.0, feather: float = 5.0
+) -> Float[Tensor, "b 1 256 256"]:
+    """`face_mask` of a batch."""
+    masks = [face_mask(m, grow, feather) for m in landmarks.cpu().numpy()]
+    return torch.from_numpy(np.stack(masks)[:, None]).to(landmarks)
+
+
+def skin_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Discs on both cheeks and between the brows (256, 256)."""
+    left, right, nose, mouth_left, mouth_right = landmarks
+    centres = ((left + mouth_left) / 2, (right + mouth_right) / 2, (left + right) / 2 - (nose - (left + right) / 2) * 0.7)
+    y, x = _grid()
+    radius = 0.22 * float(np.linalg.norm(right - left))
+    discs = [(x - c[0]) ** 2 + (y - c[1]) ** 2 < radius**2 for c in centres]
+    return np.asarray(np.any(discs, 0), np.float32)
+
+
+def to_arrays(images: Float[Tensor, "b 3 h w"]) -> NDArray[np.float32]:
+    """RGB in [0, 1] as arrays (B, h, w, 3) on the CPU."""
+    return images.detach().permute(0, 2, 3, 1).cpu().numpy()
+
+
+@cache
+def _grid() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
+    return y, x

@@ -1,0 +1,124 @@
+"""Move latents until machines read the source's identity, with momentum, hinge margins and random draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from core.networks import warp
+
+Progress = Callable[[str, float], None]
+Objective = Callable[[Tensor], Float[Tensor, " b"]]
+Satisfied = Callable[[Tensor], Bool[Tensor, " b"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Descent:
+    """Momentum descent on latents.
+
+    steps: at most. step_size: alpha, in pixel units (1 is black to white). momentum: mu, 0.9..1.
+    check_every: steps between looks at the stored 8-bit pixels. calm: looks in a row that must satisfy.
+    """
+
+    steps: int = 80
+    step_size: float = 0.00004
+    momentum: float = 0.9
+    check_every: int = 2
+    calm: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Jitter:
+    """Random draws T of what a stranger's pipeline does to a face before it is encoded.
+
+    shift: px of the aligned face. scale, angle (radians), light: standard deviations. blur: largest sigma, px.
+    """
+
+    shift: float = 1.5
+    scale: float = 0.02
+    angle: float = 0.02
+    light: float = 0.04
+    blur: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """A method's result: `images[v]` RGB in [0, 1] (B, 3, 256, 256) of variant v, on the photo's own faces."""
+
+    images: tuple[Float[Tensor, "b 3 256 256"], ...]
+    starts: tuple[Float[Tensor, "b 3 256 256"], ...]
+    personas: tuple[tuple[str, ...], ...]
+    steps: int
+
+
+def optimise(
+    u_start: Float[Tensor, "b c u v"],
+    objective: Objective,
+    satisfied: Satisfied,
+    descent: Descent,
+    progress: Callable[[float], None],
+) -> tuple[Float[Tensor, "b c u v"], int]:
+    """Minimise objective(z) for each row until `satisfied` holds `calm` looks in a row; (latents, steps used).
+
+    g <- mu g + grad / mean|grad|,  z <- z - alpha g / mean|g|. A row that is satisfied is frozen: going on
+    would only cost likeness to the persona.
+    """
+    z = u_start.clone()
+    g = torch.zeros_like(z)
+    calm = torch.zeros(len(z), dtype=torch.long, device=z.device)
+    for step in range(descent.steps):
+        if step % descent.check_every == 0:
+            with torch.no_grad():
+                held = satisfied(z)
+            calm = torch.where(held, calm + 1, torch.zeros_like(calm))
+        active = (calm < descent.calm).to(z)[:, None, None, None]
+        if not active.any():
+            return z, step
+        variable = z.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(objective(variable).sum(), variable)
+        g = descent.momentum * g + _normalised(gradient)
+        z = z - active * descent.step_size * _normalised(g)
+        progress((step + 1) / descent.steps)
+    return z, descent.steps
+
+
+def draw(
+    images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "b 5 2"], jitter: Jitter, generator: torch.Generator
+) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 5 2"]]:
+    """One draw: images in changed light and sharpness, and landmarks as another detector might find them."""
+    b = len(images)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator).to(images)
+
+    angle, scale = normal(b) * jitter.angle, 1 + normal(b) * jitter.scale
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    linear = torch.stack((cos, -sin, sin, cos), -1).view(b, 2, 2)
+    centre = landmarks.mean(1)
+    shift = centre - (linear @ centre[..., None])[..., 0] + normal(b, 2) * jitter.shift
+    moved = warp.move(landmarks, torch.cat((linear, shift[..., None]), -1))
+    light = 1 + normal(b, 1, 1, 1) * jitter.light
+    sigma = float(torch.rand((), generator=generator)) * jitter.blur
+    return blur(images * light, sigma).clamp(0, 1), moved
+
+
+def blur(images: Float[Tensor, "b 3 h w"], sigma: float) -> Float[Tensor, "b 3 h w"]:
+    """Gaussian blur of `sigma` px with mirrored borders; below 0.3 px nothing is done."""
+    if sigma < 0.3:
+        return images
+    reach = max(1, round(3 * sigma))
+    taps = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-(taps**2) / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).expand(3, 1, -1)
+    padded = F.pad(images, (reach,) * 4, mode="reflect")
+    rows = F.conv2d(padded, kernel[:, :, None], groups=3)
+    return F.conv2d(rows, kernel[..., None], groups=3)
+
+
+def _normalised(g: Tensor) -> Tensor:
+    return g / g.abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-12)

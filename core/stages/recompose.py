@@ -1,0 +1,123 @@
+"""Give a face a new appearance: choose a persona, bring it into the photo's pose, light and context, and move
+between images and the latent space of the autoencoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from skimage.transform import ThinPlateSplineTransform, warp
+from torch import Tensor, nn
+
+from core.networks import Persona
+from core.networks.personas import Traits
+from core.stages.align import SIDE, AlignedFaces
+from core.stages.decouple import Appearance, face_mask, to_arrays
+
+POOL = 6  # the best-fitting personas from which a seed draws
+LIGHT_SIGMA = 14.0  # px; shading coarser than this is the photo's, finer detail the persona's
+LIGHT_RANGE = (0.3, 3.0)  # how far the persona may be brightened or darkened to fit
+# Points far from the face that a landmark warp leaves in place, px.
+ANCHORS = ((0, 0), (SIDE - 1, 0), (0, SIDE - 1), (SIDE - 1, SIDE - 1), (SIDE / 2, SIDE - 1), (SIDE / 2, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Recomposed:
+    """images: faces with a persona's interior in the source's context, RGB in [0, 1] (B, 3, 256, 256)."""
+
+    images: Float[Tensor, "b 3 256 256"]
+    personas: tuple[str, ...]
+
+
+def recompose(
+    faces: AlignedFaces, appearance: Appearance, bank: tuple[Persona, ...], variants: int, generator: torch.Generator
+) -> list[Recomposed]:
+    """`variants` recompositions of all faces; no face gets the same persona twice."""
+    chosen = [choose(t, bank, variants, generator) for t in appearance.traits]
+    pictures, marks = to_arrays(faces.images), faces.landmarks.cpu().numpy()
+    out = []
+    for v in range(variants):
+        composed = [compose(p, m, c[v]) for p, m, c in zip(pictures, marks, chosen, strict=True)]
+        images = torch.from_numpy(np.stack(composed)).permute(0, 3, 1, 2).to(faces.images)
+        out.append(Recomposed(images, tuple(c[v].name for c in chosen)))
+    return out
+
+
+def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: torch.Generator) -> list[Persona]:
+    """`count` different personas that fit, drawn by the generator from the best fitting."""
+    fitting: list[Persona] = []
+    names: set[str] = set()
+    for persona in sorted(bank, key=lambda p: traits.distance(p.traits)):
+        name = persona.name.removesuffix("-mirrored")
+        if name not in names:  # one person, whichever way turned
+            names.add(name)
+            fitting.append(persona)
+    pool = fitting[: max(POOL, count)]
+    order = torch.randperm(len(pool), generator=generator).tolist()
+    return [pool[i] for i in order[:count]]
+
+
+def compose(
+    source: NDArray[np.float32], landmarks: NDArray[np.float32], persona: Persona
+) -> NDArray[np.float32]:
+    """The source (256, 256, 3) with the persona's interior, in the source's geometry and light."""
+    picture = bring_to(persona.image.astype(np.float32) / 255, persona.landmarks, landmarks)
+    # Light is compared inside the face only, where both pictures show skin.
+    inside = face_mask(landmarks, feather=0.5)
+    light = (shading(source, inside) + 0.02) / (shading(picture, inside) + 0.02)
+    mask = face_mask(landmarks)[..., None]
+    mixed = source + mask * (picture * np.clip(light, *LIGHT_RANGE) - source)
+    return np.clip(mixed, 0, 1, dtype=np.float32)
+
+
+def bring_to(
+    image: NDArray[np.float32], landmarks: NDArray[np.float32], target: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Warp an image by the thin-plate spline that takes its landmarks to the target, px."""
+    anchors = np.array(ANCHORS)
+    spline = ThinPlateSplineTransform.from_estimate(np.vstack((target, anchors)), np.vstack((landmarks, anchors)))
+    return np.asarray(warp(image, spline, order=3, mode="edge"), np.float32)
+
+
+def shading(image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Light and colour coarser than LIGHT_SIGMA inside the mask (normalised convolution)."""
+    weight = gaussian_filter(mask, LIGHT_SIGMA) + 1e-4
+    channels = [gaussian_filter(image[..., c] * mask, LIGHT_SIGMA) / weight for c in range(3)]
+    return np.stack(channels, -1)
+
+
+def encode(images: Float[Tensor, "b 3 h w"], autoencoder: nn.Module) -> Float[Tensor, "b c u v"]:
+    """Latents of images in [0, 1]. Any autoencoder of diffusers; a distribution gives its mode."""
+    code = autoencoder.encode(images * 2 - 1)  # type: ignore[operator]
+    z = code.latents if hasattr(code, "latents") else code.latent_dist.mode()
+    return z * _scale(autoencoder)
+
+
+def decode(z: Float[Tensor, "b c u v"], autoencoder: nn.Module) -> Float[Tensor, "b 3 h w"]:
+    """Images of latents; about [0, 1], not clamped."""
+    sample: Tensor = autoencoder.decode(z / _scale(autoencoder)).sample  # type: ignore[operator]
+    return (sample + 1) / 2
+
+
+@torch.no_grad()
+def pixel_gain(z: Float[Tensor, "b c u v"], autoencoder: nn.Module) -> Float[Tensor, "1 c 1 1"]:
+    """How much a unit of each latent channel changes the decoded pixels, root mean square, around `z`.
+
+    A whitened code gives a patch's mean colour and its faintest texture the same unit; a step of equal size
+    in all channels would flood the picture with blotches. Dividing by the gain makes steps equal to the eye.
+    """
+    here, step = decode(z[:1], autoencoder), 0.1
+    gains = []
+    for c in range(z.shape[1]):
+        moved = z[:1].clone()
+        moved[:, c] += step
+        gains.append((decode(moved, autoencoder) - here).square().mean().sqrt() / step)
+    return torch.stack(gains).view(1, -1, 1, 1).clamp_min(1e-6)
+
+
+def _scale(autoencoder: nn.Module) -> float:
+    return float(autoencoder.config.scaling_factor)  # type: ignore[union-attr,arg-type]

@@ -1,0 +1,28 @@
+"""The teacher networks of ../shared/judges: may be trained against. The judges there are never loaded here."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+
+from torch import Tensor
+
+from training.portraits import data_folder
+
+Embedder = Callable[[Tensor, Tensor], Tensor]
+
+
+def embedders() -> list[tuple[Embedder, float]]:
+    """(images, landmarks) -> unit vectors, and the cosine at FAR 1e-3, of every teacher."""
+    path = data_folder().parent / "judges" / "judges.py"
+    spec = importlib.util.spec_from_file_location("judges", path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(path)
+    judges = importlib.util.module_from_spec(spec)
+    sys.modules["judges"] = judges  # dataclasses look their module up by name
+    spec.loader.exec_module(judges)
+    return [
+        (judges.load(name).embed, judges.thresholds(name)[1e-3])
+        for name in judges.names("teacher")
+    ]
