@@ -1,0 +1,76 @@
+"""The composition root of the API process: `uvicorn --factory api.app:create_app`."""
+
+from __future__ import annotations
+
+import logging
+
+import structlog
+from fastapi import FastAPI
+
+from api import health, jobs, photos, problems, protect, restore
+from api.parts import Parts, connect_parts
+from api.schemas import Problem
+from core.settings import Settings
+
+FORM_OVERHEAD = 64 * 2**10  # bytes of a multipart body around the photo
+
+
+def create_app(settings: Settings | None = None, parts: Parts | None = None) -> FastAPI:
+    """The API over real parts, or over the given ones in tests."""
+    settings = settings or Settings()
+    configure_logs(settings.log_level)
+    app = FastAPI(
+        title="sider",
+        version="0.1.0",
+        description="Face privacy as a service: people see someone else, machines still recognise the person, "
+        "and the password brings the original back, bit for bit. Restorable photos are pseudonymised, not anonymous.",
+        # A restore may carry a protected PNG, which is larger than the JPEG it came from.
+        max_body_size=settings.max_upload_bytes * 4 + FORM_OVERHEAD,
+        openapi_tags=[
+            {"name": "photos", "description": "Protect, fetch, restore, erase."},
+            {"name": "jobs", "description": "Follow work on its way."},
+            {"name": "health", "description": "For load balancers and probes."},
+        ],
+    )
+    app.state.parts = parts or connect_parts(settings)
+    problems.install(app)
+    for module in (protect, restore, jobs, photos, health):
+        app.include_router(module.router)
+    _describe_problems(app)
+    return app
+
+
+def configure_logs(level: str) -> None:
+    """JSON lines on standard error. Nothing logs a request's body, so no password and no face can be in them."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(),
+    )
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Put the schema that `problems.documented` refers to into OpenAPI, and replace FastAPI's own 422 body."""
+    original = app.openapi
+
+    def openapi() -> dict[str, object]:
+        if app.openapi_schema is None:
+            schema = original()
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            schemas["Problem"] = Problem.model_json_schema()
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            for path in schema["paths"].values():
+                for operation in path.values():
+                    answers = operation["responses"]
+                    if "application/json" in answers.get("422", {}).get("content", {}):
+                        answers["422"] = problems.documented(422)[422]
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,49 @@
+"""Who calls: an API key with scopes. The tenant comes from the credential and from nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Security
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+
+from api.parts import Parts, parts
+from core.errors import AccessDenied
+
+bearer = HTTPBearer(auto_error=False, description="API key: sdr_...")
+header = APIKeyHeader(name="X-API-Key", auto_error=False, description="the same key, for simple clients")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The tenant behind a request and what the key may do."""
+
+    tenant: str
+    key_id: str
+    scopes: frozenset[str]
+
+    def may(self, scope: str) -> bool:
+        return scope in self.scopes
+
+
+def caller(
+    found: Annotated[Parts, Depends(parts)],
+    token: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)],
+    key: Annotated[str | None, Security(header)],
+) -> Caller:
+    """Dependency: the caller (AccessDenied without a good key)."""
+    row = found.keys.verify(token.credentials if token else key or "")
+    return Caller(row.tenant, row.id, frozenset(row.scopes.split()))
+
+
+def needs(scope: str) -> Callable[[Caller], Caller]:
+    """Dependency: a caller whose key has a scope."""
+
+    def check(who: Annotated[Caller, Depends(caller)]) -> Caller:
+        if not who.may(scope):
+            raise AccessDenied(f"this key lacks the scope {scope!r}", code="forbidden")
+        return who
+
+    return check

@@ -1,0 +1,53 @@
+"""GET /health/live and /health/ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.parts import Parts, parts
+from api.problems import documented
+from api.schemas import Live, Ready
+from core.errors import SiderError
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+@router.get("/live", summary="Is the process alive?")
+def live() -> Live:
+    """Touches nothing: a restart cures what this finds."""
+    return Live(status="live")
+
+
+@router.get("/ready", responses=documented(503), summary="Can it take work?")
+def ready(response: Response, found: Annotated[Parts, Depends(parts)]) -> Ready:
+    """Asks database, broker and store; 503 when one does not answer."""
+
+    def database() -> None:
+        with found.engine.connect() as connection:
+            connection.execute(text("SELECT 1 FROM jobs WHERE 1 = 0"))
+
+    checks: dict[str, Callable[[], None]] = {
+        "database": database,
+        "broker": found.broker.check,
+        "store": found.shelf.photos.check,
+        "key_store": found.shelf.keys.check,
+    }
+    states = {name: _state(check) for name, check in checks.items()}
+    well = all(state == "ok" for state in states.values())
+    response.status_code = 200 if well else 503
+    return Ready(status="ready" if well else "not ready", parts=states)
+
+
+def _state(check: Callable[[], None]) -> str:
+    try:
+        check()
+    except SiderError as error:
+        return error.code
+    except SQLAlchemyError:
+        return "database_unavailable"
+    return "ok"

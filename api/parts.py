@@ -1,0 +1,103 @@
+"""The parts an API process works with, and how it reaches the queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import redis
+import structlog
+from celery import Celery
+from fastapi import Request
+from kombu.exceptions import OperationalError
+from sqlalchemy import Engine
+
+from core.errors import Unavailable
+from core.jobs.database import connect
+from core.jobs.keys import ApiKeys
+from core.jobs.photos import Photos
+from core.jobs.repository import Jobs
+from core.settings import Settings
+from core.vault import shelf
+from core.vault.shelf import Shelf
+
+TASK, QUEUE = "sider.run", "sider"
+
+logger = structlog.get_logger(__name__)
+
+
+class Broker(Protocol):
+    """The queue. A message is a job's id and nothing else."""
+
+    def publish(self, job_id: str) -> None: ...
+    def check(self) -> None: ...
+
+
+class CeleryBroker:
+    """Sends tasks by name; the API knows no task."""
+
+    def __init__(self, url: str) -> None:
+        self._app = Celery(broker=url, set_as_current=False)
+        # Without a timeout a publish to a silent broker would hold its request for ever.
+        timeouts = {"socket_timeout": 3, "socket_connect_timeout": 3}
+        self._app.conf.update(broker_transport_options=timeouts, broker_connection_retry=False)
+        self._redis = redis.Redis.from_url(url, **timeouts)
+
+    def publish(self, job_id: str) -> None:
+        try:
+            self._app.send_task(TASK, args=[job_id], queue=QUEUE, retry=False, ignore_result=True)
+        except (OperationalError, OSError, redis.RedisError) as error:
+            raise Unavailable("the queue does not answer", code="broker_unavailable") from error
+
+    def check(self) -> None:
+        try:
+            self._redis.ping()
+        except redis.RedisError as error:
+            raise Unavailable("the queue does not answer", code="broker_unavailable") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything the endpoints use; tests put fakes here."""
+
+    settings: Settings
+    engine: Engine
+    shelf: Shelf
+    broker: Broker
+
+    @property
+    def jobs(self) -> Jobs:
+        return Jobs(self.engine)
+
+    @property
+    def photos(self) -> Photos:
+        return Photos(self.engine)
+
+    @property
+    def keys(self) -> ApiKeys:
+        return ApiKeys(self.engine)
+
+    def publish(self, job_id: str) -> None:
+        """Send the message; if the queue is away the worker's reaper sends it later: the row is committed."""
+        try:
+            self.broker.publish(job_id)
+        except Unavailable as error:
+            logger.warning("publish_postponed", job_id=job_id, code=error.code)
+        else:
+            self.jobs.mark_published(job_id)
+
+
+def connect_parts(settings: Settings) -> Parts:
+    """Real parts of an environment."""
+    return Parts(
+        settings=settings,
+        engine=connect(settings.database_url),
+        shelf=shelf.connect(settings),
+        broker=CeleryBroker(settings.broker_url.get_secret_value()),
+    )
+
+
+def parts(request: Request) -> Parts:
+    """Dependency: the parts of this process."""
+    found: Parts = request.app.state.parts
+    return found

@@ -1,0 +1,123 @@
+"""Core errors -> RFC 9457 problems: the only file that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from core import errors
+
+TYPE = "urn:sider:problem:"
+MEDIA_TYPE = "application/problem+json"
+STATUS: dict[type[errors.SiderError], int] = {
+    errors.PhotoRefused: 422,
+    errors.RequestRefused: 422,
+    errors.NoFaceFound: 422,
+    errors.PromiseNotMet: 422,
+    errors.RestoreDenied: 403,
+    errors.NotFound: 404,
+    errors.StateConflict: 409,
+    errors.AccessDenied: 403,
+    errors.Unavailable: 503,
+    errors.ConfigurationError: 500,
+}
+BY_CODE = {"photo_too_large": 413, "photo_format": 415, "unauthenticated": 401}
+RETRY_SECONDS = 10
+
+logger = structlog.get_logger(__name__)
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
+    """The body of a problem: `type` and `code` are stable, `detail` is for people."""
+    title = HTTPStatus(status).phrase
+    return {"type": TYPE + code, "title": title, "status": status, "detail": detail, "code": code, **more}
+
+
+def respond(body: dict[str, Any]) -> JSONResponse:
+    """A problem as a response, with the headers its status asks for."""
+    headers = {}
+    if body["status"] == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if body["status"] == 503:
+        headers["Retry-After"] = str(RETRY_SECONDS)
+    return JSONResponse(body, body["status"], headers, MEDIA_TYPE)
+
+
+def of_error(error: errors.SiderError) -> dict[str, Any]:
+    """The problem of a core error."""
+    status = BY_CODE.get(error.code) or STATUS.get(type(error), 500)
+    if status == 500:  # what is wrong inside is for the log
+        return problem(500, "internal_error", "The service is not set up correctly.")
+    return problem(status, error.code, str(error), **error.details)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every failure of `app` with a problem."""
+
+    async def core_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, errors.SiderError)  # noqa: S101
+        body = of_error(error)
+        if body["status"] >= 500:
+            logger.error("core_error", code=error.code, message=str(error))
+        return respond(body)
+
+    async def invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        # Where and why, but never the value: it may be a password or a face.
+        where = [{"field": ".".join(map(str, e["loc"][1:])), "reason": e["msg"]} for e in error.errors()]
+        return respond(problem(422, "request_invalid", "The request has missing or invalid fields.", errors=where))
+
+    async def http_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        status = error.status_code
+        code = {404: "not_found", 405: "method_not_allowed", 413: "photo_too_large"}.get(status, "http_error")
+        response = respond(problem(status, code, str(error.detail)))
+        response.headers.update(error.headers or {})
+        return response
+
+    async def unexpected(_: Request, error: Exception) -> Response:
+        logger.error("unexpected_error", kind=type(error).__name__)
+        return respond(problem(500, "internal_error", "Something went wrong here; it has been logged."))
+
+    app.add_exception_handler(errors.SiderError, core_error)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http_error)
+
+    @app.middleware("http")
+    async def last_resort(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        # A handler for Exception would run outside all middleware and let the traceback go to the server's log.
+        try:
+            response = await call_next(request)
+        except errors.SiderError as error:
+            return await core_error(request, error)
+        except HTTPException as error:
+            return await http_error(request, error)
+        except Exception as error:  # noqa: BLE001
+            return await unexpected(request, error)
+        if response.status_code == 413 and response.headers.get("content-type") != MEDIA_TYPE:
+            return respond(problem(413, "photo_too_large", "The request is larger than this service accepts."))
+        return response
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for the problems an operation can answer with."""
+    example = problem(404, "not_found", "no such job")
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "example": {**example, "status": status, "title": HTTPStatus(status).phrase},
+                }
+            },
+        }
+        for status in statuses
+    }

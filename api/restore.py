@@ -1,0 +1,63 @@
+"""POST /restore: an authorised service asks for the original."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, File, Form, Response, UploadFile
+from pydantic import SecretStr
+
+from api.auth import Caller, needs
+from api.parts import Parts, parts
+from api.problems import documented
+from api.protect import queued, room
+from api.schemas import Accepted
+from core.errors import StateConflict
+from core.jobs.repository import new_id
+from core.jobs.states import State
+from core.stages.validate import Limits, read_photo
+from core.vault.passwords import Lock, derive_key
+
+router = APIRouter(tags=["photos"])
+
+
+@router.post(
+    "/restore",
+    status_code=202,
+    dependencies=[Depends(room)],
+    responses=documented(401, 403, 404, 409, 413, 422, 503),
+    summary="Restore an original",
+)
+def restore(
+    response: Response,
+    found: Annotated[Parts, Depends(parts)],
+    who: Annotated[Caller, Depends(needs("restore"))],
+    photo_id: Annotated[str, Form(max_length=40)],
+    password: Annotated[SecretStr, Form(description="the password, or the restore code")],
+    reason: Annotated[str, Form(min_length=3, max_length=200, description="kept with the job", examples=["dispute 4711"])],
+    photo: Annotated[
+        UploadFile | None, File(description="the protected file; without it the stored first variant is used")
+    ] = None,
+) -> Accepted:
+    """Answers at once; the job's result is a link to the original, bit for bit.
+
+    Whether the password is right is found by the worker: the job then fails with `restore_denied`, as it does
+    for an altered key or photo.
+    """
+    kept = found.photos.get(photo_id, who.tenant)
+    if kept.protected_at is None:
+        raise StateConflict("the photo is not protected yet; wait for its job")
+    salt, cost = found.shelf.restoration_kdf(who.tenant, photo_id)
+    key = derive_key(password.get_secret_value(), salt, cost)
+    job_id = new_id("job")
+    if photo is not None:
+        data = photo.file.read(found.settings.max_upload_bytes * 4 + 1)
+        read_photo(data, Limits(found.settings.max_upload_bytes * 4, found.settings.max_pixels))
+        found.shelf.put_upload(who.tenant, job_id, data)
+    found.shelf.put_secret(who.tenant, job_id, Lock(key, salt, cost))
+    request = {"reason": reason, "uploaded": photo is not None}
+    found.jobs.add(queued(job_id, who.tenant, "restore", photo_id, request))
+    found.publish(job_id)
+    response.headers["Location"] = f"/jobs/{job_id}"
+    response.headers["Retry-After"] = "1"
+    return Accepted(job_id=job_id, photo_id=photo_id, state=State.queued, restore_code=None)

@@ -1,0 +1,159 @@
+"""What travels over HTTP."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core import methods
+from core.jobs.states import State
+
+JOB = "job_3f0c9a6d2b7e4c1f8a5d0e9b6c3f7a12"
+PHOTO = "pho_9b1d4e7a0c3f6b2e5d8a1c4f7b0e3d6a"
+
+MethodName = StrEnum("MethodName", {name: name for name in methods.names()})  # type: ignore[misc]
+
+
+class Faces(StrEnum):
+    """Which faces of a photo."""
+
+    all = "all"
+    largest = "largest"
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    model_config = ConfigDict(extra="allow")
+
+
+class Accepted(BaseModel):
+    """The job was accepted and will end exactly once; follow `Location`."""
+
+    job_id: str
+    photo_id: str
+    state: State
+    restore_code: str | None = Field(
+        None, description="Only when no password was given, and only in this answer: keep it, it is shown once."
+    )
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"job_id": JOB, "photo_id": PHOTO, "state": "queued", "restore_code": None}}
+    )
+
+
+class JobView(BaseModel):
+    """A job. `result` is there when it succeeded, `problem` when it failed."""
+
+    job_id: str
+    photo_id: str
+    kind: str
+    state: State
+    step: str
+    progress: float = Field(ge=0, le=1)
+    position: int | None = Field(description="queued jobs before this one; null when it is not queued")
+    attempt: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    result: dict[str, Any] | None
+    problem: dict[str, Any] | None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "job_id": JOB, "photo_id": PHOTO, "kind": "protect", "state": "running", "step": "optimise",
+                "progress": 0.4, "position": None, "attempt": 1, "created_at": "2026-11-21T10:00:00Z",
+                "started_at": "2026-11-21T10:00:01Z", "finished_at": None, "result": None, "problem": None,
+            }
+        }
+    )  # fmt: skip
+
+
+class JobSummary(BaseModel):
+    """A job as dashboards see it: no photo, no person."""
+
+    job_id: str
+    kind: str
+    state: State
+    step: str
+    progress: float
+    attempt: int
+    created_at: datetime
+    finished_at: datetime | None
+    problem_code: str | None
+
+
+class JobPage(BaseModel):
+    """Newest first; `next` is the cursor of the following page."""
+
+    jobs: list[JobSummary]
+    next: str | None
+    model_config = ConfigDict(json_schema_extra={"example": {"jobs": [], "next": None}})
+
+
+class Variant(BaseModel):
+    """A protected photo. The link needs no credential and soon expires."""
+
+    name: str
+    link: str
+
+
+class PhotoView(BaseModel):
+    """A photo under our care."""
+
+    photo_id: str
+    method: str
+    preset: str
+    created_at: datetime
+    protected_at: datetime | None
+    variants: list[Variant]
+    report: dict[str, Any] | None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "photo_id": PHOTO, "method": "sider", "preset": "standard", "created_at": "2026-11-21T10:00:00Z",
+                "protected_at": "2026-11-21T10:00:09Z",
+                "variants": [{"name": "v1", "link": "https://store.example/..."}], "report": {"held": True},
+            }
+        }
+    )  # fmt: skip
+
+
+class Erased(BaseModel):
+    """Receipt: the restoration key was destroyed before anything else, then the pictures."""
+
+    photo_id: str
+    erased_at: datetime
+    key_destroyed: bool
+    objects_deleted: int
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "photo_id": PHOTO, "erased_at": "2026-11-21T10:05:00Z", "key_destroyed": True, "objects_deleted": 1,
+            }
+        }
+    )  # fmt: skip
+
+
+class Live(BaseModel):
+    status: str
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "live"}})
+
+
+class Ready(BaseModel):
+    """`parts` maps database, broker and store to "ok" or a reason."""
+
+    status: str
+    parts: dict[str, str]
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"status": "ready", "parts": {"database": "ok", "broker": "ok", "store": "ok"}}
+        }
+    )

@@ -1,0 +1,99 @@
+"""Where each kind of object lies, and how it is sealed: one place for API, worker and tests.
+
+Photos bucket: sealed uploads, protected pictures, restored pictures (short-lived). Keys bucket: sealed
+restoration keys and the secrets of jobs on their way; nothing of it is ever linked to.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from core.settings import Settings
+from core.vault.blobs import Blobs, S3Blobs
+from core.vault.envelope import Binding, kdf_of, open_sealed, seal
+from core.vault.keyring import Keyring
+from core.vault.passwords import KdfCost, Lock
+
+PNG = "image/png"
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Both buckets and the keyring."""
+
+    photos: Blobs
+    keys: Blobs
+    keyring: Keyring
+
+    # Uploads wait sealed: the store never sees a customer's face unprotected.
+    def put_upload(self, tenant: str, job_id: str, data: bytes) -> None:
+        sealed = seal(data, Binding(tenant, job_id, "upload"), self.keyring)
+        self.photos.put(f"{tenant}/incoming/{job_id}", sealed)
+
+    def get_upload(self, tenant: str, job_id: str) -> bytes:
+        sealed = self.photos.get(f"{tenant}/incoming/{job_id}")
+        return open_sealed(sealed, Binding(tenant, job_id, "upload"), self.keyring)
+
+    # The password itself stays in the API process; what travels is the key derived from it, sealed to the job.
+    def put_secret(self, tenant: str, job_id: str, lock: Lock) -> None:
+        cost = [lock.cost.time, lock.cost.memory_kib, lock.cost.lanes]
+        plain = json.dumps({"key": lock.key.hex(), "salt": lock.salt.hex(), "cost": cost}).encode()
+        sealed = seal(plain, Binding(tenant, job_id, "job-secret"), self.keyring)
+        self.keys.put(f"{tenant}/secrets/{job_id}", sealed)
+
+    def get_secret(self, tenant: str, job_id: str) -> Lock:
+        sealed = self.keys.get(f"{tenant}/secrets/{job_id}")
+        plain = json.loads(open_sealed(sealed, Binding(tenant, job_id, "job-secret"), self.keyring))
+        return Lock(bytes.fromhex(plain["key"]), bytes.fromhex(plain["salt"]), KdfCost(*plain["cost"]))
+
+    def drop_job(self, tenant: str, job_id: str) -> None:
+        """Secret first: should the second call fail, what is left cannot be used."""
+        self.keys.delete(f"{tenant}/secrets/{job_id}")
+        self.photos.delete(f"{tenant}/incoming/{job_id}")
+
+    def put_restoration(self, tenant: str, photo_id: str, packed: bytes, lock: Lock) -> None:
+        sealed = seal(packed, Binding(tenant, photo_id, "restoration"), self.keyring, lock)
+        self.keys.put(f"{tenant}/restoration/{photo_id}", sealed)
+
+    def get_restoration(self, tenant: str, photo_id: str, password_key: bytes) -> bytes:
+        sealed = self.keys.get(f"{tenant}/restoration/{photo_id}")
+        return open_sealed(sealed, Binding(tenant, photo_id, "restoration"), self.keyring, password_key)
+
+    def restoration_kdf(self, tenant: str, photo_id: str) -> tuple[bytes, KdfCost]:
+        """Salt and cost of a photo's restoration key (NotFound, RestoreDenied)."""
+        return kdf_of(self.keys.get(f"{tenant}/restoration/{photo_id}")) or (b"", KdfCost())
+
+    def drop_restoration(self, tenant: str, photo_id: str) -> None:
+        self.keys.delete(f"{tenant}/restoration/{photo_id}")
+
+    def put_protected(self, tenant: str, photo_id: str, variant: int, png: bytes) -> None:
+        self.photos.put(protected_key(tenant, photo_id, variant), png, PNG)
+
+    def get_protected(self, tenant: str, photo_id: str, variant: int) -> bytes:
+        return self.photos.get(protected_key(tenant, photo_id, variant))
+
+    def put_restored(self, tenant: str, job_id: str, png: bytes) -> None:
+        self.photos.put(restored_key(tenant, job_id), png, PNG)
+
+
+def connect(settings: Settings) -> Shelf:
+    """Both buckets and the keyring of an environment."""
+    credentials = None
+    if settings.s3_access_key and settings.s3_secret_key:
+        credentials = (settings.s3_access_key.get_secret_value(), settings.s3_secret_key.get_secret_value())
+    photos, keys = (
+        S3Blobs(bucket, settings.s3_endpoint, settings.s3_region, credentials, settings.s3_checksums)
+        for bucket in (settings.bucket_photos, settings.bucket_keys)
+    )
+    return Shelf(photos, keys, Keyring.open_or_create(settings.keyring_file))
+
+
+def protected_key(tenant: str, photo_id: str, variant: int) -> str:
+    """Object key of a protected variant, counted from 1."""
+    return f"{tenant}/protected/{photo_id}/v{variant}.png"
+
+
+def restored_key(tenant: str, job_id: str) -> str:
+    """Object key of a restored original."""
+    return f"{tenant}/restored/{job_id}.png"

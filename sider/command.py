@@ -1,0 +1,140 @@
+"""`sider`: protect and restore files here, start the service, manage its keys, see what is installed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from core.errors import SiderError
+
+app = typer.Typer(
+    name="sider", help="Face privacy: a new look for people, the same identity for machines, and a way back.",
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+)  # fmt: skip
+keys_app = typer.Typer(help="API keys of the service.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+console = Console(stderr=True)
+
+Paths = Annotated[list[Path], typer.Argument(help="photos, or folders of photos")]
+Out = Annotated[Path, typer.Option(help="folder for the results")]
+PasswordFile = Annotated[Path | None, typer.Option(help="file whose first line is the password")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON line a photo on standard output")]
+Data = Annotated[Path, typer.Option(help="folder of the local service")]
+
+
+@app.command()
+def protect(
+    paths: Paths,
+    out: Out,
+    method: str = "sider",
+    preset: str = "standard",
+    variants: Annotated[int, typer.Option(min=1, max=16)] = 1,
+    seed: Annotated[int | None, typer.Option(min=0, help="the same seed gives the same faces")] = None,
+    password_file: PasswordFile = None,
+    keep_missed: Annotated[bool, typer.Option(help="write pictures that miss their promise, too")] = False,
+    as_json: Json = False,
+) -> None:
+    """Protect photos: OUT/<stem>.png, further variants <stem>.v2.png, and the sealed <stem>.key beside them."""
+    from core.pipeline import Request  # noqa: PLC0415 - torch takes seconds; `sider --help` should not
+    from sider.photos import Protection, read_password  # noqa: PLC0415
+
+    run = Protection(
+        out=out,
+        request=Request(method, preset, variants, seed),
+        password=read_password(password_file, console),
+        keep_missed=keep_missed,
+        as_json=as_json,
+    )
+    raise typer.Exit(run.protect_all(paths, console))
+
+
+@app.command()
+def restore(
+    paths: Paths,
+    out: Out,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> None:
+    """Restore protected pictures, bit for bit, to OUT/<stem>.png; the key is expected beside each picture."""
+    from sider.photos import read_password, restore_all  # noqa: PLC0415
+
+    password = read_password(password_file, console, new=False)
+    raise typer.Exit(restore_all(paths, out, password, console, as_json))
+
+
+@app.command()
+def up(
+    data: Data = Path(".local"),
+    port: Annotated[int | None, typer.Option(help="port of the API; a free one by default")] = None,
+) -> None:
+    """Start every part of the service on this machine; Ctrl-C stops all."""
+    from deploy.local import LocalStack  # noqa: PLC0415
+    from deploy.local import up as run  # noqa: PLC0415
+
+    def announce(stack: LocalStack) -> None:
+        console.print(f"[bold]API[/]      {stack.api_url}   (docs: {stack.api_url}/docs)")
+        console.print(f"[bold]store[/]    {stack.s3_url}")
+        console.print(f"[bold]data[/]     {stack.data}   (logs in {stack.logs})")
+        # On standard output, so that a script can take it: KEY=$(sider up | head -1)
+        print(stack.api_key, flush=True)  # noqa: T201
+        console.print("That is a ready-made API key. Ctrl-C stops everything.")
+
+    console.print("starting Valkey, SeaweedFS, worker and API ...")
+    raise typer.Exit(run(data, port, announce))
+
+
+@keys_app.command("issue")
+def issue_key(
+    tenant: str,
+    scope: Annotated[list[str], typer.Option(help="protect, restore, ops; may be repeated")],
+    name: str = "",
+    days: Annotated[int | None, typer.Option(min=1, help="expires after so many days")] = None,
+) -> None:
+    """Make a key; it is shown this once."""
+    from sider.keys import issue  # noqa: PLC0415
+
+    print(issue(tenant, tuple(scope), name, days))  # noqa: T201
+
+
+@keys_app.command("list")
+def list_keys() -> None:
+    """Show all keys, without their secrets."""
+    from sider.keys import table  # noqa: PLC0415
+
+    Console().print(table())
+
+
+@keys_app.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(help="the part between the underscores")]) -> None:
+    """End a key at once."""
+    from sider.keys import revoke  # noqa: PLC0415
+
+    revoke(key_id)
+    console.print(f"revoked {key_id}")
+
+
+@app.command()
+def doctor(
+    download: Annotated[str | None, typer.Option(help="fetch the weights of an optional encoder")] = None,
+) -> None:
+    """What is installed, which device, which weights; what is missing and how to get it."""
+    from sider.doctor import examine, fetch  # noqa: PLC0415
+
+    if download:
+        console.print(f"fetched {fetch(download)}")
+    raise typer.Exit(examine(Console()))
+
+
+def main() -> None:
+    """Entry point: expected failures end in one line, not in a traceback."""
+    try:
+        app()
+    except SiderError as error:
+        console.print(f"[red]{error.code}[/]: {error}", highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,197 @@
+"""Files and folders through the engine, without any server."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from core import pipeline
+from core.errors import NotFound, RequestRefused, RestoreDenied, SiderError
+from core.networks import Networks
+from core.pipeline import Outcome, Request
+from core.settings import Settings
+from core.stages.validate import Limits, Photo, read_photo
+from core.vault import passwords
+from core.vault.envelope import Binding, kdf_of, open_sealed, seal
+from core.vault.keyring import Keyring
+
+PHOTOS = {".jpg", ".jpeg", ".png", ".webp"}
+# A key file may be renamed or moved with its picture; it is bound to no name.
+BINDING = Binding("local", "file", "restoration")
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """One run of `sider protect`."""
+
+    out: Path
+    request: Request
+    password: str
+    keep_missed: bool
+    as_json: bool
+
+    def protect_all(self, paths: list[Path], console: Console) -> int:
+        """Protect every photo; an unusable photo does not stop the run. 0 when every promise was met."""
+        jobs = list(plan(paths))
+        settings, keyring = Settings(), local_keyring()
+        networks = Networks.load(settings.bundle, settings.device)
+        # One derivation a run: the lock is bound to each key file by its fresh data key all the same.
+        lock = passwords.lock(self.password)
+        limits = Limits(settings.max_upload_bytes, settings.max_pixels)
+        missed = 0
+        with _bar(console) as bar:
+            total = bar.add_task("photos", total=len(jobs))
+            for number, (path, stem) in enumerate(jobs):
+                bar.update(total, description=path.name, completed=number)
+
+                def step(_: str, fraction: float, number: int = number) -> None:
+                    bar.update(total, completed=number + min(0.99, fraction))
+
+                try:
+                    outcome = pipeline.attempt(read_photo(path.read_bytes(), limits), self.request, networks, step)
+                    line = self._write(outcome, stem, seal(outcome.restoration.pack(), BINDING, keyring, lock))
+                    missed += not outcome.held
+                except (SiderError, OSError) as error:
+                    code = error.code if isinstance(error, SiderError) else "file_unreadable"
+                    line = {"held": False, "error": {"code": code, "message": str(error)}}
+                    missed += 1
+                bar.update(total, completed=number + 1)
+                report(console, self.as_json, {"file": str(path), **line})
+        return 1 if missed else 0
+
+    def _write(self, outcome: Outcome, stem: Path, sealed: bytes) -> dict[str, Any]:
+        if not outcome.held and not self.keep_missed:
+            error = {"code": "promise_not_met", "message": "no picture was written; see the report"}
+            return {"held": False, "error": error, "report": outcome.report}
+        target = self.out / stem
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # The key first: a protected picture without its key could never be restored.
+        _write_file(target.with_name(f"{target.name}.key"), sealed)
+        written = []
+        for number, photo in enumerate(outcome.protected, 1):
+            name = f"{target.name}.png" if number == 1 else f"{target.name}.v{number}.png"
+            _write_file(target.with_name(name), photo.to_png())
+            written.append(str(target.with_name(name)))
+        key = str(target.with_name(f"{target.name}.key"))
+        return {"held": outcome.held, "protected": written, "key": key, "report": outcome.report}
+
+
+def restore_all(paths: list[Path], out: Path, password: str, console: Console, as_json: bool) -> int:
+    """Restore every picture that has its key beside it; 0 when all were restored."""
+    keyring, failed = local_keyring(), 0
+    for path, stem in plan(paths):
+        try:
+            original = _restore(path, keyring, password)
+            target = out / f"{stem}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write_file(target, original.to_png())
+            line: dict[str, Any] = {"restored": str(target), "sha256": original.sha256, "exact": True}
+        except (SiderError, OSError) as error:
+            failed += 1
+            code = error.code if isinstance(error, SiderError) else "file_unreadable"
+            line = {"error": {"code": code, "message": str(error)}}
+        report(console, as_json, {"file": str(path), **line})
+    return 1 if failed else 0
+
+
+def _restore(path: Path, keyring: Keyring, password: str) -> Photo:
+    base = re.sub(r"\.v\d+$", "", path.stem)
+    key_file = path.with_name(f"{base}.key")
+    if not key_file.is_file():
+        raise NotFound(f"no key beside the picture: {key_file} is missing")
+    sealed = key_file.read_bytes()
+    kdf = kdf_of(sealed)
+    if kdf is None:
+        raise RestoreDenied
+    packed = open_sealed(sealed, BINDING, keyring, passwords.derive_key(password, *kdf))
+    data = path.read_bytes()
+    return pipeline.restore(read_photo(data, Limits(max_bytes=max(1, len(data)))), packed)
+
+
+def plan(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
+    """(photo, stem of its results) for files, and for all photos below folders.
+
+    Raises:
+        RequestRefused: nothing there, or two photos would write the same files.
+    """
+    seen: dict[Path, Path] = {}
+    for root in paths:
+        if not root.exists():
+            raise RequestRefused(f"{root} does not exist")
+        found = sorted(p for p in root.rglob("*") if p.suffix.lower() in PHOTOS) if root.is_dir() else [root]
+        for path in found:
+            stem = (path.relative_to(root) if root.is_dir() else Path(path.name)).with_suffix("")
+            if stem in seen:
+                raise RequestRefused(f"{seen[stem]} and {path} would both be written as {stem}; rename one")
+            seen[stem] = path
+    if not seen:
+        raise RequestRefused("no JPEG, PNG or WebP photo was found")
+    yield from ((path, stem) for stem, path in seen.items())
+
+
+def read_password(file: Path | None, console: Console, new: bool = True) -> str:
+    """From a file, or asked for; without a terminal a new run gets a random restore code, shown once.
+
+    Raises:
+        RequestRefused: no password to be had, or too weak a one.
+    """
+    if file:
+        lines = file.read_text(encoding="utf-8").splitlines()
+        password = lines[0] if lines else ""
+    elif console.is_terminal:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=new, err=True)
+    elif new:
+        password = passwords.new_restore_code()
+        console.print(f"no password given; restore code, shown this once: {password}", highlight=False)
+    else:
+        raise RequestRefused("no password: name a file with --password-file")
+    if new:
+        passwords.check_new(password)
+    return password
+
+
+def local_keyring() -> Keyring:
+    """SIDER_KEYRING_FILE, or one in the user's application folder, so that keys and pictures lie apart."""
+    settings = Settings()
+    chosen = "keyring_file" in settings.model_fields_set
+    path = settings.keyring_file if chosen else Path(typer.get_app_dir("sider")) / "keyring.json"
+    return Keyring.open_or_create(path)
+
+
+def report(console: Console, as_json: bool, line: dict[str, Any]) -> None:
+    """One JSON line on standard output, or one for people."""
+    if as_json:
+        print(json.dumps(line), flush=True)  # noqa: T201
+    elif "error" in line:
+        console.print(f"[red]{line['error']['code']}[/] {line['file']}: {line['error']['message']}", highlight=False)
+    elif "restored" in line:
+        console.print(f"[green]restored[/] {line['restored']} (bit for bit)", highlight=False)
+    else:
+        for variant, name in zip(line["report"]["variants"], line["protected"], strict=True):
+            marks = ", ".join(
+                f"{encoder} {facts['cosine']:.2f} (needs {facts['threshold_far_1e-3']:.2f})"
+                for face in variant
+                for encoder, facts in face["encoders"].items()
+            )
+            console.print(f"[green]protected[/] {name}: {marks}", highlight=False)
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    """All or nothing: an interrupted run leaves no half pictures."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    fresh.write_bytes(data)
+    fresh.replace(path)
+
+
+def _bar(console: Console) -> Progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)

@@ -1,0 +1,88 @@
+"""The composition root of a worker: `celery --app worker.app worker`.
+
+Celery carries job ids, nothing else: the job table is the truth, so results, retries and time limits of
+Celery itself are not relied on. Measured reasons for each setting stand in DESIGN.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging, worker_process_init, worker_ready
+
+from core.settings import Settings
+from worker import engine, logs, tasks
+from worker.context import Context, connect_context
+from worker.reaper import Reaper
+
+TASK, QUEUE = "sider.run", "sider"
+HARD_LIMIT_SECONDS = 900
+
+settings = Settings()
+app = Celery("sider", broker=settings.broker_url.get_secret_value(), set_as_current=True)
+app.conf.update(
+    task_default_queue=QUEUE,
+    task_ignore_result=True,
+    task_serializer="json",
+    accept_content=["json"],
+    # One job a process; the process is started afresh (CUDA does not survive a fork).
+    worker_pool="prefork",
+    worker_concurrency=1,
+    worker_pool_start_method="spawn",
+    worker_prefetch_multiplier=1,
+    worker_disable_prefetch=True,
+    # The message goes when the job has ended; a lost worker gives it back at most twice.
+    task_acks_late=True,
+    task_retry_on_worker_lost=True,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    task_time_limit=HARD_LIMIT_SECONDS,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={
+        # Longer than any job can run, or it would be delivered twice.
+        "visibility_timeout": HARD_LIMIT_SECONDS + 300,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 30,
+        "socket_keepalive": True,
+    },
+    worker_hijack_root_logger=False,
+    worker_send_task_events=False,
+)
+
+
+@app.task(name=TASK, max_retries=2)  # type: ignore[untyped-decorator]
+def run(job_id: str) -> None:
+    """Do one job; its outcome is written to the job table."""
+    tasks.run(job_id, _context())
+
+
+def publish(job_id: str) -> None:
+    """Put a job's id into the queue."""
+    app.send_task(TASK, args=[job_id], queue=QUEUE, ignore_result=True)
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _logs(**_: Any) -> None:
+    logs.configure(settings.log_level)
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _warm(**_: Any) -> None:
+    logs.configure(settings.log_level)
+    engine.networks(settings)  # the first job should not wait for weights
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def _sweep(**_: Any) -> None:
+    Reaper(connect_context(settings, engine.Unloaded()), publish).start()
+
+
+_found: list[Context] = []
+
+
+def _context() -> Context:
+    """This process's context, made by its first job."""
+    if not _found:
+        _found.append(connect_context(settings, engine.Loaded(settings)))
+    return _found[0]
