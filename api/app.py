@@ -6,6 +6,7 @@ import logging
 
 import structlog
 from fastapi import FastAPI
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from api import health, jobs, photos, problems, protect, restore
 from api.parts import Parts, connect_parts
@@ -24,8 +25,6 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
         version="0.1.0",
         description="Face privacy as a service: people see someone else, machines still recognise the person, "
         "and the password brings the original back, bit for bit. Restorable photos are pseudonymised, not anonymous.",
-        # A restore may carry a protected PNG, which is larger than the JPEG it came from.
-        max_body_size=settings.max_upload_bytes * 4 + FORM_OVERHEAD,
         openapi_tags=[
             {"name": "photos", "description": "Protect, fetch, restore, erase."},
             {"name": "jobs", "description": "Follow work on its way."},
@@ -33,6 +32,10 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
         ],
     )
     app.state.parts = parts or connect_parts(settings)
+    # Inside the problem handler (FastAPI's own max_body_size is outside it and would answer in plain text).
+    # A restore may carry a protected PNG, which is larger than the JPEG it came from.
+    limit = settings.max_upload_bytes * 4 + FORM_OVERHEAD
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=limit)
     problems.install(app)
     for module in (protect, restore, jobs, photos, health):
         app.include_router(module.router)

@@ -1,0 +1,59 @@
+"""The API over the real job table and vault, with objects and queue in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from api.parts import Parts
+from core.jobs import database
+from core.settings import Settings
+from core.vault.keyring import Keyring
+from core.vault.shelf import Shelf
+from tests.fakes import LightEngine, MemoryBlobs, MemoryBroker
+from worker import tasks
+from worker.context import Context
+
+
+@dataclass
+class Service:
+    """A client, the parts behind it, and a worker that runs when told."""
+
+    client: TestClient
+    parts: Parts
+    photos: MemoryBlobs
+    keys: MemoryBlobs
+    broker: MemoryBroker
+    folder: Path
+
+    def key(self, *scopes: str, tenant: str = "bank") -> dict[str, str]:
+        _, text = self.parts.keys.issue(tenant, scopes)
+        return {"Authorization": f"Bearer {text}"}
+
+    def work(self, engine: LightEngine | None = None) -> None:
+        """Let a worker take every message."""
+        context = Context(
+            self.parts.settings, self.parts.jobs, self.parts.photos, self.parts.shelf, engine or LightEngine()
+        )
+        while self.broker.messages:
+            tasks.run(self.broker.messages.pop(0), context)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    settings = Settings(
+        database_url=f"sqlite:///{tmp_path / 'sider.db'}", keyring_file=tmp_path / "k.json", max_queue=5,
+        max_upload_bytes=300_000,
+    )  # fmt: skip
+    database.upgrade(settings.database_url)
+    engine = database.connect(settings.database_url)
+    photos, keys, broker = MemoryBlobs(), MemoryBlobs(), MemoryBroker()
+    parts = Parts(settings, engine, Shelf(photos, keys, Keyring.open_or_create(settings.keyring_file)), broker)
+    with TestClient(create_app(settings, parts)) as client:
+        yield Service(client, parts, photos, keys, broker, tmp_path)
+    engine.dispose()

@@ -1,0 +1,92 @@
+"""Fakes for unit tests: in memory, no server, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from core.errors import NotFound, Unavailable
+from core.pipeline import Outcome, Request
+from core.stages.validate import Photo
+from core.vault.restoration import Restoration
+
+
+@dataclass
+class MemoryBlobs:
+    """Objects in a dictionary; `down` makes every call fail as a lost store would."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    down: bool = False
+
+    def _alive(self) -> None:
+        if self.down:
+            raise Unavailable("the object store is away", code="store_unavailable")
+
+    def put(self, key: str, data: bytes, content_type: str = "") -> None:
+        self._alive()
+        self.objects[key] = data
+
+    def get(self, key: str) -> bytes:
+        self._alive()
+        if key not in self.objects:
+            raise NotFound("no such object")
+        return self.objects[key]
+
+    def delete(self, key: str) -> None:
+        self._alive()
+        self.objects.pop(key, None)
+
+    def link(self, key: str, seconds: int, filename: str) -> str:
+        return f"memory:{key}"
+
+    def check(self) -> None:
+        self._alive()
+
+
+@dataclass
+class MemoryBroker:
+    """Messages in a list."""
+
+    messages: list[str] = field(default_factory=list)
+    down: bool = False
+
+    def publish(self, job_id: str) -> None:
+        self.check()
+        self.messages.append(job_id)
+
+    def check(self) -> None:
+        if self.down:
+            raise Unavailable("the queue is away", code="broker_unavailable")
+
+
+@dataclass
+class LightEngine:
+    """Inverts a box in the middle: reversible, visible and instant. `before` runs first, e.g. to raise."""
+
+    before: Callable[[], None] = lambda: None
+
+    def protect(self, photo: Photo, request: Request, progress: Callable[[str, float], None]) -> Outcome:
+        self.before()
+        progress("optimise", 0.5)
+        h, w = photo.height, photo.width
+        box = (w // 4, h // 4, w // 2, h // 2)
+        variants = []
+        for number in range(request.variants):
+            pixels = photo.pixels.copy()
+            window = pixels[box[1] : box[1] + box[3], box[0] : box[0] + box[2]]
+            window[...] = 255 - number - window
+            variants.append(Photo(pixels))
+        restoration = Restoration.of(photo.pixels, [v.pixels for v in variants], [box])
+        return Outcome(tuple(variants), restoration, {"held": True, "method": request.method})
+
+    def restore(self, protected: Photo, packed: bytes) -> Photo:
+        self.before()
+        return Photo(Restoration.unpack(packed).apply(protected.pixels))
+
+
+def picture(height: int = 96, width: int = 128, seed: int = 0) -> Photo:
+    """A random but smooth colour picture."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+    return Photo(np.kron(coarse, np.ones((8, 8, 1), np.uint8)))

@@ -1,0 +1,180 @@
+"""The job table: atomic claims, fencing, leases, outbox; all on a real SQLite file in WAL mode."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, update
+
+from core.errors import NotFound, StateConflict
+from core.jobs import database
+from core.jobs.photos import Photos
+from core.jobs.repository import POISONED, Jobs, new_id
+from core.jobs.states import TRANSITIONS, State
+from core.jobs.tables import Base, Job, Photo
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Any:
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    database.upgrade(url)
+    engine = database.connect(url)
+    yield engine
+    engine.dispose()
+
+
+def add(jobs: Jobs, tenant: str = "bank") -> str:
+    job_id, photo_id = new_id("job"), new_id("pho")
+    now = database.now()
+    photo = Photo(id=photo_id, tenant=tenant, method="sider", preset="standard", variants=1, created_at=now)
+    jobs.add(
+        Job(id=job_id, tenant=tenant, kind="protect", state=State.queued, photo_id=photo_id, request={},
+            attempt=0, step="queued", progress=0.0, created_at=now),
+        photo,
+    )  # fmt: skip
+    return job_id
+
+
+def age(engine: Engine, **values: Any) -> None:
+    """Make rows look older than they are."""
+    with engine.begin() as connection:
+        connection.execute(update(Job).values(**values))
+
+
+def test_migrations_make_exactly_the_tables_of_the_code(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_the_way_of_a_job(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    job_id = add(jobs)
+    job = jobs.claim(job_id, 60)
+    assert job is not None
+    assert (job.state, job.attempt) == (State.running, 1)
+    jobs.heartbeat(job_id, 1, 60, "optimise", 0.5)
+    assert jobs.get(job_id).progress == 0.5
+    jobs.finish(job_id, 1, {"variants": 1}, {"report": {"held": True}})
+    done = jobs.get(job_id)
+    assert (done.state, done.result, done.lease_until) == (State.succeeded, {"variants": 1}, None)
+    assert done.finished_at is not None
+    assert done.finished_at.tzinfo is not None
+    assert Photos(engine).get(done.photo_id, "bank").report == {"held": True}
+
+
+def test_ends_are_final(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    job_id = add(jobs)
+    jobs.claim(job_id, 60)
+    jobs.finish(job_id, 1, {})
+    for write in (
+        lambda: jobs.fail(job_id, 1, {"code": "x"}),
+        lambda: jobs.finish(job_id, 1, {}),
+        lambda: jobs.release(job_id, 1),
+        lambda: jobs.heartbeat(job_id, 1, 60, "x", 0.1),
+    ):
+        with pytest.raises(StateConflict):
+            write()
+    assert jobs.claim(job_id, 60) is None
+    assert all(not TRANSITIONS[end] for end in State if end not in (State.queued, State.running))
+
+
+def test_of_many_claims_one_wins(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    for _ in range(5):
+        job_id = add(jobs)
+        with ThreadPoolExecutor(8) as pool:
+            won = [job for job in pool.map(lambda _, i=job_id: jobs.claim(i, 60), range(8)) if job]
+        assert [job.attempt for job in won] == [1]
+
+
+def test_a_straggler_is_fenced_off(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    job_id = add(jobs)
+    jobs.claim(job_id, 60)
+    age(engine, lease_until=database.now() - timedelta(seconds=1))
+    assert jobs.requeue_expired(max_attempts=3) == [job_id]
+    second = jobs.claim(job_id, 60)
+    assert second is not None
+    assert second.attempt == 2
+    for write in (lambda: jobs.finish(job_id, 1, {}), lambda: jobs.heartbeat(job_id, 1, 60, "x", 0.9)):
+        with pytest.raises(StateConflict):
+            write()
+    jobs.finish(job_id, 2, {"by": "second"})
+    assert jobs.get(job_id).result == {"by": "second"}
+
+
+def test_a_living_lease_is_left_alone(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    jobs.claim(add(jobs), 60)
+    assert jobs.requeue_expired(max_attempts=3) == []
+
+
+def test_a_job_that_kills_its_workers_fails_as_poisoned(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    job_id = add(jobs)
+    for _ in range(3):
+        assert jobs.claim(job_id, 60) is not None
+        age(engine, lease_until=database.now() - timedelta(seconds=1))
+        jobs.requeue_expired(max_attempts=3)
+    job = jobs.get(job_id)
+    assert job.state == State.failed
+    assert job.problem is not None
+    assert job.problem["code"] == POISONED
+
+
+def test_outbox_finds_what_was_never_sent(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    sent, unsent = add(jobs), add(jobs)
+    jobs.mark_published(sent)
+    assert jobs.unpublished(older_than_seconds=0) == [unsent]
+    assert jobs.unpublished(older_than_seconds=60) == []
+    jobs.republish_stale(older_than_seconds=0)
+    assert set(jobs.unpublished(older_than_seconds=0)) == {sent, unsent}
+
+
+def test_a_released_job_is_published_again(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    job_id = add(jobs)
+    jobs.mark_published(job_id)
+    jobs.claim(job_id, 60)
+    jobs.release(job_id, 1)
+    assert jobs.unpublished(older_than_seconds=0) == [job_id]
+
+
+def test_tenants_do_not_see_each_other(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    job_id = add(jobs, "bank")
+    photo_id = jobs.get(job_id, "bank").photo_id
+    with pytest.raises(NotFound):
+        jobs.get(job_id, "other")
+    with pytest.raises(NotFound):
+        Photos(engine).get(photo_id, "other")
+
+
+def test_pages_cover_all_jobs_once(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    made = [add(jobs) for _ in range(7)]
+    seen: list[str] = []
+    after = None
+    while page := jobs.page(None, after, 3):
+        seen += [job.id for job in page]
+        after = page[-1].id
+    assert sorted(seen) == sorted(made)
+    assert [j.id for j in jobs.page(State.running, None, 10)] == []
+
+
+def test_position_and_depth(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    first, second = add(jobs), add(jobs)
+    assert jobs.position(jobs.get(first)) == 0
+    assert jobs.position(jobs.get(second)) == 1
+    jobs.claim(first, 60)
+    assert jobs.depth() == 2
+    assert jobs.position(jobs.get(second)) == 0

@@ -1,0 +1,152 @@
+"""Hostile and odd uploads: each is handled or refused by its own code."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from core.errors import PhotoRefused
+from core.stages.validate import Limits, Photo, read_photo
+from tests.fakes import picture
+
+RGB = Image.fromarray(picture().pixels)
+
+
+def encoded(image: Image.Image, name: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+def png_header(width: int, height: int, depth: int = 8) -> bytes:
+    """A PNG that claims a size and holds next to nothing: a decompression bomb's shape."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("name", ["PNG", "WEBP", "JPEG"])
+def test_formats_are_read(name: str) -> None:
+    options = {"lossless": True} if name == "WEBP" else {"quality": 95}
+    photo = read_photo(encoded(RGB, name, **options))
+    assert photo.pixels.shape == (96, 128, 3)
+    assert photo.pixels.dtype == np.uint8
+    if name != "JPEG":
+        assert (photo.pixels == picture().pixels).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_and_dropped(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo = read_photo(encoded(RGB, "PNG", exif=exif))
+    flips = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a, -1),
+        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda a: np.rot90(a),
+    }
+    assert (photo.pixels == flips[orientation](picture().pixels)).all()
+    with Image.open(io.BytesIO(photo.to_png())) as written:
+        assert not written.getexif()
+
+
+def test_gray_palette_and_opaque_alpha_become_rgb() -> None:
+    gray = read_photo(encoded(RGB.convert("L"), "PNG"))
+    assert (gray.pixels[..., 0] == gray.pixels[..., 2]).all()
+    assert read_photo(encoded(RGB.quantize(16), "PNG")).pixels.shape == (96, 128, 3)
+    assert (read_photo(encoded(RGB.convert("RGBA"), "PNG")).pixels == picture().pixels).all()
+
+
+def transparent() -> bytes:
+    image = RGB.convert("RGBA")
+    image.putpixel((5, 5), (0, 0, 0, 0))
+    return encoded(image, "PNG")
+
+
+REFUSED = {
+    "photo_empty": b"",
+    "photo_format": encoded(RGB, "BMP"),
+    "photo_damaged": encoded(RGB, "JPEG")[:-400],
+    "photo_animated": encoded(RGB, "WEBP", save_all=True, append_images=[RGB.rotate(90)], duration=50),
+    "photo_colour_mode": encoded(RGB.convert("CMYK"), "JPEG"),
+    "photo_bit_depth": encoded(Image.fromarray(np.zeros((96, 96), np.uint16)), "PNG"),
+    "photo_transparent": transparent(),
+    "photo_too_small": encoded(RGB.resize((128, 32)), "PNG"),
+    "photo_too_large": png_header(60_000, 60_000),
+}
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_refused_with_its_code(code: str) -> None:
+    with pytest.raises(PhotoRefused) as caught:
+        read_photo(REFUSED[code])
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (encoded(RGB, "PNG", save_all=True, append_images=[RGB.rotate(90)]), "photo_animated"),
+        (png_header(300, 300, depth=16), "photo_bit_depth"),
+        (png_header(7000, 7000), "photo_too_large"),
+        (png_header(300, 300), "photo_damaged"),
+        (b"\xff\xd8\xff" + b"\0" * 100, "photo_damaged"),
+        (b"\x89PNG\r\n\x1a\n<html><script>", "photo_damaged"),
+        (b"RIFF\0\0\0\0WAVE", "photo_format"),
+        (b"%PDF-1.4" + encoded(RGB, "JPEG"), "photo_format"),
+        (encoded(RGB, "GIF"), "photo_format"),
+    ],
+)
+def test_more_hostile_files(data: bytes, code: str) -> None:
+    with pytest.raises(PhotoRefused) as caught:
+        read_photo(data)
+    assert caught.value.code == code
+
+
+def test_byte_limit() -> None:
+    data = encoded(RGB, "PNG")
+    with pytest.raises(PhotoRefused) as caught:
+        read_photo(data, Limits(max_bytes=len(data) - 1))
+    assert caught.value.code == "photo_too_large"
+    read_photo(data, Limits(max_bytes=len(data)))
+
+
+@given(st.binary(max_size=400), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF0000WEBP"]))
+def test_noise_is_refused_and_nothing_else_happens(noise: bytes, magic: bytes) -> None:
+    with pytest.raises(PhotoRefused):
+        read_photo(magic + noise)
+
+
+@given(st.integers(0, 1500), st.integers(0, 255))
+def test_a_corrupted_photo_is_read_or_refused(position: int, value: int) -> None:
+    data = bytearray(encoded(RGB, "JPEG", quality=60))
+    data[position % len(data)] = value
+    try:
+        photo = read_photo(bytes(data))
+    except PhotoRefused:
+        return
+    assert photo.pixels.shape[2] == 3
+
+
+def test_digest_covers_size_and_pixels() -> None:
+    pixels = picture().pixels
+    other = pixels.copy()
+    other[0, 0, 0] ^= 1
+    assert Photo(pixels).sha256 != Photo(other).sha256
+    assert Photo(pixels).sha256 != Photo(pixels.reshape(128, 96, 3)).sha256

@@ -1,0 +1,75 @@
+"""Writes the test vectors, one scenario a file: `python -m tests.vault.make_vectors`. Run once a format version."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from core.vault.envelope import FIXED, MAGIC, OUTER, Binding, seal
+from core.vault.keyring import Keyring
+from core.vault.passwords import KdfCost, lock
+
+FOLDER = Path(__file__).parent / "vectors"
+PASSWORD = "Pässword 🙂 4711"  # noqa: S105
+BINDING = Binding("bank", "pho_00", "restoration")
+RING = Keyring(Path("unused"), {1: bytes(range(32)), 2: bytes(range(32, 64))}, {})
+
+
+def flipped(data: bytes, position: int) -> bytes:
+    out = bytearray(data)
+    out[position] ^= 1
+    return bytes(out)
+
+
+def cases() -> dict[str, dict[str, Any]]:
+    locked = seal(b"original pixels", BINDING, RING, lock(PASSWORD, KdfCost(1, 64, 1)))
+    plain = seal(b"upload", BINDING, RING)
+    fixed, outer = len(MAGIC), len(MAGIC) + FIXED.size
+    body = outer + OUTER.size + 76
+    ok = {"sealed": locked, "expect": b"original pixels"}
+    bad = {"expect": None}
+    return {
+        "opens_with_password": ok,
+        "opens_with_composed_password": ok | {"password": "Pa\u0308ssword 🙂 4711"},
+        "opens_without_password": {"sealed": plain, "expect": b"upload"},
+        "opens_empty": {"sealed": seal(b"", BINDING, RING), "expect": b""},
+        "wrong_password": bad | {"sealed": locked, "password": "Pässword 🙂 4712"},
+        "wrong_tenant": bad | {"sealed": locked, "binding": Binding("tank", "pho_00", "restoration")},
+        "wrong_subject": bad | {"sealed": locked, "binding": Binding("bank", "pho_01", "restoration")},
+        "wrong_purpose": bad | {"sealed": locked, "binding": Binding("bank", "pho_00", "upload")},
+        "unknown_key_version": bad | {"sealed": locked, "keyring": {1: RING.keys[1]}},
+        "other_keyring": bad | {"sealed": locked, "keyring": {2: b"z" * 32}},
+        "altered_magic": bad | {"sealed": flipped(locked, 0)},
+        "altered_version": bad | {"sealed": flipped(locked, 4)},
+        "altered_flag": bad | {"sealed": flipped(locked, fixed)},
+        "altered_salt": bad | {"sealed": flipped(locked, fixed + 1)},
+        "altered_cost": bad | {"sealed": flipped(locked, fixed + 20)},
+        "altered_commitment": bad | {"sealed": flipped(locked, fixed + 29)},
+        "altered_nonce": bad | {"sealed": flipped(locked, fixed + 61)},
+        "altered_wrapping": bad | {"sealed": flipped(locked, outer + OUTER.size)},
+        "altered_ciphertext": bad | {"sealed": flipped(locked, body)},
+        "altered_tag": bad | {"sealed": flipped(locked, len(locked) - 1)},
+        "cut_off": bad | {"sealed": locked[:-1]},
+        "empty": bad | {"sealed": b""},
+        "appended": bad | {"sealed": locked + b"\0"},
+    }
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for name, case in cases().items():
+        binding = case.get("binding", BINDING)
+        row = {
+            "binding": {"tenant": binding.tenant, "subject": binding.subject, "purpose": binding.purpose},
+            "password": case.get("password", PASSWORD),
+            "keyring": {str(v): base64.b64encode(k).decode() for v, k in case.get("keyring", RING.keys).items()},
+            "sealed": base64.b64encode(case["sealed"]).decode(),
+            "expect": "denied" if case["expect"] is None else base64.b64encode(case["expect"]).decode(),
+        }
+        (FOLDER / f"{name}.json").write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Seal and open: round trip, every way of corruption, vectors that freeze the format."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import RestoreDenied
+from core.vault.envelope import Binding, kdf_of, open_sealed, rewrap, seal
+from core.vault.keyring import Keyring
+from core.vault.passwords import KdfCost, Lock, derive_key, lock
+
+RING = Keyring(Path("unused"), MappingProxyType({1: b"k" * 32}), {1: "2026-01-01"})
+BINDING = Binding("bank", "pho_1", "restoration")
+CHEAP = KdfCost(1, 64, 1)
+LOCK = lock("correct horse", CHEAP)
+VECTORS = sorted((Path(__file__).parent / "vectors").glob("*.json"))
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_round_trip(plaintext: bytes, with_password: bool) -> None:
+    sealed = seal(plaintext, BINDING, RING, LOCK if with_password else None)
+    assert open_sealed(sealed, BINDING, RING, LOCK.key if with_password else None) == plaintext
+
+
+def test_password_and_keyring_are_both_needed() -> None:
+    sealed = seal(b"face", BINDING, RING, LOCK)
+    other_ring = Keyring(Path("unused"), {1: b"x" * 32}, {1: ""})
+    for ring, key in ((RING, None), (RING, b"w" * 32), (other_ring, LOCK.key)):
+        with pytest.raises(RestoreDenied):
+            open_sealed(sealed, BINDING, ring, key)
+
+
+@pytest.mark.parametrize(
+    "binding",
+    [Binding("other", "pho_1", "restoration"), Binding("bank", "pho_2", "restoration"), Binding("bank", "pho_1", "upload"),
+     Binding("bankp", "ho_1", "restoration")],
+)  # fmt: skip
+def test_opens_for_nothing_else(binding: Binding) -> None:
+    with pytest.raises(RestoreDenied):
+        open_sealed(seal(b"face", BINDING, RING, LOCK), binding, RING, LOCK.key)
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_every_byte_counts(locked: bool) -> None:
+    sealed = seal(b"face", BINDING, RING, LOCK if locked else None)
+    key = LOCK.key if locked else None
+    for position in range(len(sealed)):
+        for change in (1, 0x80):
+            altered = bytearray(sealed)
+            altered[position] ^= change
+            with pytest.raises(RestoreDenied):
+                open_sealed(bytes(altered), BINDING, RING, key)
+        with pytest.raises(RestoreDenied):
+            open_sealed(sealed[:position], BINDING, RING, key)
+    with pytest.raises(RestoreDenied):
+        open_sealed(sealed + b"\0", BINDING, RING, key)
+
+
+@given(st.binary(max_size=400))
+def test_noise_is_denied(noise: bytes) -> None:
+    for data in (noise, b"SDRV\x01" + noise):
+        with pytest.raises(RestoreDenied):
+            open_sealed(data, BINDING, RING, LOCK.key)
+
+
+def test_rewrap_needs_no_password_and_old_key_may_go() -> None:
+    sealed = seal(b"face", BINDING, RING, LOCK)
+    both = RING.rotated()
+    moved = rewrap(sealed, BINDING, both)
+    assert open_sealed(sealed, BINDING, both, LOCK.key) == b"face"  # old items open as long as the old key is there
+    only_new = Keyring(Path("unused"), {2: both.keys[2]}, both.created)
+    assert open_sealed(moved, BINDING, only_new, LOCK.key) == b"face"
+    with pytest.raises(RestoreDenied):
+        open_sealed(sealed, BINDING, only_new, LOCK.key)
+    with pytest.raises(RestoreDenied):
+        rewrap(sealed, Binding("other", "pho_1", "restoration"), both)
+
+
+def test_same_plaintext_never_seals_the_same() -> None:
+    assert len({seal(b"face", BINDING, RING, LOCK) for _ in range(20)}) == 20
+
+
+def test_header_tells_how_to_derive() -> None:
+    assert kdf_of(seal(b"face", BINDING, RING, LOCK)) == (LOCK.salt, CHEAP)
+    assert kdf_of(seal(b"face", BINDING, RING, None)) is None
+
+
+def test_absurd_cost_is_denied_before_memory_is_taken() -> None:
+    greedy = Lock(LOCK.key, LOCK.salt, KdfCost(3, 2**31, 4))
+    with pytest.raises(RestoreDenied):
+        kdf_of(seal(b"face", BINDING, RING, greedy))
+    with pytest.raises(RestoreDenied):
+        derive_key("correct horse", LOCK.salt, greedy.cost)
+
+
+@pytest.mark.parametrize("path", VECTORS, ids=lambda p: p.stem)
+def test_vector(path: Path) -> None:
+    """The format is frozen: what was sealed once opens for ever, and what was refused stays refused."""
+    case: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    ring = Keyring(
+        Path("unused"), {int(v): base64.b64decode(k) for v, k in case["keyring"].items()}, {}
+    )
+    sealed, binding = base64.b64decode(case["sealed"]), Binding(**case["binding"])
+
+    def attempt() -> bytes:
+        kdf = kdf_of(sealed)
+        key = derive_key(case["password"], *kdf) if kdf else None
+        return open_sealed(sealed, binding, ring, key)
+
+    if case["expect"] == "denied":
+        with pytest.raises(RestoreDenied):
+            attempt()
+    else:
+        assert attempt() == base64.b64decode(case["expect"])
+
+
+def test_vectors_are_there() -> None:
+    assert len(VECTORS) >= 12

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from core.errors import RequestRefused
+from core.vault.passwords import KdfCost, check_new, derive_key, lock, new_restore_code
+
+CHEAP = KdfCost(1, 64, 1)
+
+
+def test_key_depends_on_password_salt_and_cost() -> None:
+    made = lock("correct horse", CHEAP)
+    assert derive_key("correct horse", made.salt, CHEAP) == made.key
+    others = {
+        derive_key("correct horsf", made.salt, CHEAP),
+        derive_key("correct horse", b"\0" * 16, CHEAP),
+        derive_key("correct horse", made.salt, KdfCost(2, 64, 1)),
+    }
+    assert made.key not in others
+    assert len(others) == 3
+
+
+def test_known_answer() -> None:
+    """From the test suite of the reference implementation (phc-winner-argon2, Argon2id v1.3)."""
+    key = derive_key("password", b"somesalt", KdfCost(2, 65536, 1))
+    assert key.hex() == "09316115d5cf24ed5a15a31a3ba326e5cf32edc24702987c02b6566f61913cf7"
+
+
+def test_the_lock_does_not_show_its_key() -> None:
+    made = lock("correct horse", CHEAP)
+    assert made.key.hex() not in repr(made)
+    assert repr(made.key) not in repr(made)
+
+
+def test_restore_codes_are_long_and_different() -> None:
+    codes = {new_restore_code() for _ in range(100)}
+    assert len(codes) == 100
+    assert all(re.fullmatch(r"([0-9A-HJKMNP-TV-Z]{5}-){5}[0-9A-HJKMNP-TV-Z]{5}", c) for c in codes)
+
+
+@pytest.mark.parametrize("password", ["", "short", "x" * 2000])
+def test_weak_passwords_are_refused_without_being_repeated(password: str) -> None:
+    with pytest.raises(RequestRefused) as caught:
+        check_new(password)
+    assert not password or password not in str(caught.value)

@@ -1,0 +1,71 @@
+"""Bit for bit, or denied."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import RestoreDenied
+from core.vault.restoration import Restoration
+from tests.fakes import picture
+
+ORIGINAL = picture().pixels
+BOXES = [(10, 20, 40, 30), (40, 40, 88, 56)]
+
+
+def altered(seed: int) -> np.ndarray:
+    out = ORIGINAL.copy()
+    noise = np.random.default_rng(seed)
+    for x, y, w, h in BOXES:
+        out[y : y + h, x : x + w] = noise.integers(0, 256, (h, w, 3), np.uint8)
+    return out
+
+
+def test_every_variant_comes_back_bit_for_bit() -> None:
+    variants = [altered(1), altered(2)]
+    again = Restoration.unpack(Restoration.of(ORIGINAL, variants, BOXES).pack())
+    for variant in variants:
+        assert (again.apply(variant) == ORIGINAL).all()
+
+
+def test_one_altered_pixel_is_denied() -> None:
+    protected = altered(1)
+    restoration = Restoration.of(ORIGINAL, [protected], BOXES)
+    for y, x in ((0, 0), (25, 15)):
+        other = protected.copy()
+        other[y, x, 1] ^= 1
+        with pytest.raises(RestoreDenied):
+            restoration.apply(other)
+
+
+def test_a_change_outside_the_boxes_is_found_when_protecting() -> None:
+    protected = altered(1)
+    protected[0, 0] ^= 1
+    with pytest.raises(ValueError, match="outside its boxes"):
+        Restoration.of(ORIGINAL, [protected], BOXES)
+
+
+def test_a_restoration_of_another_photo_is_denied() -> None:
+    other = picture(seed=9).pixels
+    with pytest.raises(RestoreDenied):
+        Restoration.of(other, [other], BOXES).apply(altered(1))
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_denied(noise: bytes) -> None:
+    with pytest.raises(RestoreDenied):
+        Restoration.unpack(noise)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 255))
+def test_a_corrupted_restoration_never_gives_wrong_pixels(position: int, value: int) -> None:
+    protected = altered(1)
+    packed = bytearray(Restoration.of(ORIGINAL, [protected], BOXES).pack())
+    packed[position % len(packed)] = value
+    try:
+        result = Restoration.unpack(bytes(packed)).apply(protected)
+    except RestoreDenied:
+        return
+    assert (result == ORIGINAL).all()
