@@ -1,0 +1,5 @@
+"""`python -m sider`."""
+
+from sider.command import main
+
+main()

@@ -1,0 +1,114 @@
+"""API -> Valkey -> worker -> SeaweedFS -> restore, with the real engine on a real photo."""
+
+from __future__ import annotations
+
+import io
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.stages.validate import Photo
+from core.vault.blobs import S3Blobs
+from deploy.local import REGION, LocalStack
+
+pytestmark = pytest.mark.e2e
+PASSWORD = "correct horse battery"
+
+
+def finished(http: httpx2.Client, accepted: httpx2.Response) -> dict[str, Any]:
+    assert accepted.status_code == 202, accepted.text
+    for _ in range(240):
+        job: dict[str, Any] = http.get(accepted.headers["location"]).json()
+        if job["state"] not in ("queued", "running"):
+            return job
+        time.sleep(0.5)
+    raise AssertionError(f"the job did not end: {job}")
+
+
+def picture_at(link: str) -> np.ndarray:
+    with Image.open(io.BytesIO(httpx2.get(link, timeout=30).raise_for_status().content)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def restore(http: httpx2.Client, photo_id: str, password: str) -> dict[str, Any]:
+    form = {"photo_id": photo_id, "password": password, "reason": "end-to-end test"}
+    return finished(http, http.post("/restore", data=form))
+
+
+@pytest.fixture(scope="module")
+def photo_id(stack: LocalStack, astronaut: Photo) -> str:
+    headers = {"Authorization": f"Bearer {stack.api_key}"}
+    with httpx2.Client(base_url=stack.api_url, headers=headers, timeout=60) as http:
+        form = {"password": PASSWORD, "seed": "7"}
+        job = finished(http, http.post("/protect", data=form, files={"photo": ("a.png", astronaut.to_png())}))
+    assert job["state"] == "succeeded", job["problem"]
+    assert job["result"]["report"]["held"]
+    return str(job["photo_id"])
+
+
+def test_protected_picture_differs_only_inside_the_face_box(http: httpx2.Client, photo_id: str, astronaut: Photo) -> None:
+    photo = http.get(f"/photos/{photo_id}").json()
+    [variant] = photo["variants"]
+    changed = (picture_at(variant["link"]) != astronaut.pixels).any(-1)
+    x, y, w, h = photo["report"]["variants"][0][0]["box"]
+    assert changed[y : y + h, x : x + w].mean() > 0.2
+    changed[y : y + h, x : x + w] = False
+    assert not changed.any()
+
+
+def test_restored_bit_for_bit(http: httpx2.Client, photo_id: str, astronaut: Photo) -> None:
+    job = restore(http, photo_id, PASSWORD)
+    assert (picture_at(job["result"]["link"]) == astronaut.pixels).all()
+
+
+def test_wrong_password_is_denied(http: httpx2.Client, photo_id: str) -> None:
+    job = restore(http, photo_id, "wrong horse battery")
+    assert (job["state"], job["problem"]["code"]) == ("failed", "restore_denied")
+
+
+def test_a_photo_without_a_face_fails_with_advice(http: httpx2.Client) -> None:
+    buffer = io.BytesIO()
+    Image.effect_noise((300, 300), 60).save(buffer, "PNG")
+    files = {"photo": ("noise.png", buffer.getvalue())}
+    job = finished(http, http.post("/protect", data={"password": PASSWORD}, files=files))
+    assert (job["state"], job["problem"]["code"]) == ("failed", "no_face_found")
+
+
+def test_erased_for_good(http: httpx2.Client, astronaut: Photo) -> None:
+    form = {"password": PASSWORD, "preset": "natural"}
+    job = finished(http, http.post("/protect", data=form, files={"photo": ("a.png", astronaut.to_png())}))
+    link = http.get(f"/photos/{job['photo_id']}").json()["variants"][0]["link"]
+    assert http.delete(f"/photos/{job['photo_id']}").json()["key_destroyed"]
+    assert http.get(f"/photos/{job['photo_id']}").status_code == 404
+    assert httpx2.get(link).status_code == 404
+    form = {"photo_id": job["photo_id"], "password": PASSWORD, "reason": "too late"}
+    assert http.post("/restore", data=form).status_code == 404
+
+
+def test_nothing_readable_lies_in_the_store(stack: LocalStack, photo_id: str, astronaut: Photo) -> None:
+    """No anonymous access, neither by S3 nor by the filer; and restoration keys are sealed."""
+    key = f"local/restoration/{photo_id}"
+    for url in (f"{stack.s3_url}/sider-keys/{key}", f"http://127.0.0.1:{stack.ports['filer']}/buckets/sider-keys/{key}"):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(url, timeout=5)
+        assert caught.value.code in (401, 403)
+        caught.value.close()
+    credentials = (stack.secrets["s3_access"], stack.secrets["s3_secret"])
+    sealed = S3Blobs("sider-keys", stack.s3_url, REGION, credentials).get(key)
+    assert sealed.startswith(b"SDRV")
+    assert b"PNG" not in sealed
+    assert astronaut.sha256.encode() not in sealed
+
+
+def test_no_secret_in_any_log(stack: LocalStack, photo_id: str, http: httpx2.Client) -> None:
+    restore(http, photo_id, PASSWORD)
+    text = "".join(log.read_text(errors="replace") for log in stack.logs.glob("*.log"))
+    assert "succeeded" in text
+    for secret in (PASSWORD, "wrong horse battery", *stack.secrets.values()):
+        assert secret not in text

@@ -1,0 +1,87 @@
+"""The packaged bundle is whole; other bundles are checked before they are used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from facenet_pytorch import InceptionResnetV1
+
+from core.errors import ConfigurationError
+from core.networks import Networks, bundle, facenet
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle.PACKAGED, tmp_path / "mini"))
+
+
+def test_packaged_bundle_is_whole_and_small() -> None:
+    manifest = bundle.verify(bundle.PACKAGED)
+    listed = set(manifest["files"])
+    there = {p.relative_to(bundle.PACKAGED).as_posix() for p in bundle.PACKAGED.rglob("*") if p.is_file()}
+    assert there - listed <= {"manifest.json", "README.md"}
+    assert all(facts["licence"] and facts["trained_on"] for facts in manifest["files"].values())
+    assert sum((bundle.PACKAGED / name).stat().st_size for name in listed) < 60e6
+
+
+def test_an_altered_file_is_found(copy: Path) -> None:
+    weights = copy / "autoencoder" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(ConfigurationError, match="altered"):
+        Networks.load(str(copy), "cpu")
+
+
+@pytest.mark.parametrize("name", ["autoencoder/weights.pt", "../outside.json"])
+def test_pickles_and_paths_outside_are_refused(copy: Path, name: str) -> None:
+    (copy / name).write_bytes(b"")
+    path = copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][name] = {"sha256": bundle.digest(copy / name)}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ConfigurationError, match="refused"):
+        bundle.verify(copy)
+
+
+def test_no_such_bundle_tells_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ConfigurationError, match="SIDER_BUNDLE"):
+        bundle.locate("nobody/nothing-of-this-name")
+
+
+def test_absent_encoders_are_named_with_a_remedy(networks: Networks) -> None:
+    assert networks.encoders[0].name == "dlib"
+    for name in networks.missing:
+        assert "sider doctor --download" in networks.missing[name]
+
+
+def test_facenet_is_used_where_its_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    torch.manual_seed(0)
+    original = InceptionResnetV1(pretrained=None, classify=False).eval()
+    state = original.state_dict() | {"logits.weight": torch.zeros(2, 512)}
+    torch.save(state, tmp_path / "checkpoints" / facenet.FILES["facenet-vggface2"])
+    networks = Networks.load(device="cpu")
+    assert [e.name for e in networks.encoders] == ["dlib", "facenet-vggface2"]
+    image = torch.rand(1, 3, 160, 160)
+    with torch.no_grad():
+        expected = original((image * 255 - 127.5) / 128)
+        assert torch.allclose(networks.encoders[1].net(image), expected, atol=1e-6)
+
+
+def test_a_malicious_facenet_file_is_not_run(tmp_path: Path) -> None:
+    class Exploit:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path(tmp_path / "owned").touch, ())
+
+    path = tmp_path / "weights.pt"
+    torch.save(Exploit(), path)
+    with pytest.raises(ConfigurationError):
+        facenet.load(path)
+    assert not (tmp_path / "owned").exists()

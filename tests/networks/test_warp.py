@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import torch
+
+from core.networks import warp
+
+
+def transform(angle: float, scale: float, x: float, y: float) -> torch.Tensor:
+    a = torch.tensor(angle)
+    c, s = scale * a.cos(), scale * a.sin()
+    return torch.stack((torch.stack((c, -s, torch.tensor(x))), torch.stack((s, c, torch.tensor(y)))))[None]
+
+
+def test_similarity_is_found_and_undone() -> None:
+    points = torch.rand(1, 5, 2) * 100
+    matrix = transform(0.3, 1.7, 20.0, -5.0)
+    found = warp.similarity(points, warp.move(points, matrix))
+    assert torch.allclose(found, matrix, atol=1e-4)
+    assert torch.allclose(warp.move(warp.move(points, matrix), warp.invert(matrix)), points, atol=1e-3)
+
+
+def test_sampling_puts_a_point_where_the_matrix_says() -> None:
+    image = torch.zeros(1, 3, 64, 64)
+    image[:, :, 20, 30] = 1  # (x, y) = (30, 20)
+    identity = transform(0.0, 1.0, 0.0, 0.0)
+    assert torch.allclose(warp.sample(image, identity, (64, 64)), image, atol=1e-5)
+    shifted = warp.sample(image, transform(0.0, 1.0, 5.0, -3.0), (64, 64))
+    assert (shifted[0, 0] > 0.99).nonzero().tolist() == [[17, 35]]
+
+
+def test_shrinking_skips_no_pixel() -> None:
+    image = torch.rand(1, 3, 400, 400)
+    small = warp.sample(image, transform(0.0, 0.1, -0.45, -0.45), (40, 40))
+    assert torch.allclose(small.mean(), image.mean(), atol=0.01)
+    assert torch.allclose(small[0, 0, 5, 7], image[0, 0, 50:60, 70:80].mean(), atol=0.05)
+
+
+def test_gradients_reach_the_pixels() -> None:
+    image = torch.rand(1, 3, 64, 64, requires_grad=True)
+    warp.sample(image, transform(0.1, 0.8, 2.0, 3.0), (32, 32)).sum().backward()
+    assert image.grad is not None
+    assert image.grad.abs().sum() > 0

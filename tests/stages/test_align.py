@@ -1,0 +1,83 @@
+"""Crop and paste are an inverse pair, and paste touches nothing outside the feathered box."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from core.errors import NoFaceFound
+from core.networks import Networks
+from core.stages.align import TEMPLATE, AlignedFaces, align, crop, paste, stored
+from core.stages.validate import Photo
+
+CPU = torch.device("cpu")
+
+
+def test_the_face_is_found_and_upright(faces: AlignedFaces) -> None:
+    assert len(faces) == 1
+    assert faces.images.shape == (1, 3, 256, 256)
+    assert (faces.landmarks[0] - torch.tensor(TEMPLATE)).abs().max() < 12
+
+
+def test_paste_of_the_crop_gives_the_photo_back(faces: AlignedFaces, astronaut: Photo) -> None:
+    again = paste(faces, faces.images).pixels.astype(int)
+    difference = np.abs(again - astronaut.pixels.astype(int))
+    assert difference.mean() < 0.5
+    assert np.percentile(difference, 99.5) <= 12  # resampling costs the sharpest edges a little
+
+
+def test_nothing_outside_the_box_changes(faces: AlignedFaces, astronaut: Photo) -> None:
+    changed = (paste(faces, torch.zeros_like(faces.images)).pixels != astronaut.pixels).any(-1)
+    x, y, w, h = faces.boxes[0]
+    assert changed[y : y + h, x : x + w].mean() > 0.5
+    changed[y : y + h, x : x + w] = False
+    assert not changed.any()
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**31))
+def test_whatever_is_pasted_the_outside_stays(faces: AlignedFaces, astronaut: Photo, seed: int) -> None:
+    noise = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(seed))
+    pasted = paste(faces, noise)
+    x, y, w, h = faces.boxes[0]
+    outside = np.ones(astronaut.pixels.shape[:2], bool)
+    outside[y : y + h, x : x + w] = False
+    assert (pasted.pixels[outside] == astronaut.pixels[outside]).all()
+
+
+def test_stored_is_what_a_reader_of_the_pasted_photo_sees(faces: AlignedFaces) -> None:
+    other = faces.images.flip(-1)
+    seen = crop(paste(faces, other), faces.matrices, faces.boxes)
+    assert torch.allclose(stored(faces, other), seen, atol=1e-5)
+
+
+def test_all_faces_of_a_photo_largest_first(astronaut: Photo, networks: Networks) -> None:
+    small = np.asarray(Image.fromarray(astronaut.pixels).resize((256, 256)))
+    canvas = np.zeros((512, 1024, 3), np.uint8)
+    canvas[:256, :256] = small
+    canvas[:, 512:] = astronaut.pixels
+    found = align(Photo(canvas), networks.detector, CPU)
+    assert len(found) == 2
+    assert found.boxes[0][0] > 512
+    assert len(align(Photo(canvas), networks.detector, CPU, "largest")) == 1
+
+
+def test_a_face_at_the_border_keeps_its_box_inside(astronaut: Photo, networks: Networks) -> None:
+    cut = Photo(np.ascontiguousarray(astronaut.pixels[60:400, 150:300]))
+    found = align(cut, networks.detector, CPU)
+    x, y, w, h = found.boxes[0]
+    assert x >= 0
+    assert y >= 0
+    assert x + w <= cut.width
+    assert y + h <= cut.height
+    assert paste(found, found.images).pixels.shape == cut.pixels.shape
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (300, 400), (64, 2000)])
+def test_no_face_says_what_to_do(networks: Networks, shape: tuple[int, int]) -> None:
+    with pytest.raises(NoFaceFound, match="photo of"):
+        align(Photo(np.full((*shape, 3), 90, np.uint8)), networks.detector, CPU)

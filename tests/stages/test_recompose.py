@@ -1,0 +1,90 @@
+"""Personas fit, stay inside the mask, and the autoencoder keeps faces."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
+from torch import nn
+
+from core import objectives
+from core.networks import Networks
+from core.stages.align import AlignedFaces
+from core.stages.decouple import decouple, face_mask, to_arrays
+from core.stages.recompose import choose, compose, decode, encode, pixel_gain, recompose
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_same_seed_draws_the_same_personas_and_variants_differ(faces: AlignedFaces, networks: Networks) -> None:
+    traits = decouple(faces, networks)[1].traits[0]
+    first = [p.name for p in choose(traits, networks.personas, 4, seeded(3))]
+    assert first == [p.name for p in choose(traits, networks.personas, 4, seeded(3))]
+    assert len({name.removesuffix("-mirrored") for name in first}) == 4
+    drawn = {tuple(p.name for p in choose(traits, networks.personas, 1, seeded(s))) for s in range(12)}
+    assert len(drawn) > 1
+
+
+def test_personas_fit_presentation_and_tone(faces: AlignedFaces, networks: Networks) -> None:
+    traits = decouple(faces, networks)[1].traits[0]
+    assert traits.presentation < 0
+    for persona in choose(traits, networks.personas, 4, seeded()):
+        assert persona.traits.presentation < 0
+        assert abs(persona.traits.tone[0] - traits.tone[0]) < 30
+
+
+def test_nothing_outside_the_mask_changes_and_the_inside_does(faces: AlignedFaces, networks: Networks) -> None:
+    source, marks = to_arrays(faces.images)[0], faces.landmarks[0].numpy()
+    composed = compose(source, marks, networks.personas[0])
+    mask = face_mask(marks)
+    assert (composed[mask == 0] == source[mask == 0]).all()
+    assert np.abs(composed - source)[mask > 0.9].mean() > 0.02
+    assert composed.min() >= 0
+    assert composed.max() <= 1
+
+
+def test_a_recomposed_face_is_another_drawing_in_the_same_light(faces: AlignedFaces, networks: Networks) -> None:
+    appearance = decouple(faces, networks)[1]
+    [start] = recompose(faces, appearance, networks.personas, 1, seeded(1))
+    mask = appearance.masks
+    assert float(objectives.structure(start.images, faces.images, mask)) < 0.75
+    mean = [((x * mask).sum() / mask.sum()).item() for x in (start.images, faces.images)]
+    assert abs(mean[0] - mean[1]) < 0.15
+
+
+def test_autoencoder_round_trip(faces: AlignedFaces, networks: Networks) -> None:
+    with torch.no_grad():
+        z = encode(faces.images, networks.autoencoder)
+        again = decode(z, networks.autoencoder).clamp(0, 1)
+    assert z.shape == (1, 16, 32, 32)
+    assert float(-10 * ((again - faces.images) ** 2).mean().log10()) > 32
+
+
+def test_gain_makes_unit_steps_equal_to_the_eye(faces: AlignedFaces, networks: Networks) -> None:
+    z = encode(faces.images, networks.autoencoder)
+    gain = pixel_gain(z, networks.autoencoder)
+    here = decode(z, networks.autoencoder)
+    for c in (0, 7, 15):
+        step = torch.zeros_like(z)
+        step[:, c] = 0.01
+        moved = decode(z + step / gain, networks.autoencoder)
+        assert float((moved - here).square().mean().sqrt()) == pytest.approx(0.01, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    "autoencoder",
+    [
+        AutoencoderKL(block_out_channels=(8,), norm_num_groups=4, latent_channels=4, scaling_factor=0.18),
+        AutoencoderTiny(encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
+                        num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1)),
+    ],
+)  # fmt: skip
+def test_any_autoencoder_of_diffusers_fits(autoencoder: nn.Module) -> None:
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        z = encode(images, autoencoder)
+        assert decode(z, autoencoder).shape == images.shape
+        assert torch.equal(z, encode(images, autoencoder))

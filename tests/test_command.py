@@ -1,0 +1,97 @@
+"""The command line, in process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from core.stages.validate import Photo
+from sider.command import app
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, astronaut: Photo, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SIDER_KEYRING_FILE", str(tmp_path / "ring" / "keyring.json"))
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    Image.fromarray(astronaut.pixels).save(tmp_path / "in" / "deep" / "her.jpg", quality=95)
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")
+    (tmp_path / "in" / "notes.txt").write_text("no photo at all")
+    (tmp_path / "password").write_text(PASSWORD + "\n")
+    return tmp_path
+
+
+def run(*args: Any) -> tuple[int, list[dict[str, Any]]]:
+    result = CliRunner().invoke(app, [str(a) for a in args])
+    lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    return result.exit_code, lines
+
+
+def test_folder_there_and_back(folder: Path, astronaut: Photo) -> None:
+    secret = ("--password-file", folder / "password", "--json")
+    code, lines = run("protect", folder / "in", "--out", folder / "out", "--variants", 2, "--seed", 3, *secret)
+    assert code == 1  # one photo was broken, and the other was protected all the same
+    by_file = {Path(line["file"]).name: line for line in lines}
+    assert by_file["broken.jpg"]["error"]["code"] == "photo_damaged"
+    good = by_file["her.jpg"]
+    assert good["held"]
+    written = sorted(p.name for p in (folder / "out" / "deep").iterdir())
+    assert written == ["her.key", "her.png", "her.v2.png"]
+    for name in ("her.png", "her.v2.png"):
+        code, lines = run("restore", folder / "out" / "deep" / name, "--out", folder / "back", *secret)
+        assert code == 0
+        stem = name.removesuffix(".png")
+        with Image.open(folder / "back" / f"{stem}.png") as back, Image.open(folder / "in/deep/her.jpg") as source:
+            assert np.array_equal(np.asarray(back), np.asarray(source))
+
+    (folder / "password").write_text("wrong horse battery\n")
+    code, lines = run("restore", folder / "out" / "deep" / "her.png", "--out", folder / "no", *secret)
+    assert (code, lines[0]["error"]["code"]) == (1, "restore_denied")
+    assert not (folder / "no" / "her.png").exists()
+
+
+def test_a_missed_promise_writes_no_picture_unless_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.pipeline.RECOGNISABLE", -1.0)
+    args = ("protect", folder / "in" / "deep", "--password-file", folder / "password", "--json", "--preset", "natural")
+    code, lines = run(*args, "--out", folder / "a")
+    assert (code, lines[0]["error"]["code"], lines[0]["held"]) == (1, "promise_not_met", False)
+    assert not list(folder.glob("a/**/*.png"))
+    code, _ = run(*args, "--out", folder / "b", "--keep-missed")
+    assert code == 1
+    assert list(folder.glob("b/**/*.png"))
+
+
+def test_two_photos_of_one_name_are_refused(folder: Path) -> None:
+    from core.errors import RequestRefused
+
+    (folder / "in" / "deep" / "her.png").write_bytes(b"")
+    result = CliRunner().invoke(
+        app, ["protect", str(folder / "in"), "--out", str(folder), "--password-file", str(folder / "password")]
+    )
+    assert isinstance(result.exception, RequestRefused)
+
+
+def test_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIDER_DATABASE_URL", f"sqlite:///{tmp_path / 'x.db'}")
+    issued = CliRunner().invoke(app, ["keys", "issue", "bank", "--scope", "protect"]).stdout.strip()
+    assert issued.startswith("sdr_")
+    key_id = issued.split("_")[1]
+    assert key_id in CliRunner().invoke(app, ["keys", "list"]).stdout
+    assert CliRunner().invoke(app, ["keys", "revoke", key_id]).exit_code == 0
+    assert "revoked" in CliRunner().invoke(app, ["keys", "list"]).stdout
+
+
+def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = CliRunner().invoke(app, ["doctor"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    assert "every file matches its sha256" in result.stdout
+    broken = CliRunner().invoke(app, ["doctor"], env={"COLUMNS": "200", "SIDER_BUNDLE": str(tmp_path)})
+    assert broken.exit_code == 1
+    assert "configuration_error" in broken.stdout

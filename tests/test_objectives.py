@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from core import objectives
+
+MASK = torch.ones(1, 1, 64, 64)
+
+
+def smooth(seed: int) -> torch.Tensor:
+    noise = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(noise, size=64, mode="bicubic").clamp(0.05, 0.95)
+
+
+def test_structure_sees_the_drawing_not_the_light() -> None:
+    x = smooth(0)
+    assert float(objectives.structure(x, x, MASK)) == pytest.approx(1, abs=1e-4)
+    assert float(objectives.structure(x, 0.5 * x + 0.2, MASK)) > 0.9
+    assert abs(float(objectives.structure(x, smooth(1), MASK))) < 0.4
+    assert float(objectives.structure(x, 1 - x, MASK)) < -0.5
+
+
+def test_visual_distance_is_zero_only_for_the_same() -> None:
+    x = smooth(0)
+    assert float(objectives.visual_distance(x, x, MASK)) == pytest.approx(0, abs=1e-4)
+    near, far = (float(objectives.visual_distance(x, y, MASK)) for y in (x + 0.01, smooth(1)))
+    assert 0 < near < far
+
+
+def test_only_the_mask_counts() -> None:
+    x = smooth(0)
+    mask = MASK.clone()
+    mask[..., 32:] = 0
+    other = x.clone()
+    other[..., 48:] = 0.5
+    assert float(objectives.visual_distance(x, other, mask)) == pytest.approx(0, abs=1e-3)
+
+
+def test_resurfacing_counts_what_comes_back_of_the_source() -> None:
+    start, source = smooth(0), smooth(1)
+    assert float(objectives.resurfacing(start, start, source, MASK)) == 0
+    half, whole = (float(objectives.resurfacing(a, start, source, MASK)) for a in ((start + source) / 2, source))
+    assert 0 < half < whole
+
+
+def test_hinge_and_weights() -> None:
+    cosines = torch.tensor([[0.8, 0.2], [0.5, 0.6]])
+    shortfall = objectives.margin_shortfall(cosines, torch.tensor([[0.7], [0.7]]))
+    assert torch.allclose(shortfall, torch.tensor([[0.0, 0.5], [0.2, 0.1]]))
+    weights = objectives.ensemble_weights(shortfall, 0.1)
+    assert torch.allclose(weights.sum(0), torch.ones(2))
+    assert weights[1, 0] > weights[0, 0]
+    assert weights[0, 1] > weights[1, 1]

@@ -1,0 +1,80 @@
+"""There and back on real photos."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from core.errors import NoFaceFound, PromiseNotMet, RequestRefused, RestoreDenied
+from core.networks import Networks
+from core.pipeline import Outcome, Request, attempt, protect, restore
+from core.stages.validate import Photo
+from tests.fakes import picture
+
+
+@pytest.fixture(scope="module")
+def steps() -> list[tuple[str, float]]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def outcome(astronaut: Photo, networks: Networks, steps: list[tuple[str, float]]) -> Outcome:
+    twice = np.concatenate((astronaut.pixels, astronaut.pixels[:, ::-1]), 1)
+    return protect(Photo(twice), Request(variants=2, seed=1), networks, lambda s, f: steps.append((s, f)))
+
+
+def test_two_faces_two_variants(outcome: Outcome) -> None:
+    assert len(outcome.protected) == 2
+    for faces in outcome.report["variants"]:
+        assert len(faces) == 2
+        for face in faces:
+            facts = face["encoders"]["dlib"]
+            assert facts["cosine"] >= facts["required"] > facts["threshold_far_1e-3"] > facts["threshold_far_1e-2"]
+            assert facts["cosine_found_again"] >= facts["threshold_far_1e-3"]
+            assert face["distance_to_persona"] < face["distance_to_source"]
+
+
+def test_the_report_is_json_and_names_no_path(outcome: Outcome) -> None:
+    text = json.dumps(outcome.report)
+    assert "/" not in text
+
+
+def test_progress_goes_up_to_one(outcome: Outcome, steps: list[tuple[str, float]]) -> None:
+    optimising = [f for s, f in steps if s == "optimise"]
+    assert optimising == sorted(optimising)
+    assert steps[-1] == ("done", 1.0)
+
+
+def test_restored_bit_for_bit_through_png(outcome: Outcome, astronaut: Photo) -> None:
+    from core.stages.validate import read_photo
+
+    packed = outcome.restoration.pack()
+    for variant in outcome.protected:
+        original = restore(read_photo(variant.to_png()), packed)
+        assert (original.pixels[:, :512] == astronaut.pixels).all()
+
+
+def test_a_photo_that_is_not_the_protected_one_is_denied(outcome: Outcome) -> None:
+    pixels = outcome.protected[0].pixels.copy()
+    pixels[0, 0, 0] ^= 1
+    with pytest.raises(RestoreDenied):
+        restore(Photo(pixels), outcome.restoration.pack())
+
+
+def test_a_missed_promise_is_an_error_with_the_numbers(
+    astronaut: Photo, networks: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.pipeline.RECOGNISABLE", -1.0)
+    with pytest.raises(PromiseNotMet) as caught:
+        protect(astronaut, Request(seed=1), networks, lambda *_: None)
+    assert caught.value.details["report"]["held"] is False
+
+
+def test_refusals(networks: Networks, astronaut: Photo) -> None:
+    with pytest.raises(NoFaceFound):
+        attempt(picture(256, 256), Request(), networks, lambda *_: None)
+    with pytest.raises(RequestRefused) as caught:
+        attempt(astronaut, Request(preset="loud"), networks, lambda *_: None)
+    assert caught.value.code == "preset_unknown"

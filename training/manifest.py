@@ -1,0 +1,35 @@
+"""Write the manifest of the packaged bundle: `python -m training.manifest`. Run after anything in it changed."""
+
+from __future__ import annotations
+
+import json
+
+from core.networks.bundle import MANIFEST, PACKAGED, digest
+
+OURS = "Apache-2.0, with this project"
+CONGRESS = "official portraits of the US Congress (us_house, us_senate; public domain)"
+CLEAN = f"{CONGRESS}; Congress photos 200x250 (public domain); Face Research Lab London Set (CC-BY 4.0)"
+ORIGINS = {
+    "autoencoder": CLEAN,
+    "personas": f"means of groups of {CONGRESS}",
+    "encoders/dlib.json": f"mean embedding: {CLEAN}; thresholds measured on evaluation pairs, not trained on",
+    "encoders/presentation.json": f"{CONGRESS}, gender as stated by the source's table",
+    "encoders/facenet": "published thresholds; see the file",
+}
+
+
+def main() -> None:
+    files = {}
+    for path in sorted(PACKAGED.rglob("*")):
+        name = path.relative_to(PACKAGED).as_posix()
+        if path.is_file() and name not in (MANIFEST, "README.md"):
+            trained_on = next(text for prefix, text in ORIGINS.items() if name.startswith(prefix))
+            files[name] = {"sha256": digest(path), "licence": OURS, "trained_on": trained_on}
+    manifest = {"name": "mini", "licence_class": "clean", "files": files}
+    (PACKAGED / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    size = sum((PACKAGED / name).stat().st_size for name in files)
+    print(f"{len(files)} files, {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
