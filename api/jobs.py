@@ -18,9 +18,7 @@ router = APIRouter(tags=["jobs"])
 
 
 @router.get("/jobs/{job_id}", responses=documented(401, 404), summary="State of a job")
-def get_job(
-    job_id: str, found: Annotated[Parts, Depends(parts)], who: Annotated[Caller, Depends(caller)]
-) -> JobView:
+def get_job(job_id: str, found: Annotated[Parts, Depends(parts)], who: Annotated[Caller, Depends(caller)]) -> JobView:
     """State, progress and, at the end, the result or the problem. Jobs of other tenants are not there."""
     job = found.jobs.get(job_id, who.tenant)
     return JobView(

@@ -99,7 +99,7 @@ def install(app: FastAPI) -> None:
             return await core_error(request, error)
         except HTTPException as error:
             return await http_error(request, error)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             return await unexpected(request, error)
         if response.status_code == 413 and response.headers.get("content-type") != MEDIA_TYPE:
             return respond(problem(413, "photo_too_large", "The request is larger than this service accepts."))

@@ -22,6 +22,8 @@ from core.vault import passwords
 
 router = APIRouter(tags=["photos"])
 
+DEFAULT_METHOD = MethodName("sider")
+
 
 def room(found: Annotated[Parts, Depends(parts)]) -> None:
     """Dependency: shed load before the upload is worked on."""
@@ -41,7 +43,7 @@ def protect(
     found: Annotated[Parts, Depends(parts)],
     who: Annotated[Caller, Depends(needs("protect"))],
     photo: Annotated[UploadFile, File(description="JPEG, PNG or WebP")],
-    method: Annotated[MethodName, Form()] = MethodName("sider"),
+    method: Annotated[MethodName, Form()] = DEFAULT_METHOD,
     preset: Annotated[str, Form(max_length=32, examples=["standard"])] = "standard",
     variants: Annotated[int, Form(ge=1, le=16, description="different protected faces of the same photo")] = 1,
     seed: Annotated[int | None, Form(ge=0, lt=2**63, description="the same seed gives the same faces")] = None,
@@ -72,9 +74,7 @@ def protect(
     found.shelf.put_secret(who.tenant, job_id, passwords.lock(secret))
     found.shelf.put_upload(who.tenant, job_id, data)
     request = {"method": method, "preset": preset, "variants": variants, "seed": seed, "faces": faces}
-    kept = Photo(
-        id=photo_id, tenant=who.tenant, method=method, preset=preset, variants=variants, created_at=now()
-    )
+    kept = Photo(id=photo_id, tenant=who.tenant, method=method, preset=preset, variants=variants, created_at=now())
     found.jobs.add(queued(job_id, who.tenant, "protect", photo_id, request), kept)
     found.publish(job_id)
     response.headers["Location"] = f"/jobs/{job_id}"

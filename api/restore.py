@@ -34,7 +34,9 @@ def restore(
     who: Annotated[Caller, Depends(needs("restore"))],
     photo_id: Annotated[str, Form(max_length=40)],
     password: Annotated[SecretStr, Form(description="the password, or the restore code")],
-    reason: Annotated[str, Form(min_length=3, max_length=200, description="kept with the job", examples=["dispute 4711"])],
+    reason: Annotated[
+        str, Form(min_length=3, max_length=200, description="kept with the job", examples=["dispute 4711"])
+    ],
     photo: Annotated[
         UploadFile | None, File(description="the protected file; without it the stored first variant is used")
     ] = None,

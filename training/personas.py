@@ -111,7 +111,8 @@ def bring_to(image: Image, landmarks: NDArray[np.float64], target: NDArray[np.fl
 def match_colours(image: Image, reference: Image) -> Image:
     """Give the middle of the face the mean and spread of the reference's, channel by channel."""
     a, b = (x[88:208, 76:180].reshape(-1, 3) for x in (image, reference))
-    return np.clip((image - a.mean(0)) / (a.std(0) + 1e-6) * b.std(0) + b.mean(0), 0, 1)
+    matched = (image - a.mean(0)) / (a.std(0) + 1e-6) * b.std(0) + b.mean(0)
+    return np.asarray(np.clip(matched, 0, 1))
 
 
 def register(image: Image, target: Image) -> tuple[Image, float]:
@@ -173,14 +174,14 @@ class Guard:
             {float(far): cut for far, cut in facts["thresholds"].items()},
         )
         self.presentation = Presentation.load(PACKAGED / "encoders" / "presentation.json", torch.device("cpu"))
-        self.autoencoder = PatchAutoencoder.from_pretrained(
-            PACKAGED / "autoencoder", low_cpu_mem_usage=False
-        ).eval().requires_grad_(False)
+        self.autoencoder = (
+            PatchAutoencoder.from_pretrained(PACKAGED / "autoencoder", low_cpu_mem_usage=False)
+            .eval()
+            .requires_grad_(False)
+        )
         self.networks = [(self.dlib.embed, self.dlib.thresholds[1e-3]), *teachers.embedders()]
 
-    def push_away(
-        self, persona: Image, landmarks: NDArray[np.float64], members: list[Candidate]
-    ) -> tuple[Image, bool]:
+    def push_away(self, persona: Image, landmarks: NDArray[np.float64], members: list[Candidate]) -> tuple[Image, bool]:
         """The persona moved, as little as the eye would notice, until no network matches it to a member.
 
         A mean of faces still lies near each of them in an encoder's space, however little it looks like them.

@@ -49,7 +49,7 @@ def read(sources: tuple[str, ...] = CLEAN) -> list[Portrait]:
     """Rows of the named sources, in the order of the table."""
     folder = data_folder() / "portraits"
     with (folder / "portraits.csv").open(newline="", encoding="utf-8") as table:
-        rows = [row for row in csv.reader(table)][1:]
+        rows = list(csv.reader(table))[1:]
     return [
         Portrait(folder / r[0], r[1], r[2], np.array(r[3:13], float).reshape(5, 2), r[13] == "colour", r[14], r[15])
         for r in rows

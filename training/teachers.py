@@ -22,7 +22,4 @@ def embedders() -> list[tuple[Embedder, float]]:
     judges = importlib.util.module_from_spec(spec)
     sys.modules["judges"] = judges  # dataclasses look their module up by name
     spec.loader.exec_module(judges)
-    return [
-        (judges.load(name).embed, judges.thresholds(name)[1e-3])
-        for name in judges.names("teacher")
-    ]
+    return [(judges.load(name).embed, judges.thresholds(name)[1e-3]) for name in judges.names("teacher")]

@@ -30,6 +30,8 @@ app.conf.update(
     worker_pool="prefork",
     worker_concurrency=1,
     worker_pool_start_method="spawn",
+    # A process that is still loading networks is not a dead one; after the default 4 s it would be killed.
+    worker_proc_alive_timeout=300.0,
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,
     # The message goes when the job has ended; a lost worker gives it back at most twice.
@@ -75,7 +77,7 @@ def _warm(**_: Any) -> None:
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _sweep(**_: Any) -> None:
-    Reaper(connect_context(settings, engine.Unloaded()), publish).start()
+    Reaper(connect_context(settings, engine.Loaded(settings)), publish).start()
 
 
 _found: list[Context] = []

@@ -1,16 +1,20 @@
-"""Loads the networks once a process and offers the two things a job needs of the engine."""
+"""Loads the networks once a process and offers the two things a job needs of the engine.
+
+torch is imported only where it computes: a worker's parent process, which takes messages and sweeps, starts in
+seconds and stays small.
+"""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from core import pipeline
-from core.errors import ConfigurationError
-from core.networks import Networks
-from core.pipeline import Outcome, Progress, Request
 from core.settings import Settings
 from core.stages.validate import Photo
+
+if TYPE_CHECKING:
+    from core.networks import Networks
+    from core.pipeline import Outcome, Progress, Request
 
 
 class Engine(Protocol):
@@ -27,23 +31,19 @@ class Loaded:
         self._settings = settings
 
     def protect(self, photo: Photo, request: Request, progress: Progress) -> Outcome:
+        from core import pipeline  # noqa: PLC0415
+
         return pipeline.protect(photo, request, networks(self._settings), progress)
 
     def restore(self, protected: Photo, packed: bytes) -> Photo:
+        from core import pipeline  # noqa: PLC0415
+
         return pipeline.restore(protected, packed)
-
-
-class Unloaded:
-    """For a worker's parent process, which sweeps and never computes."""
-
-    def protect(self, photo: Photo, request: Request, progress: Progress) -> Outcome:
-        raise ConfigurationError("this process does not compute")
-
-    def restore(self, protected: Photo, packed: bytes) -> Photo:
-        raise ConfigurationError("this process does not compute")
 
 
 @cache
 def networks(settings: Settings) -> Networks:
     """The process's networks."""
+    from core.networks import Networks  # noqa: PLC0415
+
     return Networks.load(settings.bundle, settings.device)

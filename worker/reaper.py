@@ -27,7 +27,7 @@ class Reaper(threading.Thread):
         while not self._stopped.wait(SWEEP_SECONDS):
             try:
                 self.sweep()
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 # Whatever is away now (database, broker) will be there at a later sweep.
                 logger.warning("sweep_failed", error=type(error).__name__)
 

@@ -44,9 +44,9 @@ def run(job_id: str, context: Context) -> None:
     except SiderError as error:
         log.info("failed", code=error.code)
         _fail(job, context, error.code, str(error), error.details)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         # The kind of the error and where it was raised, not its text: that could hold what a customer sent.
-        log.error("failed_unexpectedly", error=type(error).__name__, at=_place(error))
+        log.error("failed_unexpectedly", error=type(error).__name__, at=_place(error))  # noqa: TRY400
         _fail(job, context, "internal_error", "The engine failed; the operator's log has the reason.", {})
     _clean_up(job, context.shelf)
 
@@ -122,13 +122,18 @@ class Heart:
             except StateConflict:
                 self.lost = True
                 return
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 # The database may be locked for a moment; the lease outlives several missed beats.
                 logger.warning("heartbeat_missed", job_id=self.job.id, error=type(error).__name__)
 
     def _overall(self) -> float:
         """Progress of the whole job: the optimiser is nearly all of it."""
-        spans = {"align": (0.0, 0.05), "optimise": (0.05, 0.85), "measure": (0.9, 0.05), "store": (0.95, 0.05)}
+        spans = {
+            "align": (0.0, 0.05),
+            "optimise": (0.05, 0.85),
+            "measure": (0.9, 0.05),
+            "store": (0.95, 0.05),
+        }
         start, length = spans.get(self.step, (0.0, 0.05))
         return round(start + length * self.fraction, 3)
 

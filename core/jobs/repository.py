@@ -80,7 +80,13 @@ class Jobs:
         Raises:
             StateConflict: as heartbeat.
         """
-        values = {"result": result, "step": "done", "progress": 1.0, "finished_at": now(), "lease_until": None}
+        values = {
+            "result": result,
+            "step": "done",
+            "progress": 1.0,
+            "finished_at": now(),
+            "lease_until": None,
+        }
         self._end(job_id, State.succeeded, attempt, values, photo)
 
     def fail(self, job_id: str, attempt: int, problem: dict[str, Any]) -> None:
@@ -118,9 +124,7 @@ class Jobs:
     def unpublished(self, older_than_seconds: float = 2.0) -> list[str]:
         """Queued jobs whose message was never sent, oldest first."""
         cut = now() - timedelta(seconds=older_than_seconds)
-        query = select(Job).where(
-            Job.state == State.queued, Job.published_at.is_(None), Job.created_at < cut
-        )
+        query = select(Job).where(Job.state == State.queued, Job.published_at.is_(None), Job.created_at < cut)
         return [job.id for job in self._all(query.order_by(Job.created_at))]
 
     def republish_stale(self, older_than_seconds: float) -> int:
@@ -142,9 +146,7 @@ class Jobs:
 
     def position(self, job: Job) -> int:
         """How many queued jobs are before this one."""
-        return self._count(
-            select(func.count()).where(Job.state == State.queued, Job.created_at < job.created_at)
-        )
+        return self._count(select(func.count()).where(Job.state == State.queued, Job.created_at < job.created_at))
 
     def page(self, state: State | None, after: str | None, limit: int) -> list[Job]:
         """Jobs of all tenants, newest first, after the job named by the cursor."""
@@ -159,7 +161,12 @@ class Jobs:
         return self._all(query)
 
     def _end(
-        self, job_id: str, state: State, attempt: int, values: dict[str, Any], photo: dict[str, Any] | None = None
+        self,
+        job_id: str,
+        state: State,
+        attempt: int,
+        values: dict[str, Any],
+        photo: dict[str, Any] | None = None,
     ) -> None:
         if not self._move(job_id, state, attempt, values, photo):
             raise StateConflict(f"attempt {attempt} of {job_id} has lost its lease")
@@ -187,10 +194,10 @@ class Jobs:
         with self.engine.begin() as connection:
             return cast(CursorResult[Any], connection.execute(statement)).rowcount
 
-    def _all(self, query: Select[tuple[Job]]) -> list[Job]:
+    def _all(self, query: Select[Job]) -> list[Job]:
         with Session(self.engine, expire_on_commit=False) as session:
             return list(session.scalars(query))
 
-    def _count(self, query: Select[tuple[int]]) -> int:
+    def _count(self, query: Select[int]) -> int:
         with self.engine.connect() as connection:
-            return int(connection.execute(query).scalar_one())
+            return connection.execute(query).scalar_one()

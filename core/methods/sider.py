@@ -3,8 +3,8 @@
 People see a persona in the source's pose, light and context; recognition networks still read the source.
 No formula, weight or code of the paper is public; the hyper-parameters are ours.
 
-Notation: x source, p recomposed face (persona in context), z latent, u its change in pixel units, e_k identity by encoder k, m_k margin,
-T random draw, V visual distance, R resurfacing of the source's drawing.
+Notation: x source, p recomposed face (persona in context), z latent, u its change in pixel units, e_k identity by
+encoder k, m_k margin, T random draw, V visual distance, R resurfacing of the source's drawing.
 
     z = z_p + u / gain
     x(u) = p + M (Dec(z) - Dec(z_p))
@@ -16,7 +16,9 @@ and only the *change* of the decoded image is added to p, so that what the autoe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -68,17 +70,11 @@ def protect(
     starts = recompose(faces, appearance, networks.personas, config.variants, generator)
     images, used = [], 0
     for v, start in enumerate(starts):
-
-        def report(fraction: float, v: int = v) -> None:
-            progress("optimise", (v + fraction) / len(starts))
-
         search = Search(faces, identity, appearance, start, networks, config)
-        image, steps = search.run(generator, report)
+        image, steps = search.run(generator, partial(_report, progress, v, len(starts)))
         images.append(image)
         used += steps
-    return Protected(
-        tuple(images), tuple(s.images for s in starts), tuple(s.personas for s in starts), used
-    )
+    return Protected(tuple(images), tuple(s.images for s in starts), tuple(s.personas for s in starts), used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +88,9 @@ class Search:
     networks: Networks
     config: Config
 
-    def run(self, generator: torch.Generator, report: Progress) -> tuple[Float[Tensor, "b 3 256 256"], int]:
+    def run(
+        self, generator: torch.Generator, report: Callable[[float], None]
+    ) -> tuple[Float[Tensor, "b 3 256 256"], int]:
         config, encoders = self.config, self.networks.surrogates
         x, p, mask = self.faces.images, self.start.images, self.appearance.masks
         z_p = encode(p, self.networks.autoencoder)
@@ -123,3 +121,7 @@ class Search:
 
         u, steps = optimise(torch.zeros_like(z_p), objective, satisfied, config.descent, report)
         return render(u), steps
+
+
+def _report(progress: Progress, variant: int, variants: int, fraction: float) -> None:
+    progress("optimise", (variant + fraction) / variants)

@@ -78,9 +78,7 @@ class Networks:
 def _autoencoder(folder: Path, device: torch.device) -> nn.Module:
     try:
         name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
-        net: nn.Module = AUTOENCODERS[name].from_pretrained(
-            folder, use_safetensors=True, low_cpu_mem_usage=False
-        )
+        net: nn.Module = AUTOENCODERS[name].from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigurationError(f"the autoencoder in {folder} cannot be loaded: {error}") from error
     return net.eval().requires_grad_(False).to(device)

@@ -47,10 +47,14 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
-        self, latent_channels: int = 16, patch: int = 8, width: int = 96, depth: int = 3,
-        scaling_factor: float = 1.0,
+        self,
+        latent_channels: int = 16,
+        patch: int = 8,
+        width: int = 96,
+        depth: int = 3,
+        scaling_factor: float = 1.0,  # noqa: ARG002 - read from the config, as diffusers does
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         pixels = 3 * patch * patch
         self.patch = patch
         self.analysis = nn.Conv2d(pixels, latent_channels, 1)
@@ -69,7 +73,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return DecoderOutput(sample=F.pixel_shuffle(patches, self.patch))
 
     def forward(self, x: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
-        return cast(Tensor, self.decode(self.encode(x).latents).sample)
+        return self.decode(self.encode(x).latents).sample
 
     @torch.no_grad()
     def initialise_from_pca(self, patches: Float[Tensor, "n d"]) -> None:
@@ -82,6 +86,6 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         encode = (basis / spread).T.float()
         decode = (basis * spread).float()
         self.analysis.weight.copy_(encode[..., None, None])
-        self.analysis.bias.copy_(-encode @ mean)
+        cast(Tensor, self.analysis.bias).copy_(-encode @ mean)
         self.synthesis.weight.copy_(decode[..., None, None])
-        self.synthesis.bias.copy_(mean)
+        cast(Tensor, self.synthesis.bias).copy_(mean)

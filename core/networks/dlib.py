@@ -58,9 +58,7 @@ class DlibResNet(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, 32, 7, 2)
         channels = [32, *(c for c, _ in BLOCKS)]
-        self.blocks = nn.Sequential(
-            *(Block(channels[i], c, halves) for i, (c, halves) in enumerate(BLOCKS))
-        )
+        self.blocks = nn.Sequential(*(Block(channels[i], c, halves) for i, (c, halves) in enumerate(BLOCKS)))
         self.head = nn.Linear(256, EMBEDDING, bias=False)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1) / 256)
 
@@ -134,7 +132,7 @@ class _Reader:
                 continue
             self.at = tag.end()
             kind = tag.group(1).decode().split("_")[0]
-            shape = (self.integer(), self.integer()) if kind == "fc" else ()
+            shape: tuple[int, ...] = (self.integer(), self.integer()) if kind == "fc" else ()
             params = self.tensor()
             if kind == "con":
                 shape = (self.integer(), self.integer(), self.integer())
@@ -151,7 +149,7 @@ def _fill(net: DlibResNet, layers: list[_Layer]) -> None:
         n = con.shape[0]
         gamma, beta = affine.params[:n], affine.params[n:]
         conv.weight.data = con.params[:-n].view_as(conv.weight) * gamma[:, None, None, None]
-        assert conv.bias is not None
+        assert conv.bias is not None  # noqa: S101 - for the type checker
         conv.bias.data = con.params[-n:] * gamma + beta
     net.head.weight.data = layers[-1].params.view(256, EMBEDDING).T.contiguous()
 

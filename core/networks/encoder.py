@@ -47,9 +47,7 @@ class Encoder(nn.Module):
         """Unit vectors of aligned crops."""
         return F.normalize(self.net(crops) - self.centre, dim=1)
 
-    def embed(
-        self, images: Float[Tensor, "b 3 H W"], landmarks: Float[Tensor, "b 5 2"]
-    ) -> Float[Tensor, "b d"]:
+    def embed(self, images: Float[Tensor, "b 3 H W"], landmarks: Float[Tensor, "b 5 2"]) -> Float[Tensor, "b d"]:
         """Unit vectors of images RGB in [0, 1] with landmarks in px."""
         embeddings: Tensor = self(self.crops(images, landmarks))
         return embeddings

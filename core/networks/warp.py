@@ -35,7 +35,10 @@ def move(points: Float[Tensor, "b n 2"], matrix: Float[Tensor, "b 2 3"]) -> Floa
 
 
 def sample(
-    images: Float[Tensor, "b c H W"], matrix: Float[Tensor, "b 2 3"], size: tuple[int, int], padding: str = "zeros"
+    images: Float[Tensor, "b c H W"],
+    matrix: Float[Tensor, "b 2 3"],
+    size: tuple[int, int],
+    padding: str = "zeros",
 ) -> Float[Tensor, "b c h w"]:
     """Crops of `size` (h, w), px, in which image point p appears at `matrix` p. Bilinear, differentiable.
 
@@ -49,9 +52,7 @@ def sample(
     in_size, out_size = images.new_tensor((width, height)), images.new_tensor((w, h))
     # affine_grid speaks of pixel edges at -1 and 1 (align_corners=False): u = (2 x + 1) / size - 1.
     centre = back[..., :2] @ ((out_size - 1) / 2) + back[..., 2]
-    theta = torch.cat(
-        (back[..., :2] * (out_size / in_size[:, None]), ((2 * centre + 1) / in_size - 1)[..., None]), -1
-    )
+    theta = torch.cat((back[..., :2] * (out_size / in_size[:, None]), ((2 * centre + 1) / in_size - 1)[..., None]), -1)
     grid = F.affine_grid(theta, [len(images), images.shape[1], h * k, w * k], align_corners=False)
     crop = F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
     return F.avg_pool2d(crop, k) if k > 1 else crop

@@ -32,8 +32,8 @@ MIN_FACE = 32  # px of the photo, inter-ocular distance times two: smaller faces
 class AlignedFaces:
     """Faces of one photo.
 
-    photo: where they are. images: RGB in [0, 1] (B, 3, 256, 256). landmarks: (B, 5, 2) px in them. matrices: (B, 2, 3), photo px ->
-    aligned px. boxes: (x, y, width, height) in the photo, which a paste may change.
+    photo: where they are. images: RGB in [0, 1] (B, 3, 256, 256). landmarks: (B, 5, 2) px in them.
+    matrices: (B, 2, 3), photo px -> aligned px. boxes: (x, y, width, height) in the photo, which a paste may change.
     """
 
     photo: Photo
@@ -84,9 +84,7 @@ def find(photo: Photo, detector: Detector) -> Float[Tensor, "n 5 2"]:
     return torch.tensor(landmarks[large], dtype=torch.float32)
 
 
-def crop(
-    photo: Photo, matrices: Float[Tensor, "b 2 3"], boxes: tuple[Box, ...]
-) -> Float[Tensor, "b 3 256 256"]:
+def crop(photo: Photo, matrices: Float[Tensor, "b 2 3"], boxes: tuple[Box, ...]) -> Float[Tensor, "b 3 256 256"]:
     """Aligned faces, RGB in [0, 1]; beyond the photo its border pixels go on."""
     faces = []
     for matrix, box in zip(matrices, boxes, strict=True):
@@ -155,5 +153,3 @@ def _patch(
     local = matrix.clone()
     local[:, 2] += matrix[:, :2] @ matrix.new_tensor((float(x), float(y)))
     return cut.permute(2, 0, 1)[None].float() / 255, local
-
-

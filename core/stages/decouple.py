@@ -109,7 +109,11 @@ def face_masks(
 def skin_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     """Discs on both cheeks and between the brows (256, 256)."""
     left, right, nose, mouth_left, mouth_right = landmarks
-    centres = ((left + mouth_left) / 2, (right + mouth_right) / 2, (left + right) / 2 - (nose - (left + right) / 2) * 0.7)
+    centres = (
+        (left + mouth_left) / 2,
+        (right + mouth_right) / 2,
+        (left + right) / 2 - (nose - (left + right) / 2) * 0.7,
+    )
     y, x = _grid()
     radius = 0.22 * float(np.linalg.norm(right - left))
     discs = [(x - c[0]) ** 2 + (y - c[1]) ** 2 < radius**2 for c in centres]

@@ -88,7 +88,10 @@ def optimise(
 
 
 def draw(
-    images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "b 5 2"], jitter: Jitter, generator: torch.Generator
+    images: Float[Tensor, "b 3 h w"],
+    landmarks: Float[Tensor, "b 5 2"],
+    jitter: Jitter,
+    generator: torch.Generator,
 ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 5 2"]]:
     """One draw: images in changed light and sharpness, and landmarks as another detector might find them."""
     b = len(images)

@@ -34,7 +34,11 @@ class Recomposed:
 
 
 def recompose(
-    faces: AlignedFaces, appearance: Appearance, bank: tuple[Persona, ...], variants: int, generator: torch.Generator
+    faces: AlignedFaces,
+    appearance: Appearance,
+    bank: tuple[Persona, ...],
+    variants: int,
+    generator: torch.Generator,
 ) -> list[Recomposed]:
     """`variants` recompositions of all faces; no face gets the same persona twice."""
     chosen = [choose(t, bank, variants, generator) for t in appearance.traits]
@@ -61,17 +65,15 @@ def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: tor
     return [pool[i] for i in order[:count]]
 
 
-def compose(
-    source: NDArray[np.float32], landmarks: NDArray[np.float32], persona: Persona
-) -> NDArray[np.float32]:
+def compose(source: NDArray[np.float32], landmarks: NDArray[np.float32], persona: Persona) -> NDArray[np.float32]:
     """The source (256, 256, 3) with the persona's interior, in the source's geometry and light."""
-    picture = bring_to(persona.image.astype(np.float32) / 255, persona.landmarks, landmarks)
+    picture = bring_to(np.asarray(persona.image / 255, np.float32), persona.landmarks, landmarks)
     # Light is compared inside the face only, where both pictures show skin.
     inside = face_mask(landmarks, feather=0.5)
     light = (shading(source, inside) + 0.02) / (shading(picture, inside) + 0.02)
     mask = face_mask(landmarks)[..., None]
     mixed = source + mask * (picture * np.clip(light, *LIGHT_RANGE) - source)
-    return np.clip(mixed, 0, 1, dtype=np.float32)
+    return np.asarray(np.clip(mixed, 0, 1), np.float32)
 
 
 def bring_to(
@@ -94,7 +96,8 @@ def encode(images: Float[Tensor, "b 3 h w"], autoencoder: nn.Module) -> Float[Te
     """Latents of images in [0, 1]. Any autoencoder of diffusers; a distribution gives its mode."""
     code = autoencoder.encode(images * 2 - 1)  # type: ignore[operator]
     z = code.latents if hasattr(code, "latents") else code.latent_dist.mode()
-    return z * _scale(autoencoder)
+    scaled: Tensor = z * _scale(autoencoder)
+    return scaled
 
 
 def decode(z: Float[Tensor, "b c u v"], autoencoder: nn.Module) -> Float[Tensor, "b 3 h w"]:

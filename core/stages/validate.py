@@ -64,7 +64,8 @@ def read_photo(data: bytes, limits: Limits | None = None) -> Photo:
         raise PhotoRefused("the photo is empty (0 bytes)", code="photo_empty")
     if len(data) > limits.max_bytes:
         raise PhotoRefused(
-            f"the photo has {len(data)} bytes; at most {limits.max_bytes} are accepted", code="photo_too_large"
+            f"the photo has {len(data)} bytes; at most {limits.max_bytes} are accepted",
+            code="photo_too_large",
         )
     image = _open(data, _format_of(data), limits)
     _check_mode(image, data)
@@ -123,7 +124,7 @@ def _check_mode(image: Image.Image, data: bytes) -> None:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        if rgba.getextrema()[3] != (255, 255):
+        if rgba.getchannel("A").getextrema() != (255, 255):
             raise PhotoRefused("the photo is partly transparent; flatten it first", code="photo_transparent")
         return rgba.convert("RGB")
     return image.convert("RGB")

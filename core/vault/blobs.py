@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import boto3
 from botocore.config import Config
@@ -41,7 +41,7 @@ class S3Blobs:
         checksums: bool = True,
     ) -> None:
         self.bucket = bucket
-        when = "when_supported" if checksums else "when_required"
+        when: Literal["when_supported", "when_required"] = "when_supported" if checksums else "when_required"
         config = Config(
             signature_version="s3v4",  # boto3 would still presign with SigV2
             s3={"addressing_style": "path"},

@@ -76,9 +76,7 @@ def seal(plaintext: bytes, binding: Binding, keyring: Keyring, lock: Lock | None
     data_key, nonce = secrets.token_bytes(KEY), secrets.token_bytes(NONCE)
     cost = lock.cost if lock else KdfCost(0, 0, 0)
     salt = lock.salt if lock else NO_SALT
-    fixed = FIXED.pack(
-        lock is not None, salt, cost.time, cost.memory_kib, cost.lanes, _commitment(data_key), nonce
-    )
+    fixed = FIXED.pack(lock is not None, salt, cost.time, cost.memory_kib, cost.lanes, _commitment(data_key), nonce)
     bound = MAGIC + fixed + binding.encoded()
     inner = data_key
     if lock:

@@ -78,15 +78,12 @@ class Keyring:
         """This ring with one more, fresh key that seals from now on; `save` makes it last."""
         number = version or self.current + 1
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return Keyring(
-            self.path, {**self.keys, number: secrets.token_bytes(KEY_BYTES)}, {**self.created, number: now}
-        )
+        return Keyring(self.path, {**self.keys, number: secrets.token_bytes(KEY_BYTES)}, {**self.created, number: now})
 
     def save(self) -> None:
         """Write the file, mode 0600, all or nothing."""
         rows = {
-            str(v): {"key": base64.b64encode(key).decode(), "created": self.created[v]}
-            for v, key in self.keys.items()
+            str(v): {"key": base64.b64encode(key).decode(), "created": self.created[v]} for v, key in self.keys.items()
         }
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
         with os.fdopen(handle, "w", encoding="utf-8") as file:

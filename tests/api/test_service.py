@@ -36,7 +36,10 @@ def protected(service: Service, **form: Any) -> tuple[dict[str, str], str]:
 
 def restored(service: Service, headers: dict[str, str], photo_id: str, password: str = PASSWORD, **more: Any) -> Any:
     answer = service.client.post(
-        "/restore", headers=headers, data={"photo_id": photo_id, "password": password, "reason": "dispute 1"}, **more
+        "/restore",
+        headers=headers,
+        data={"photo_id": photo_id, "password": password, "reason": "dispute 1"},
+        **more,
     )
     assert answer.status_code == 202, answer.text
     service.work()
@@ -92,9 +95,9 @@ def test_wrong_password_altered_key_altered_photo_are_one_answer(service: Servic
     other = Image.fromarray(picture(seed=3).pixels)
     buffer = io.BytesIO()
     other.save(buffer, "PNG")
-    altered_photo = restored(
-        service, headers, photo_id, files={"photo": ("p.png", buffer.getvalue(), "image/png")}
-    )["problem"]
+    altered_photo = restored(service, headers, photo_id, files={"photo": ("p.png", buffer.getvalue(), "image/png")})[
+        "problem"
+    ]
     name = f"bank/restoration/{photo_id}"
     sealed = bytearray(service.keys.objects[name])
     sealed[-1] ^= 1

@@ -52,7 +52,9 @@ def photo_id(stack: LocalStack, astronaut: Photo) -> str:
     return str(job["photo_id"])
 
 
-def test_protected_picture_differs_only_inside_the_face_box(http: httpx2.Client, photo_id: str, astronaut: Photo) -> None:
+def test_protected_picture_differs_only_inside_the_face_box(
+    http: httpx2.Client, photo_id: str, astronaut: Photo
+) -> None:
     photo = http.get(f"/photos/{photo_id}").json()
     [variant] = photo["variants"]
     changed = (picture_at(variant["link"]) != astronaut.pixels).any(-1)
@@ -94,7 +96,10 @@ def test_erased_for_good(http: httpx2.Client, astronaut: Photo) -> None:
 def test_nothing_readable_lies_in_the_store(stack: LocalStack, photo_id: str, astronaut: Photo) -> None:
     """No anonymous access, neither by S3 nor by the filer; and restoration keys are sealed."""
     key = f"local/restoration/{photo_id}"
-    for url in (f"{stack.s3_url}/sider-keys/{key}", f"http://127.0.0.1:{stack.ports['filer']}/buckets/sider-keys/{key}"):
+    for url in (
+        f"{stack.s3_url}/sider-keys/{key}",
+        f"http://127.0.0.1:{stack.ports['filer']}/buckets/sider-keys/{key}",
+    ):
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(url, timeout=5)
         assert caught.value.code in (401, 403)

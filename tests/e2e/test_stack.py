@@ -74,7 +74,10 @@ def test_up_announces_itself_stops_on_ctrl_c_and_leaves_nothing(tmp_path: Path) 
 def test_up_says_which_part_died(tmp_path: Path) -> None:
     with (tmp_path / "err").open("w") as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sider", "up", "--data", str(tmp_path)], stdout=subprocess.PIPE, stderr=err, text=True
+            [sys.executable, "-m", "sider", "up", "--data", str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=err,
+            text=True,
         )
         assert process.stdout is not None
         process.stdout.readline()

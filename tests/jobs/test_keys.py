@@ -45,7 +45,9 @@ def test_bad_keys_get_one_answer(keys: ApiKeys) -> None:
     assert len(answers) == 1
 
 
-@pytest.mark.parametrize(("tenant", "scopes"), [("bank", ()), ("bank", ("root",)), ("../x", ("protect",)), ("", ("ops",))])
+@pytest.mark.parametrize(
+    ("tenant", "scopes"), [("bank", ()), ("bank", ("root",)), ("../x", ("protect",)), ("", ("ops",))]
+)
 def test_nonsense_is_refused(keys: ApiKeys, tenant: str, scopes: tuple[str, ...]) -> None:
     with pytest.raises(RequestRefused):
         keys.issue(tenant, scopes)

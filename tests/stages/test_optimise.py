@@ -42,7 +42,11 @@ def test_a_satisfied_row_is_frozen() -> None:
         return torch.tensor([True, False])
 
     u, _ = optimise(
-        torch.zeros(2, 4, 8, 8), distance, first_is_happy, Descent(steps=30, check_every=1, calm=1), lambda _: None
+        torch.zeros(2, 4, 8, 8),
+        distance,
+        first_is_happy,
+        Descent(steps=30, check_every=1, calm=1),
+        lambda _: None,
     )
     assert (u[0] == 0).all()
     assert (u[1] != 0).any()

@@ -12,7 +12,7 @@ from core.vault.keyring import Keyring
 from core.vault.passwords import KdfCost, lock
 
 FOLDER = Path(__file__).parent / "vectors"
-PASSWORD = "Pässword 🙂 4711"  # noqa: S105
+PASSWORD = "Pässword 🙂 4711"
 BINDING = Binding("bank", "pho_00", "restoration")
 RING = Keyring(Path("unused"), {1: bytes(range(32)), 2: bytes(range(32, 64))}, {})
 

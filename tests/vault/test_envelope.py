@@ -40,9 +40,13 @@ def test_password_and_keyring_are_both_needed() -> None:
 
 @pytest.mark.parametrize(
     "binding",
-    [Binding("other", "pho_1", "restoration"), Binding("bank", "pho_2", "restoration"), Binding("bank", "pho_1", "upload"),
-     Binding("bankp", "ho_1", "restoration")],
-)  # fmt: skip
+    [
+        Binding("other", "pho_1", "restoration"),
+        Binding("bank", "pho_2", "restoration"),
+        Binding("bank", "pho_1", "upload"),
+        Binding("bankp", "ho_1", "restoration"),
+    ],
+)
 def test_opens_for_nothing_else(binding: Binding) -> None:
     with pytest.raises(RestoreDenied):
         open_sealed(seal(b"face", BINDING, RING, LOCK), binding, RING, LOCK.key)
@@ -105,9 +109,7 @@ def test_absurd_cost_is_denied_before_memory_is_taken() -> None:
 def test_vector(path: Path) -> None:
     """The format is frozen: what was sealed once opens for ever, and what was refused stays refused."""
     case: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    ring = Keyring(
-        Path("unused"), {int(v): base64.b64decode(k) for v, k in case["keyring"].items()}, {}
-    )
+    ring = Keyring(Path("unused"), {int(v): base64.b64decode(k) for v, k in case["keyring"].items()}, {})
     sealed, binding = base64.b64decode(case["sealed"]), Binding(**case["binding"])
 
     def attempt() -> bytes:
