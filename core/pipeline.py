@@ -21,15 +21,13 @@ from core.networks import Networks, warp
 from core.stages.align import AlignedFaces, align, crop, find, paste, stored
 from core.stages.decouple import cosines, decouple
 from core.stages.optimise import Protected
+from core.stages.recompose import RECOGNISABLE
 from core.stages.validate import Photo
 from core.vault.restoration import Restoration
 
 Progress = Callable[[str, float], None]
 
 MAX_FACES = 16  # of a photo, in one request
-# Structure (SSIM's third term, inside the face) that a protected face may share with its source. Two photos
-# of different people in one pose reach 0.1..0.4; a light retouch of one photo stays above 0.9.
-RECOGNISABLE = 0.6
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,8 @@ def ports(path: Path, api_port: int | None) -> dict[str, int]:
     known: dict[str, int] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     found: dict[str, int] = {}
     for name in PORTS:
-        port = known.get(name, FIRST)
-        while port in found.values() or not (free(port) and free(port + OFFSET)):
+        port = known.get(name, 0)
+        while port == 0 or port in found.values() or not (free(port) and free(port + OFFSET)):
             port = random.randrange(FIRST, FIRST + COUNT)  # noqa: S311 - nothing secret about a port
         found[name] = port
     if api_port is not None:

@@ -68,8 +68,8 @@ class Part:
     def obituary(self) -> ConfigurationError:
         """What to tell of a part that has ended by itself."""
         code = self.process.returncode if self.process else None
-        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
-        return ConfigurationError(f"{self.name} {how}; the end of {self.log}:\n{tail(self.log)}")
+        how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        return ConfigurationError(f"{self.name} has ended by itself ({how}); the end of {self.log}:\n{tail(self.log)}")
 
     def stop(self) -> None:
         """TERM and wait; KILL whatever is left of its process group."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from core.jobs import database
 from core.jobs.keys import ApiKeys
@@ -25,7 +25,7 @@ def revoke(key_id: str) -> None:
 
 def table() -> Table:
     """All keys."""
-    rows = Table("id", "tenant", "name", "scopes", "created", "expires", "last used", "state")
+    rows = Table(Column("id", no_wrap=True), "tenant", "name", "scopes", "created", "expires", "last used", "state")
     for key in _keys().all():
         times = (f"{t:%Y-%m-%d %H:%M}" if t else "-" for t in (key.created_at, key.expires_at, key.last_used_at))
         rows.add_row(key.id, key.tenant, key.name, key.scopes, *times, "revoked" if key.revoked_at else "live")

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import structlog
 
+from core.jobs.states import State
 from worker.context import Context
+from worker.tasks import clean_up
 
 logger = structlog.get_logger(__name__)
 
@@ -38,7 +40,10 @@ class Reaper(threading.Thread):
         """One round."""
         jobs = self._context.jobs
         for job_id in jobs.requeue_expired(self._context.settings.max_attempts):
-            logger.warning("lease_expired", job_id=job_id)
+            job = jobs.get(job_id)
+            logger.warning("lease_expired", job_id=job_id, state=job.state)
+            if job.state == State.failed:
+                clean_up(job, self._context.shelf, failed=True)
         jobs.republish_stale(STALE_SECONDS)
         for job_id in jobs.unpublished():
             self._publish(job_id)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
-from core.errors import NotFound, RestoreDenied, SiderError, StateConflict, Unavailable
+from core.errors import ConfigurationError, NotFound, RestoreDenied, SiderError, StateConflict, Unavailable
 from core.jobs.database import now
 from core.jobs.tables import Job
-from core.pipeline import Request
 from core.stages.validate import Limits, read_photo
-from core.vault.shelf import Shelf
+from core.vault.shelf import Shelf, protected_key
 from worker.context import Context
 
 logger = structlog.get_logger(__name__)
+
+Result = tuple[dict[str, Any], dict[str, Any] | None]  # of the job, and new column values of its photo
 
 
 def run(job_id: str, context: Context) -> None:
@@ -29,48 +30,56 @@ def run(job_id: str, context: Context) -> None:
     log = logger.bind(job_id=job.id, attempt=job.attempt, kind=job.kind)
     log.info("claimed")
     try:
+        _attempt(job, context, log)
+    except (StateConflict, SQLAlchemyError) as error:
+        # Another attempt has the job, or gets it when the lease runs out; upload and secret are for that one.
+        log.warning("given_up", error=type(error).__name__)
+
+
+def _attempt(job: Job, context: Context, log: Any) -> None:
+    """One attempt: the job ends, or goes back into the queue."""
+    try:
         with Heart(context, job) as heart:
-            work = {"protect": protect, "restore": restore}[job.kind]
-            result, photo = work(job, context, heart.beat)
+            result, photo = {"protect": protect, "restore": restore}[job.kind](job, context, heart)
+    except (StateConflict, SQLAlchemyError):
+        raise
+    except Exception as error:
+        if isinstance(error, Unavailable) and job.attempt < context.settings.max_attempts:
+            log.warning("handed_back", code=error.code)
+            context.jobs.release(job.id, job.attempt)
+            return
+        context.jobs.fail(job.id, job.attempt, _problem(error, log))
+        clean_up(job, context.shelf, failed=True)
+    else:
         context.jobs.finish(job.id, job.attempt, result, photo)
         log.info("succeeded")
-    except StateConflict:
-        log.warning("lease_lost")  # another attempt has it, and its objects
-        return
-    except Unavailable as error:
-        log.warning("handed_back", code=error.code)
-        _hand_back(job, context, error)
-        return
-    except SiderError as error:
-        log.info("failed", code=error.code)
-        _fail(job, context, error.code, str(error), error.details)
-    except Exception as error:
-        # The kind of the error and where it was raised, not its text: that could hold what a customer sent.
-        log.error("failed_unexpectedly", error=type(error).__name__, at=_place(error))  # noqa: TRY400
-        _fail(job, context, "internal_error", "The engine failed; the operator's log has the reason.", {})
-    _clean_up(job, context.shelf)
+        clean_up(job, context.shelf)
 
 
-def protect(job: Job, context: Context, beat: Callable[[str, float], None]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Protect an upload; the restoration key is stored before the row says that there is a photo."""
+def protect(job: Job, context: Context, heart: Heart) -> Result:
+    """Protect an upload; key and pictures are stored before the row says that there is a photo."""
+    from core.pipeline import Request  # noqa: PLC0415 - see worker.engine
+
     shelf, wish = context.shelf, job.request
     limits = Limits(context.settings.max_upload_bytes, context.settings.max_pixels)
     photo = read_photo(shelf.get_upload(job.tenant, job.id), limits)
     lock = shelf.get_secret(job.tenant, job.id)
     request = Request(wish["method"], wish["preset"], wish["variants"], wish["seed"], wish["faces"])
-    outcome = context.engine.protect(photo, request, beat)
-    beat("store", 0.0)
+    outcome = context.engine.protect(photo, request, heart.beat)
+    # A worker that was asleep must not overwrite the key of the attempt that has overtaken it.
+    heart.renew()
     shelf.put_restoration(job.tenant, job.photo_id, outcome.restoration.pack(), lock)
     for number, variant in enumerate(outcome.protected, 1):
         shelf.put_protected(job.tenant, job.photo_id, number, variant.to_png())
+    context.photos.get(job.photo_id, job.tenant)  # erased in the meantime: NotFound, and nothing is kept
     result = {"photo_id": job.photo_id, "variants": len(outcome.protected), "report": outcome.report}
     return result, {"report": outcome.report, "protected_at": now()}
 
 
-def restore(job: Job, context: Context, beat: Callable[[str, float], None]) -> tuple[dict[str, Any], None]:
+def restore(job: Job, context: Context, heart: Heart) -> Result:
     """Restore an original, from the caller's file or from the stored first variant."""
     shelf = context.shelf
-    beat("open", 0.0)
+    heart.beat("open", 0.0)
     if job.request["uploaded"]:
         data = shelf.get_upload(job.tenant, job.id)
     else:
@@ -83,9 +92,20 @@ def restore(job: Job, context: Context, beat: Callable[[str, float], None]) -> t
     except NotFound:
         raise RestoreDenied from None  # erased in between: the same answer as for a wrong password
     original = context.engine.restore(protected, packed)
-    beat("store", 0.5)
+    heart.renew()
     shelf.put_restored(job.tenant, job.id, original.to_png())
     return {"photo_id": job.photo_id, "sha256": original.sha256, "exact": True}, None
+
+
+# Where each step of the engine lies in the whole: (start, length); the optimiser is nearly all of it.
+SPANS = {
+    "align": (0.0, 0.05),
+    "protect": (0.05, 0.0),
+    "optimise": (0.05, 0.85),
+    "paste": (0.9, 0.0),
+    "measure": (0.9, 0.05),
+    "done": (0.95, 0.0),
+}
 
 
 @dataclass
@@ -95,7 +115,7 @@ class Heart:
     context: Context
     job: Job
     step: str = "started"
-    fraction: float = 0.0
+    progress: float = 0.0
     lost: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -109,58 +129,53 @@ class Heart:
         self._thread.join()
 
     def beat(self, step: str, fraction: float) -> None:
-        """What the engine reports; raises StateConflict once the lease is lost, to stop in vain work."""
-        self.step, self.fraction = step, fraction
+        """What the engine reports; raises StateConflict once the lease is lost, to stop work in vain."""
+        start, length = SPANS.get(step, (self.progress, 0.0))
+        self.step, self.progress = step, round(start + length * fraction, 3)
         if self.lost:
             raise StateConflict(f"attempt {self.job.attempt} of {self.job.id} has lost its lease")
 
-    def _pump(self) -> None:
+    def renew(self) -> None:
+        """Renew the lease now (StateConflict)."""
         lease = self.context.settings.lease_seconds
-        while not self._stop.wait(min(1.0, lease / 4)):
+        self.context.jobs.heartbeat(self.job.id, self.job.attempt, lease, self.step, self.progress)
+
+    def _pump(self) -> None:
+        while not self._stop.wait(min(1.0, self.context.settings.lease_seconds / 4)):
             try:
-                self.context.jobs.heartbeat(self.job.id, self.job.attempt, lease, self.step, self._overall())
+                self.renew()
             except StateConflict:
                 self.lost = True
                 return
-            except Exception as error:
+            except SQLAlchemyError as error:
                 # The database may be locked for a moment; the lease outlives several missed beats.
                 logger.warning("heartbeat_missed", job_id=self.job.id, error=type(error).__name__)
 
-    def _overall(self) -> float:
-        """Progress of the whole job: the optimiser is nearly all of it."""
-        spans = {
-            "align": (0.0, 0.05),
-            "optimise": (0.05, 0.85),
-            "measure": (0.9, 0.05),
-            "store": (0.95, 0.05),
-        }
-        start, length = spans.get(self.step, (0.0, 0.05))
-        return round(start + length * self.fraction, 3)
 
-
-def _hand_back(job: Job, context: Context, error: Unavailable) -> None:
-    if job.attempt >= context.settings.max_attempts:
-        _fail(job, context, error.code, str(error), error.details)
-        return
-    try:
-        context.jobs.release(job.id, job.attempt)
-    except StateConflict:
-        logger.warning("lease_lost", job_id=job.id)
-
-
-def _fail(job: Job, context: Context, code: str, message: str, details: dict[str, Any]) -> None:
-    try:
-        context.jobs.fail(job.id, job.attempt, {"code": code, "message": message, "details": details})
-    except StateConflict:
-        logger.warning("lease_lost", job_id=job.id)
-
-
-def _clean_up(job: Job, shelf: Shelf) -> None:
-    """The upload and the secret have served; if the store is away retention will find them."""
+def clean_up(job: Job, shelf: Shelf, failed: bool = False) -> None:
+    """Upload and secret have served; a failed protect leaves nothing at all."""
     try:
         shelf.drop_job(job.tenant, job.id)
+        if failed and job.kind == "protect":
+            shelf.drop_restoration(job.tenant, job.photo_id)
+            for number in range(1, job.request["variants"] + 1):
+                shelf.photos.delete(protected_key(job.tenant, job.photo_id, number))
     except Unavailable as error:
-        logger.warning("clean_up_postponed", job_id=job.id, code=error.code)
+        logger.warning("clean_up_missed", job_id=job.id, code=error.code)
+
+
+def _problem(error: Exception, log: Any) -> dict[str, Any]:
+    """What the caller is told. The operator's log gets the kind of a surprise and its place, not its text:
+    that could hold what a customer sent."""
+    if isinstance(error, SiderError) and not isinstance(error, ConfigurationError):
+        log.info("failed", code=error.code)
+        return {"code": error.code, "message": str(error), "details": error.details}
+    if isinstance(error, ConfigurationError):
+        log.error("not_configured", reason=str(error))
+    else:
+        log.error("failed_unexpectedly", error=type(error).__name__, at=_place(error))
+    message = "The engine failed; the operator's log has the reason."
+    return {"code": "internal_error", "message": message, "details": {}}
 
 
 def _place(error: BaseException) -> str:

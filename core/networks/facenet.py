@@ -6,6 +6,7 @@ download during a job. `sider doctor --download` asks the package to fetch them.
 
 from __future__ import annotations
 
+import pickle  # only for the name of an error: nothing is unpickled here
 from pathlib import Path
 
 import torch
@@ -51,7 +52,7 @@ def load(path: Path) -> Facenet:
         # The published files end in a classifier over the training identities, which we do not build.
         kept = {k: v for k, v in state.items() if not k.startswith("logits.")}
         model.net.load_state_dict(kept)
-    except (OSError, RuntimeError, ValueError, AttributeError) as error:
+    except (OSError, RuntimeError, ValueError, AttributeError, pickle.UnpicklingError) as error:
         raise ConfigurationError(f"{path.name} holds no InceptionResnetV1: {type(error).__name__}") from error
     return model.eval().requires_grad_(False)
 

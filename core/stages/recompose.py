@@ -13,11 +13,17 @@ from scipy.ndimage import gaussian_filter
 from skimage.transform import ThinPlateSplineTransform, warp
 from torch import Tensor, nn
 
+from core import objectives
 from core.networks import Persona
 from core.networks.personas import Traits
 from core.stages.align import SIDE, AlignedFaces
 from core.stages.decouple import Appearance, face_mask, to_arrays
 
+# Structural similarity (inside the face, same landmarks and light) above which a look might be taken for the
+# source's. Measured: two people 0.64 (median; 95 % of pairs below 0.76), one person in two photos 0.77; see
+# benchmarks/engine.py.
+RECOGNISABLE = 0.76
+SPARE = 0.04  # what the optimiser may add
 POOL = 6  # the best-fitting personas from which a seed draws
 LIGHT_SIGMA = 14.0  # px; shading coarser than this is the photo's, finer detail the persona's
 LIGHT_RANGE = (0.3, 3.0)  # how far the persona may be brightened or darkened to fit
@@ -41,18 +47,37 @@ def recompose(
     generator: torch.Generator,
 ) -> list[Recomposed]:
     """`variants` recompositions of all faces; no face gets the same persona twice."""
-    chosen = [choose(t, bank, variants, generator) for t in appearance.traits]
-    pictures, marks = to_arrays(faces.images), faces.landmarks.cpu().numpy()
-    out = []
-    for v in range(variants):
-        composed = [compose(p, m, c[v]) for p, m, c in zip(pictures, marks, chosen, strict=True)]
-        images = torch.from_numpy(np.stack(composed)).permute(0, 3, 1, 2).to(faces.images)
-        out.append(Recomposed(images, tuple(c[v].name for c in chosen)))
-    return out
+    rows = [
+        _recompose_one(faces, appearance, b, choose(traits, bank, variants, generator), variants)
+        for b, traits in enumerate(appearance.traits)
+    ]
+    return [
+        Recomposed(torch.stack([row[v][0] for row in rows]), tuple(row[v][1] for row in rows)) for v in range(variants)
+    ]
+
+
+def _recompose_one(
+    faces: AlignedFaces, appearance: Appearance, b: int, candidates: list[Persona], variants: int
+) -> list[tuple[Tensor, str]]:
+    """The first `variants` candidates that do not look like face `b`; if too few, those that look least like it."""
+    source, marks = to_arrays(faces.images[b : b + 1])[0], faces.landmarks[b].cpu().numpy()
+    mask = appearance.masks[b : b + 1]
+    tried: list[tuple[float, Tensor, str]] = []
+    good = 0
+    for persona in candidates:
+        image = torch.from_numpy(compose(source, marks, persona)).permute(2, 0, 1).to(faces.images)
+        alike = float(objectives.structure(image[None], faces.images[b : b + 1], mask))
+        tried.append((alike, image, persona.name))
+        good += alike <= RECOGNISABLE - SPARE
+        if good == variants:
+            break
+    # Stable: among those that are unlike enough the generator's order stays.
+    tried.sort(key=lambda t: max(0.0, t[0] - RECOGNISABLE + SPARE))
+    return [(image, name) for _, image, name in tried[:variants]]
 
 
 def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: torch.Generator) -> list[Persona]:
-    """`count` different personas that fit, drawn by the generator from the best fitting."""
+    """Different personas that fit, in the generator's order: a pool of at least `count`, the best fitting."""
     fitting: list[Persona] = []
     names: set[str] = set()
     for persona in sorted(bank, key=lambda p: traits.distance(p.traits)):
@@ -60,9 +85,8 @@ def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: tor
         if name not in names:  # one person, whichever way turned
             names.add(name)
             fitting.append(persona)
-    pool = fitting[: max(POOL, count)]
-    order = torch.randperm(len(pool), generator=generator).tolist()
-    return [pool[i] for i in order[:count]]
+    pool = fitting[: max(POOL, 2 * count)]
+    return [pool[i] for i in torch.randperm(len(pool), generator=generator).tolist()]
 
 
 def compose(source: NDArray[np.float32], landmarks: NDArray[np.float32], persona: Persona) -> NDArray[np.float32]:

@@ -7,13 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
 import redis
 
-from deploy.local import LocalStack, tail
+from core.errors import ConfigurationError
+from deploy.local import LocalStack
+from deploy.part import tail
 
 pytestmark = pytest.mark.e2e
 
@@ -58,31 +62,73 @@ def test_restart_on_the_same_folder_keeps_everything(tmp_path: Path) -> None:
         assert job["state"] == "succeeded"
 
 
-def test_up_announces_itself_stops_on_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sider", "up", "--data", str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
+@contextmanager
+def sider_up(data: Path) -> Iterator[subprocess.Popen[str]]:
+    """`sider up`, ready; its messages go to DATA/err."""
+    with (data / "err").open("w") as err:
+        argv = [sys.executable, "-m", "sider", "up", "--data", str(data)]
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=err, text=True)
     assert process.stdout is not None
-    assert process.stdout.readline().startswith("sdr_")
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0
-    process.stdout.close()
-    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
-    assert left.stdout == ""
+    try:
+        assert process.stdout.readline().startswith("sdr_"), tail(data / "err")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def servers(process: subprocess.Popen[str]) -> dict[str, int]:
+    """Process ids of its parts by a word of their command lines."""
+    listed = subprocess.run(["pgrep", "-a", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    words = ("valkey", "weed", "celery", "uvicorn")
+    return {word: int(line.split()[0]) for line in listed.stdout.splitlines() for word in words if word in line}
+
+
+def wait_until_gone(pids: Collection[int], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, f"still there: {[pid for pid in pids if alive(pid)]}"
+        time.sleep(0.1)
+
+
+def test_up_has_its_folder_for_itself_and_stops_on_ctrl_c(tmp_path: Path) -> None:
+    with sider_up(tmp_path) as process:
+        pids = servers(process)
+        assert len(pids) == 4
+        with pytest.raises(ConfigurationError, match="in use"):
+            LocalStack(tmp_path).__enter__()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert not any(alive(pid) for pid in pids.values())
 
 
 def test_up_says_which_part_died(tmp_path: Path) -> None:
-    with (tmp_path / "err").open("w") as err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sider", "up", "--data", str(tmp_path)],
-            stdout=subprocess.PIPE,
-            stderr=err,
-            text=True,
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
-        found = subprocess.run(["pgrep", "-f", f"{tmp_path}/valkey"], capture_output=True, text=True, check=True)
-        os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+    with sider_up(tmp_path) as process:
+        pids = servers(process)
+        os.kill(pids["celery"], signal.SIGKILL)
         assert process.wait(60) == 2
-        process.stdout.close()
-    assert "valkey has ended by itself" in tail(tmp_path / "err", 100)
+    told = tail(tmp_path / "err", 100).replace("\n", " ")
+    assert "worker has ended by itself (killed by signal 9)" in told
+    assert "worker@local ready" in told  # the end of its log
+    assert not any(alive(pid) for pid in pids.values())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
+def test_even_kill_9_of_up_leaves_no_server(tmp_path: Path) -> None:
+    with sider_up(tmp_path) as process:
+        pids = servers(process)
+        process.kill()
+    wait_until_gone(pids.values())
+
+
+def test_a_part_that_does_not_start_is_named_and_the_others_are_stopped(tmp_path: Path) -> None:
+    stack = LocalStack(tmp_path)
+    broken = tmp_path / "valkey" / "appendonlydir"
+    broken.mkdir(parents=True)
+    (broken / "appendonly.aof.manifest").write_text("nonsense")
+    with pytest.raises(ConfigurationError, match=r"valkey has ended by itself(.|\n)*manifest"):
+        stack.__enter__()
+    assert not stack.parts
+    left = subprocess.run(["pgrep", "-f", f"dir={tmp_path}"], capture_output=True, text=True, check=False)
+    assert left.stdout == ""

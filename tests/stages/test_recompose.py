@@ -12,7 +12,7 @@ from core import objectives
 from core.networks import Networks
 from core.stages.align import AlignedFaces
 from core.stages.decouple import decouple, face_mask, to_arrays
-from core.stages.recompose import choose, compose, decode, encode, pixel_gain, recompose
+from core.stages.recompose import RECOGNISABLE, choose, compose, decode, encode, pixel_gain, recompose
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -23,8 +23,8 @@ def test_the_same_seed_draws_the_same_personas_and_variants_differ(faces: Aligne
     traits = decouple(faces, networks)[1].traits[0]
     first = [p.name for p in choose(traits, networks.personas, 4, seeded(3))]
     assert first == [p.name for p in choose(traits, networks.personas, 4, seeded(3))]
-    assert len({name.removesuffix("-mirrored") for name in first}) == 4
-    drawn = {tuple(p.name for p in choose(traits, networks.personas, 1, seeded(s))) for s in range(12)}
+    assert len({name.removesuffix("-mirrored") for name in first}) == len(first) >= 4
+    drawn = {choose(traits, networks.personas, 1, seeded(s))[0].name for s in range(12)}
     assert len(drawn) > 1
 
 
@@ -50,7 +50,7 @@ def test_a_recomposed_face_is_another_drawing_in_the_same_light(faces: AlignedFa
     appearance = decouple(faces, networks)[1]
     [start] = recompose(faces, appearance, networks.personas, 1, seeded(1))
     mask = appearance.masks
-    assert float(objectives.structure(start.images, faces.images, mask)) < 0.75
+    assert float(objectives.structure(start.images, faces.images, mask)) <= RECOGNISABLE
     mean = [((x * mask).sum() / mask.sum()).item() for x in (start.images, faces.images)]
     assert abs(mean[0] - mean[1]) < 0.15
 
