@@ -53,7 +53,7 @@ def protect_all(rows: list[Portrait], preset: str, networks: Networks) -> list[t
         began = time.perf_counter()
         try:
             outcome = attempt(read_photo(row.path.read_bytes()), Request(preset=preset, seed=1), networks, _silent)
-        except Exception as error:  # noqa: BLE001 - whatever happens to one photo is a result
+        except Exception as error:
             print(f"{row.path.name}: {type(error).__name__}: {error}")
             done.append((row, None, time.perf_counter() - began))
         else:
