@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
 
 
 def configure_logs(level: str) -> None:
-    """JSON lines on standard error. Nothing logs a request's body, so no password and no face can be in them."""
+    """JSON lines on standard output. Nothing logs a request's body, so no password and no face can be in them."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

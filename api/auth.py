@@ -24,8 +24,9 @@ class Caller:
     key_id: str
     scopes: frozenset[str]
 
-    def may(self, scope: str) -> bool:
-        return scope in self.scopes
+    def may(self, *scopes: str) -> bool:
+        """Whether the key has one of these scopes."""
+        return not self.scopes.isdisjoint(scopes)
 
 
 def caller(
@@ -38,12 +39,12 @@ def caller(
     return Caller(row.tenant, row.id, frozenset(row.scopes.split()))
 
 
-def needs(scope: str) -> Callable[[Caller], Caller]:
-    """Dependency: a caller whose key has a scope."""
+def needs(*scopes: str) -> Callable[[Caller], Caller]:
+    """Dependency: a caller whose key has one of these scopes (AccessDenied)."""
 
     def check(who: Annotated[Caller, Depends(caller)]) -> Caller:
-        if not who.may(scope):
-            raise AccessDenied(f"this key lacks the scope {scope!r}", code="forbidden")
+        if not who.may(*scopes):
+            raise AccessDenied(f"this key lacks the scope {' or '.join(scopes)}", code="forbidden")
         return who
 
     return check

@@ -10,7 +10,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.parts import Parts, parts
-from api.problems import documented
 from api.schemas import Live, Ready
 from core.errors import SiderError
 
@@ -23,7 +22,7 @@ def live() -> Live:
     return Live(status="live")
 
 
-@router.get("/ready", responses=documented(503), summary="Can it take work?")
+@router.get("/ready", responses={503: {"model": Ready, "description": "Not now"}}, summary="Can it take work?")
 def ready(response: Response, found: Annotated[Parts, Depends(parts)]) -> Ready:
     """Asks database, broker and store; 503 when one does not answer."""
 

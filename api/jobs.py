@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
-from api.auth import Caller, caller, needs
+from api.auth import Caller, needs
 from api.parts import Parts, parts
-from api.problems import documented, problem
+from api.problems import documented, of_job
 from api.schemas import JobPage, JobSummary, JobView
 from core.jobs.states import State
 from core.jobs.tables import Job
@@ -17,13 +17,22 @@ from core.vault.shelf import restored_key
 router = APIRouter(tags=["jobs"])
 
 
-@router.get("/jobs/{job_id}", responses=documented(401, 404), summary="State of a job")
-def get_job(job_id: str, found: Annotated[Parts, Depends(parts)], who: Annotated[Caller, Depends(caller)]) -> JobView:
-    """State, progress and, at the end, the result or the problem. Jobs of other tenants are not there."""
-    job = found.jobs.get(job_id, who.tenant)
+@router.get("/jobs/{job_id}", responses=documented(401, 403, 404, 503), summary="State of a job")
+def get_job(
+    job_id: str,
+    found: Annotated[Parts, Depends(parts)],
+    who: Annotated[Caller, Depends(needs("protect", "restore", "ops"))],
+) -> JobView:
+    """State, progress and, at the end, the result or the problem. Jobs of other tenants are not there.
+
+    A key with the scope `ops` finds every job, but not which photo it is of and what came out. The link to a
+    restored photo is given once, to the first call that may see it.
+    """
+    job = found.jobs.get(job_id, None if who.may("ops") else who.tenant)
+    own = job.tenant == who.tenant and who.may("protect", "restore")
     return JobView(
         job_id=job.id,
-        photo_id=job.photo_id,
+        photo_id=job.photo_id if own else None,
         kind=job.kind,
         state=State(job.state),
         step=job.step,
@@ -33,12 +42,12 @@ def get_job(job_id: str, found: Annotated[Parts, Depends(parts)], who: Annotated
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
-        result=_result(job, found, who),
-        problem=_problem(job),
+        result=_result(job, found, who) if own else None,
+        problem=_problem(job, own),
     )
 
 
-@router.get("/jobs", responses=documented(401, 403, 404, 422), summary="All jobs, for dashboards")
+@router.get("/jobs", responses=documented(401, 403, 404, 422, 503), summary="All jobs, for dashboards")
 def list_jobs(
     found: Annotated[Parts, Depends(parts)],
     _: Annotated[Caller, Depends(needs("ops"))],
@@ -66,18 +75,15 @@ def list_jobs(
 
 
 def _result(job: Job, found: Parts, who: Caller) -> dict[str, Any] | None:
-    if job.state != State.succeeded or job.kind != "restore":
-        return job.result
-    # Only a key that may restore gets the link; it is made anew at each call and soon expires.
-    if not who.may("restore"):
+    restored = job.state == State.succeeded and job.kind == "restore"
+    # Last in line: asking for the link uses it up.
+    if not (restored and who.may("restore") and found.jobs.give_link(job.id)):
         return job.result
     key = restored_key(job.tenant, job.id)
     link = found.shelf.photos.link(key, found.settings.link_seconds, f"{job.photo_id}.png")
     return {**(job.result or {}), "link": link}
 
 
-def _problem(job: Job) -> dict[str, Any] | None:
-    if not job.problem:
-        return None
-    status = {"restore_denied": 403, "internal_error": 500, "poisoned": 500}.get(job.problem["code"], 422)
-    return problem(status, job.problem["code"], job.problem["message"], **job.problem["details"])
+def _problem(job: Job, own: bool) -> dict[str, Any] | None:
+    # The details may be measurements of a face.
+    return of_job(job.problem if own else {**job.problem, "details": {}}) if job.problem else None

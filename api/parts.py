@@ -11,6 +11,7 @@ from celery import Celery
 from fastapi import Request
 from kombu.exceptions import OperationalError
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import Unavailable
 from core.jobs.database import connect
@@ -83,8 +84,12 @@ class Parts:
             self.broker.publish(job_id)
         except Unavailable as error:
             logger.warning("publish_postponed", job_id=job_id, code=error.code)
-        else:
+            return
+        try:
             self.jobs.mark_published(job_id)
+        except SQLAlchemyError as error:
+            # The job is accepted all the same; it is sent a second time, which a claim finds out.
+            logger.warning("publish_not_noted", job_id=job_id, kind=type(error).__name__)
 
 
 def connect_parts(settings: Settings) -> Parts:

@@ -6,19 +6,22 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from api.auth import Caller, caller, needs
+from api.auth import Caller, needs
 from api.parts import Parts, parts
 from api.problems import documented
 from api.schemas import Erased, PhotoView, Variant
 from core.jobs.database import now
-from core.vault.shelf import protected_key
+from core.jobs.tables import Photo
+from core.vault.shelf import protected_key, restored_key
 
 router = APIRouter(tags=["photos"])
 
 
-@router.get("/photos/{photo_id}", responses=documented(401, 404), summary="A protected photo")
+@router.get("/photos/{photo_id}", responses=documented(401, 403, 404, 503), summary="A protected photo")
 def get_photo(
-    photo_id: str, found: Annotated[Parts, Depends(parts)], who: Annotated[Caller, Depends(caller)]
+    photo_id: str,
+    found: Annotated[Parts, Depends(parts)],
+    who: Annotated[Caller, Depends(needs("protect", "restore"))],
 ) -> PhotoView:
     """What was measured, and short-lived links to the protected variants."""
     photo = found.photos.get(photo_id, who.tenant)
@@ -38,14 +41,30 @@ def get_photo(
 def erase_photo(
     photo_id: str, found: Annotated[Parts, Depends(parts)], who: Annotated[Caller, Depends(needs("protect"))]
 ) -> Erased:
-    """Destroys the restoration key first: from then on nobody can restore, whatever copies are about."""
+    """Destroys the restoration key first: from then on nobody can restore, whatever copies are about.
+
+    Then go the protected pictures, restored originals and the uploads of jobs still on their way.
+    """
     photo = found.photos.get(photo_id, who.tenant)
-    found.shelf.drop_restoration(who.tenant, photo_id)
-    keys = [protected_key(who.tenant, photo_id, n) for n in range(1, photo.variants + 1)]
-    for key in keys:
-        found.shelf.photos.delete(key)
+    _destroy(found, photo)
     found.photos.mark_erased(photo_id)
-    return Erased(photo_id=photo_id, erased_at=now(), key_destroyed=True, objects_deleted=len(keys))
+    # A worker that stored the photo during the first round looks at the row only before or after it was marked:
+    # before, and this round finds its objects; after, and it takes them back itself.
+    deleted = _destroy(found, photo)
+    return Erased(photo_id=photo_id, erased_at=now(), key_destroyed=True, objects_deleted=deleted)
+
+
+def _destroy(found: Parts, photo: Photo) -> int:
+    """Delete everything kept of a photo, key first; how many pictures it had. Safe to repeat after a crash."""
+    found.shelf.drop_restoration(photo.tenant, photo.id)
+    jobs = found.jobs.of_photo(photo.id)
+    pictures = [protected_key(photo.tenant, photo.id, n) for n in range(1, photo.variants + 1)]
+    pictures += [restored_key(photo.tenant, job.id) for job in jobs if job.kind == "restore"]
+    for key in pictures:
+        found.shelf.photos.delete(key)
+    for job in jobs:
+        found.shelf.drop_job(photo.tenant, job.id)
+    return len(pictures)
 
 
 def _link(found: Parts, who: Caller, photo_id: str, number: int) -> str:

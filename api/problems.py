@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from core import errors
@@ -29,15 +31,37 @@ STATUS: dict[type[errors.SiderError], int] = {
     errors.ConfigurationError: 500,
 }
 BY_CODE = {"photo_too_large": 413, "photo_format": 415, "unauthenticated": 401}
+# How a job ended, where it is not the request's fault (422).
+OF_JOB = {
+    "restore_denied": 403,
+    "not_found": 404,
+    "internal_error": 500,
+    "poisoned": 500,
+    "store_unavailable": 503,
+    "unavailable": 503,
+}
+OF_FRAMEWORK = {400: "request_invalid", 404: "not_found", 405: "method_not_allowed", 413: "photo_too_large"}
 RETRY_SECONDS = 10
+EXAMPLES = {
+    400: ("request_invalid", "Missing boundary in multipart."),
+    401: ("unauthenticated", "the API key is missing, unknown, revoked or expired"),
+    403: ("forbidden", "this key lacks the scope restore"),
+    404: ("not_found", "no such photo"),
+    409: ("state_conflict", "the photo is not protected yet; wait for its job"),
+    413: ("photo_too_large", "The request is larger than this service accepts."),
+    415: ("photo_format", "not a JPEG, PNG or WebP"),
+    422: ("request_invalid", "The request has missing or invalid fields."),
+    503: ("queue_full", "the queue is full; try again later"),
+}
 
 logger = structlog.get_logger(__name__)
 
 
-def problem(status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
-    """The body of a problem: `type` and `code` are stable, `detail` is for people."""
+def problem(status: int, code: str, detail: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The body of a problem: `type` and `code` are stable, `detail` is for people, `more` is what was measured."""
     title = HTTPStatus(status).phrase
-    return {"type": TYPE + code, "title": title, "status": status, "detail": detail, "code": code, **more}
+    standard = {"type": TYPE + code, "title": title, "status": status, "detail": detail, "code": code}
+    return standard | {key: value for key, value in (more or {}).items() if key not in standard}
 
 
 def respond(body: dict[str, Any]) -> JSONResponse:
@@ -55,7 +79,12 @@ def of_error(error: errors.SiderError) -> dict[str, Any]:
     status = BY_CODE.get(error.code) or STATUS.get(type(error), 500)
     if status == 500:  # what is wrong inside is for the log
         return problem(500, "internal_error", "The service is not set up correctly.")
-    return problem(status, error.code, str(error), **error.details)
+    return problem(status, error.code, str(error), error.details)
+
+
+def of_job(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The problem a failed job's row tells: code, message, details."""
+    return problem(OF_JOB.get(found["code"], 422), found["code"], found["message"], found["details"])
 
 
 def install(app: FastAPI) -> None:
@@ -72,23 +101,28 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)  # noqa: S101
         # Where and why, but never the value: it may be a password or a face.
         where = [{"field": ".".join(map(str, e["loc"][1:])), "reason": e["msg"]} for e in error.errors()]
-        return respond(problem(422, "request_invalid", "The request has missing or invalid fields.", errors=where))
+        return respond(problem(422, "request_invalid", "The request has missing or invalid fields.", {"errors": where}))
 
     async def http_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
         status = error.status_code
-        code = {404: "not_found", 405: "method_not_allowed", 413: "photo_too_large"}.get(status, "http_error")
-        response = respond(problem(status, code, str(error.detail)))
+        response = respond(problem(status, OF_FRAMEWORK.get(status, "http_error"), str(error.detail)))
         response.headers.update(error.headers or {})
         return response
 
+    async def database_away(_: Request, error: Exception) -> Response:
+        logger.error("database_unavailable", kind=type(error).__name__)
+        return respond(problem(503, "database_unavailable", "the job table does not answer"))
+
     async def unexpected(_: Request, error: Exception) -> Response:
-        logger.error("unexpected_error", kind=type(error).__name__)
+        # Kind and place, not the text: that could hold what a customer sent.
+        logger.error("unexpected_error", kind=type(error).__name__, at=_place(error))
         return respond(problem(500, "internal_error", "Something went wrong here; it has been logged."))
 
     app.add_exception_handler(errors.SiderError, core_error)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(OperationalError, database_away)
 
     @app.middleware("http")
     async def last_resort(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -108,16 +142,23 @@ def install(app: FastAPI) -> None:
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries for the problems an operation can answer with."""
-    example = problem(404, "not_found", "no such job")
     return {
         status: {
             "description": HTTPStatus(status).phrase,
             "content": {
                 MEDIA_TYPE: {
                     "schema": {"$ref": "#/components/schemas/Problem"},
-                    "example": {**example, "status": status, "title": HTTPStatus(status).phrase},
+                    "example": problem(status, *EXAMPLES[status]),
                 }
             },
         }
         for status in statuses
     }
+
+
+def _place(error: BaseException) -> str:
+    """File and line that raised it."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"

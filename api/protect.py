@@ -35,7 +35,7 @@ def room(found: Annotated[Parts, Depends(parts)]) -> None:
     "/protect",
     status_code=202,
     dependencies=[Depends(room)],
-    responses=documented(401, 403, 413, 415, 422, 503),
+    responses=documented(400, 401, 403, 413, 415, 422, 503),
     summary="Protect a photo",
 )
 def protect(

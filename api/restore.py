@@ -25,7 +25,7 @@ router = APIRouter(tags=["photos"])
     "/restore",
     status_code=202,
     dependencies=[Depends(room)],
-    responses=documented(401, 403, 404, 409, 413, 422, 503),
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
     summary="Restore an original",
 )
 def restore(
@@ -41,7 +41,7 @@ def restore(
         UploadFile | None, File(description="the protected file; without it the stored first variant is used")
     ] = None,
 ) -> Accepted:
-    """Answers at once; the job's result is a link to the original, bit for bit.
+    """Answers at once; the job's result is a link to the original, bit for bit, given once.
 
     Whether the password is right is found by the worker: the job then fails with `restore_denied`, as it does
     for an altered key or photo.

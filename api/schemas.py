@@ -54,7 +54,7 @@ class JobView(BaseModel):
     """A job. `result` is there when it succeeded, `problem` when it failed."""
 
     job_id: str
-    photo_id: str
+    photo_id: str | None = Field(description="null for keys that may only watch")
     kind: str
     state: State
     step: str
@@ -64,7 +64,9 @@ class JobView(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    result: dict[str, Any] | None
+    result: dict[str, Any] | None = Field(
+        description="of a protection: the measured report; of a restore: the sha256 of its pixels and, once, the link"
+    )
     problem: dict[str, Any] | None
     model_config = ConfigDict(
         json_schema_extra={

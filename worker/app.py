@@ -30,7 +30,8 @@ app.conf.update(
     worker_pool="prefork",
     worker_concurrency=1,
     worker_pool_start_method="spawn",
-    # A process that is still loading networks is not a dead one; after the default 4 s it would be killed.
+    # The successor of a crashed process loads the networks first. With the default of 4 s it is taken for dead and
+    # killed, and so is its own successor, for ever (measured).
     worker_proc_alive_timeout=300.0,
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,

@@ -9,7 +9,7 @@ import secrets
 from datetime import timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Engine, Select, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, Engine, Select, func, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound, StateConflict
@@ -59,7 +59,7 @@ class Jobs:
             "started_at": func.coalesce(Job.started_at, now()),
             "step": "started",
         }
-        if not self._move(job_id, State.running, None, values):
+        if not self._move(job_id, State.running, values):
             return None
         return self.get(job_id)
 
@@ -87,7 +87,7 @@ class Jobs:
             "finished_at": now(),
             "lease_until": None,
         }
-        self._end(job_id, State.succeeded, attempt, values, photo)
+        self._leave(job_id, State.succeeded, attempt, values, photo)
 
     def fail(self, job_id: str, attempt: int, problem: dict[str, Any]) -> None:
         """End in failure. `problem` has code, message and details.
@@ -95,7 +95,7 @@ class Jobs:
         Raises:
             StateConflict: as heartbeat.
         """
-        self._end(job_id, State.failed, attempt, {"problem": problem, "finished_at": now(), "lease_until": None})
+        self._leave(job_id, State.failed, attempt, _failed(problem))
 
     def release(self, job_id: str, attempt: int) -> None:
         """Hand a running job back for another try; it will be published again.
@@ -103,22 +103,21 @@ class Jobs:
         Raises:
             StateConflict: as heartbeat.
         """
-        self._end(job_id, State.queued, attempt, {"lease_until": None, "published_at": None, "step": "queued"})
+        self._leave(job_id, State.queued, attempt, _requeued())
 
     def requeue_expired(self, max_attempts: int) -> list[str]:
         """Requeue running jobs whose lease ran out; one that had all its attempts fails as poisoned."""
-        expired = select(Job).where(Job.state == State.running, Job.lease_until < now())
+        lapsed = Job.lease_until < now()
         touched = []
-        for job in self._all(expired):
-            try:
-                if job.attempt < max_attempts:
-                    self.release(job.id, job.attempt)
-                else:
-                    message = f"the job ended its worker {job.attempt} times"
-                    self.fail(job.id, job.attempt, {"code": POISONED, "message": message, "details": {}})
+        for job in self._all(select(Job).where(Job.state == State.running, lapsed)):
+            if job.attempt < max_attempts:
+                target, values = State.queued, _requeued()
+            else:
+                message = f"the job ended its worker {job.attempt} times"
+                target, values = State.failed, _failed({"code": POISONED, "message": message, "details": {}})
+            # Asked again in the UPDATE: its worker may have come back in between.
+            if self._move(job.id, target, values, Job.attempt == job.attempt, Job.state == State.running, lapsed):
                 touched.append(job.id)
-            except StateConflict:
-                continue  # its worker came back in between
         return touched
 
     def unpublished(self, older_than_seconds: float = 2.0) -> list[str]:
@@ -140,6 +139,18 @@ class Jobs:
         """The message is in the queue."""
         self._execute(update(Job).where(Job.id == job_id).values(published_at=now()))
 
+    def give_link(self, job_id: str) -> bool:
+        """Whether the link to this job's restored photo may be given: to one caller, once, unless it was erased."""
+        kept = select(Photo.id).where(Photo.erased_at.is_(None))
+        once = update(Job).where(
+            Job.id == job_id, Job.state == State.succeeded, Job.link_given_at.is_(None), Job.photo_id.in_(kept)
+        )
+        return bool(self._execute(once.values(link_given_at=now())))
+
+    def of_photo(self, photo_id: str) -> list[Job]:
+        """All jobs of a photo."""
+        return self._all(select(Job).where(Job.photo_id == photo_id))
+
     def depth(self) -> int:
         """Jobs waiting or running."""
         return self._count(select(func.count()).where(Job.state.in_([State.queued, State.running])))
@@ -160,29 +171,24 @@ class Jobs:
             )
         return self._all(query)
 
-    def _end(
-        self,
-        job_id: str,
-        state: State,
-        attempt: int,
-        values: dict[str, Any],
-        photo: dict[str, Any] | None = None,
+    def _leave(
+        self, job_id: str, target: State, attempt: int, values: dict[str, Any], photo: dict[str, Any] | None = None
     ) -> None:
-        if not self._move(job_id, state, attempt, values, photo):
+        """Out of `running`, by the worker of `attempt`."""
+        mine = (Job.attempt == attempt, Job.state == State.running)
+        if not self._move(job_id, target, values, *mine, photo=photo):
             raise StateConflict(f"attempt {attempt} of {job_id} has lost its lease")
 
     def _move(
         self,
         job_id: str,
         target: State,
-        attempt: int | None,
         values: dict[str, Any],
+        *conditions: ColumnElement[bool],
         photo: dict[str, Any] | None = None,
     ) -> bool:
         """One conditional UPDATE: of two that want the same job, one finds no row."""
-        change = update(Job).where(Job.id == job_id, Job.state.in_(sources(target)))
-        if attempt is not None:
-            change = change.where(Job.attempt == attempt, Job.state == State.running)
+        change = update(Job).where(Job.id == job_id, Job.state.in_(sources(target)), *conditions)
         with self.engine.begin() as connection:
             moved = cast(CursorResult[Any], connection.execute(change.values(state=target, **values)))
             if moved.rowcount and photo:
@@ -201,3 +207,11 @@ class Jobs:
     def _count(self, query: Select[int]) -> int:
         with self.engine.connect() as connection:
             return connection.execute(query).scalar_one()
+
+
+def _requeued() -> dict[str, Any]:
+    return {"lease_until": None, "published_at": None, "step": "queued"}
+
+
+def _failed(problem: dict[str, Any]) -> dict[str, Any]:
+    return {"problem": problem, "finished_at": now(), "lease_until": None}

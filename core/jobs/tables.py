@@ -64,10 +64,12 @@ class Job(Base):
     published_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    link_given_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index("ix_jobs_state_created", "state", "created_at"),
         Index("ix_jobs_tenant_created", "tenant", "created_at"),
+        Index("ix_jobs_photo", "photo_id"),
     )
 
 

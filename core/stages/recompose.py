@@ -91,13 +91,28 @@ def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: tor
 
 def compose(source: NDArray[np.float32], landmarks: NDArray[np.float32], persona: Persona) -> NDArray[np.float32]:
     """The source (256, 256, 3) with the persona's interior, in the source's geometry and light."""
-    picture = bring_to(np.asarray(persona.image / 255, np.float32), persona.landmarks, landmarks)
+    picture = bring_to(
+        np.asarray(persona.image / 255, np.float32), persona.landmarks, target_landmarks(landmarks, persona.landmarks)
+    )
     # Light is compared inside the face only, where both pictures show skin.
     inside = face_mask(landmarks, feather=0.5)
     light = (shading(source, inside) + 0.02) / (shading(picture, inside) + 0.02)
     mask = face_mask(landmarks)[..., None]
     mixed = source + mask * (picture * np.clip(light, *LIGHT_RANGE) - source)
     return np.asarray(np.clip(mixed, 0, 1), np.float32)
+
+
+def target_landmarks(source: NDArray[np.float32], persona: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Where the persona's landmarks go: onto the source's, but its mouth keeps its own width.
+
+    A smile squeezed to the width of a closed mouth is a grimace; a smile on a face that did not smile is a smile.
+    """
+    spans = [float(np.linalg.norm(m[1] - m[0])) for m in (source, persona)]
+    widths = [float(np.linalg.norm(m[4] - m[3])) for m in (source, persona)]
+    grow = (widths[1] / spans[1]) / (widths[0] / spans[0])
+    target = source.copy()
+    target[3:] = source[3:].mean(0) + (source[3:] - source[3:].mean(0)) * grow
+    return target
 
 
 def bring_to(

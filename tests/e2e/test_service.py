@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -74,12 +77,23 @@ def test_wrong_password_is_denied(http: httpx2.Client, photo_id: str) -> None:
     assert (job["state"], job["problem"]["code"]) == ("failed", "restore_denied")
 
 
-def test_a_photo_without_a_face_fails_with_advice(http: httpx2.Client) -> None:
+def faceless(http: httpx2.Client) -> dict[str, Any]:
     buffer = io.BytesIO()
     Image.effect_noise((300, 300), 60).save(buffer, "PNG")
     files = {"photo": ("noise.png", buffer.getvalue())}
-    job = finished(http, http.post("/protect", data={"password": PASSWORD}, files=files))
+    return finished(http, http.post("/protect", data={"password": PASSWORD}, files=files))
+
+
+def test_a_photo_without_a_face_fails_with_advice(http: httpx2.Client) -> None:
+    job = faceless(http)
     assert (job["state"], job["problem"]["code"]) == ("failed", "no_face_found")
+
+
+def test_garbage_is_refused_at_the_door(http: httpx2.Client) -> None:
+    answer = http.post("/protect", data={"password": PASSWORD}, files={"photo": ("a.jpg", b"\xff\xd8\xff garbage")})
+    assert 400 <= answer.status_code < 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "photo_damaged"
 
 
 def test_erased_for_good(http: httpx2.Client, astronaut: Photo) -> None:
@@ -117,3 +131,13 @@ def test_no_secret_in_any_log(stack: LocalStack, photo_id: str, http: httpx2.Cli
     assert "succeeded" in text
     for secret in (PASSWORD, "wrong horse battery", *stack.secrets.values()):
         assert secret not in text
+
+
+def test_a_killed_worker_process_has_a_successor(stack: LocalStack, http: httpx2.Client) -> None:
+    """It needs longer to load the networks than Celery's default patience."""
+    worker = next(part.process for part in stack.parts if part.name == "worker")
+    assert worker
+    argv = ["pgrep", "-P", str(worker.pid), "-f", "spawn_main"]
+    [child] = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
+    os.kill(int(child), signal.SIGKILL)
+    assert faceless(http)["problem"]["code"] == "no_face_found"

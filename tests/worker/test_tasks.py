@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from core.errors import NoFaceFound, Unavailable
+from core.errors import ConfigurationError, NoFaceFound, Unavailable
 from core.jobs import database
 from core.jobs.photos import Photos
 from core.jobs.repository import Jobs, new_id
@@ -102,6 +102,17 @@ def test_but_not_for_ever(bench: Bench) -> None:
     assert job.state == State.failed
     assert job.problem is not None
     assert job.problem["code"] == "store_unavailable"
+    assert not bench.photos.objects
+    assert not bench.keys.objects
+
+
+def test_a_worker_set_up_wrongly_tells_the_operator_not_the_caller(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = bench.run(failing(ConfigurationError("/srv/bundle has no manifest")))
+    assert job.state == State.failed
+    assert "/srv" not in str(job.problem)
+    assert "/srv/bundle" in "".join(capfd.readouterr())
 
 
 def test_an_unexpected_error_is_told_without_its_text(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
@@ -113,18 +124,62 @@ def test_an_unexpected_error_is_told_without_its_text(bench: Bench, capfd: pytes
     assert "RuntimeError" in logged
 
 
-def test_a_worker_that_lost_its_lease_writes_nothing(bench: Bench) -> None:
-    def overtaken() -> None:
-        with bench.context.jobs.engine.begin() as connection:
-            connection.execute(update(Job).values(lease_until=database.now() - timedelta(seconds=1)))
-        bench.context.jobs.requeue_expired(max_attempts=9)
-        assert bench.context.jobs.claim(bench.job_id, 60) is not None
+def overtaken(bench: Bench) -> None:
+    """The lease runs out and another attempt begins."""
+    lapsed(bench)
+    bench.context.jobs.requeue_expired(max_attempts=9)
+    assert bench.context.jobs.claim(bench.job_id, 60) is not None
 
-    job = bench.run(overtaken)
+
+def lapsed(bench: Bench) -> None:
+    with bench.context.jobs.engine.begin() as connection:
+        connection.execute(update(Job).values(lease_until=database.now() - timedelta(seconds=1)))
+
+
+@pytest.mark.parametrize("error", [None, NoFaceFound("no face"), RuntimeError("?")])
+def test_a_worker_that_lost_its_lease_changes_nothing(bench: Bench, error: Exception | None) -> None:
+    before = dict(bench.photos.objects), dict(bench.keys.objects)
+
+    def meanwhile() -> None:
+        overtaken(bench)
+        if error:
+            raise error
+
+    job = bench.run(meanwhile)
     assert (job.state, job.attempt) == (State.running, 2)
-    # The second attempt still needs the upload and the secret.
-    assert any("/incoming/" in k for k in bench.photos.objects)
-    assert any("/secrets/" in k for k in bench.keys.objects)
+    # The second attempt still needs the upload and the secret, and its key is not overwritten by ours.
+    assert (bench.photos.objects, bench.keys.objects) == before
+
+
+def test_a_photo_erased_meanwhile_leaves_nothing(bench: Bench) -> None:
+    photo_id = bench.context.jobs.get(bench.job_id).photo_id
+    job = bench.run(lambda: bench.context.photos.mark_erased(photo_id))
+    assert (job.state, job.problem and job.problem["code"]) == (State.failed, "not_found")
+    assert not bench.photos.objects
+    assert not bench.keys.objects
+
+
+def test_the_reaper_ends_a_job_that_kills_its_workers(bench: Bench) -> None:
+    reaper = Reaper(bench.context, lambda job_id: None)
+    for attempt in (1, 2):  # max_attempts
+        assert bench.context.jobs.claim(bench.job_id, 60) is not None, attempt
+        lapsed(bench)
+        reaper.sweep()
+    job = bench.context.jobs.get(bench.job_id)
+    assert (job.state, job.problem and job.problem["code"]) == (State.failed, "poisoned")
+    assert not bench.photos.objects
+    assert not bench.keys.objects
+
+
+def test_progress_never_goes_back(bench: Bench) -> None:
+    heart = tasks.Heart(bench.context, bench.context.jobs.get(bench.job_id))
+    seen = []
+    steps = [("align", 0.0), ("protect", 0.0), ("optimise", 0.0), ("optimise", 1.0), ("paste", 0.0), ("measure", 0.0)]
+    for step, fraction in [*steps, ("done", 1.0), ("a step of a later method", 0.0)]:
+        heart.beat(step, fraction)
+        seen.append(heart.progress)
+    assert seen == sorted(seen)
+    assert seen[-1] < 1
 
 
 def test_the_reaper_publishes_what_was_never_sent(bench: Bench) -> None:
