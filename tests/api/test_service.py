@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy.exc import OperationalError
 
 from core.errors import PromiseNotMet
+from core.jobs.photos import Photos
 from core.jobs.states import State
 from tests.api.conftest import Service
 from tests.fakes import LightEngine, picture
@@ -71,15 +73,53 @@ def test_protect_restore_erase(service: Service) -> None:
 
     back = restored(service, headers, photo_id)
     assert back["state"] == "succeeded"
+    assert service.client.get(f"/jobs/{back['job_id']}", headers=headers).json()["result"].get("link") is None
     assert (stored_picture(service, back["result"]["link"]) == PHOTO.pixels).all()
 
     receipt = service.client.delete(f"/photos/{photo_id}", headers=headers).json()
     assert receipt["key_destroyed"]
-    assert receipt["objects_deleted"] == 2
+    assert receipt["objects_deleted"] == 3  # two variants and what was restored
     assert service.client.get(f"/photos/{photo_id}", headers=headers).status_code == 404
     assert service.client.delete(f"/photos/{photo_id}", headers=headers).status_code == 404
     assert not service.keys.objects
-    assert not [k for k in service.photos.objects if "/restored/" not in k]
+    assert not service.photos.objects
+
+
+def test_erased_before_it_was_protected(service: Service) -> None:
+    headers = service.key("protect")
+    accepted = upload(service, headers)
+    assert service.client.delete(f"/photos/{accepted.json()['photo_id']}", headers=headers).status_code == 200
+    assert not (service.photos.objects | service.keys.objects)  # the upload is gone at once
+    service.work()
+    job = service.client.get(accepted.headers["location"], headers=headers).json()
+    assert (job["state"], job["problem"]["status"]) == ("failed", 404)
+    assert not (service.photos.objects | service.keys.objects)
+
+
+def test_a_worker_in_the_middle_of_erasure_leaves_no_key(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stores key and pictures after erasure has deleted them, and before erasure marks the row."""
+    headers = service.key("protect")
+    photo_id = upload(service, headers).json()["photo_id"]
+    mark = service.parts.photos.mark_erased
+
+    def work_then_mark(self: Photos, photo: str) -> None:
+        service.photos.objects[f"bank/protected/{photo}/v1.png"] = b"late"
+        service.keys.objects[f"bank/restoration/{photo}"] = b"late"
+        mark(photo)
+
+    monkeypatch.setattr(Photos, "mark_erased", work_then_mark)
+    assert service.client.delete(f"/photos/{photo_id}", headers=headers).status_code == 200
+    assert not (service.photos.objects | service.keys.objects)
+
+
+def test_erasure_cut_short_can_be_repeated(service: Service) -> None:
+    headers, photo_id = protected(service)
+    service.photos.down = True
+    assert service.client.delete(f"/photos/{photo_id}", headers=headers).status_code == 503
+    assert not service.keys.objects  # the key went first
+    service.photos.down = False
+    assert service.client.delete(f"/photos/{photo_id}", headers=headers).json()["key_destroyed"]
+    assert not service.photos.objects
 
 
 def test_any_variant_restores_from_the_callers_file(service: Service) -> None:
@@ -116,15 +156,21 @@ def test_without_a_password_a_code_is_shown_once(service: Service) -> None:
 
 
 def test_no_secret_and_no_face_where_they_do_not_belong(service: Service, capfd: pytest.CaptureFixture[str]) -> None:
+    answers: list[str] = []
+    service.client.event_hooks["response"].append(lambda response: answers.append(response.read().decode()))
     headers, photo_id = protected(service)
     restored(service, headers, photo_id)
     restored(service, headers, photo_id, password="wrong horse battery")
+    answers += [repr(service.parts), repr(service.parts.jobs.page(None, None, 9))]
     rows = b"".join(p.read_bytes() for p in service.folder.iterdir() if p.name.startswith("sider.db"))
     logged = "".join(capfd.readouterr())
+    assert "restore_denied" in logged
+    assert len(answers) == 7
     token = headers["Authorization"].split("_")[2]
     for secret in (PASSWORD, "wrong horse battery", token):
         assert secret.encode() not in rows
         assert secret not in logged
+        assert not any(secret in answer for answer in answers)
         assert not any(secret.encode() in data for data in (service.photos.objects | service.keys.objects).values())
     assert PHOTO.to_png()[40:200] not in rows
     # Uploads and job secrets are gone; what is kept of the original is sealed.
@@ -177,6 +223,8 @@ def test_who_may(service: Service) -> None:
     form = {"photo_id": photo_id, "password": PASSWORD, "reason": "dispute 1"}
     assert service.client.post("/restore", headers=service.key("protect"), data=form).status_code == 403
     assert service.client.get("/jobs", headers=service.key("protect")).status_code == 403
+    assert service.client.get(f"/photos/{photo_id}", headers=service.key("ops")).status_code == 403
+    assert service.client.delete(f"/photos/{photo_id}", headers=service.key("restore", "ops")).status_code == 403
     key = service.key("protect")["Authorization"].removeprefix("Bearer ")
     assert service.client.get(f"/photos/{photo_id}", headers={"X-API-Key": key}).status_code == 200
 
@@ -244,6 +292,32 @@ def test_dashboards_see_no_person(service: Service) -> None:
     assert [j["state"] for j in page["jobs"]] == [State.succeeded]
     assert "photo_id" not in page["jobs"][0]
     assert page["next"] is None
+    for watcher in (service.key("ops", tenant="rival"), service.key("protect", "restore", "ops", tenant="rival")):
+        job = service.client.get(f"/jobs/{page['jobs'][0]['job_id']}", headers=watcher).json()
+        assert (job["state"], job["photo_id"], job["result"]) == ("succeeded", None, None)
+
+
+def test_a_link_is_only_for_keys_that_may_restore(service: Service) -> None:
+    headers, photo_id = protected(service)
+    form = {"photo_id": photo_id, "password": PASSWORD, "reason": "dispute 1"}
+    location = service.client.post("/restore", headers=headers, data=form).headers["location"]
+    service.work()
+    for key in (service.key("protect"), service.key("restore", "ops", tenant="rival")):
+        assert "link" not in (service.client.get(location, headers=key).json()["result"] or {})
+    assert "link" in service.client.get(location, headers=service.key("restore")).json()["result"]
+
+
+def test_a_lost_database_is_503(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*_: object) -> None:
+        raise OperationalError("SELECT 'private'", {}, Exception("database is locked"))
+
+    headers = service.key("protect")
+    monkeypatch.setattr("core.jobs.repository.Jobs.mark_published", locked)
+    assert upload(service, headers).status_code == 202  # accepted is accepted
+    monkeypatch.setattr("core.jobs.repository.Jobs.add", locked)
+    answer = upload(service, headers)
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    assert "private" not in answer.text
 
 
 def test_health(service: Service) -> None:
@@ -255,10 +329,24 @@ def test_health(service: Service) -> None:
     assert answer.json()["parts"]["broker"] == "broker_unavailable"
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("PUT", "/protect", 405)])
-def test_framework_errors_are_problems_too(service: Service, method: str, path: str, status: int) -> None:
-    answer = service.client.request(method, path)
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("PUT", "/protect", 405, "method_not_allowed"),
+        ("POST", "/protect", 400, "request_invalid"),
+        ("GET", "/jobs?limit=0", 422, "request_invalid"),
+        ("GET", "/jobs?cursor=job_0", 404, "not_found"),
+    ],
+)
+def test_framework_errors_are_problems_too(service: Service, method: str, path: str, status: int, code: str) -> None:
+    headers = service.key("protect", "ops") | ({"Content-Type": "multipart/form-data"} if method == "POST" else {})
+    answer = service.client.request(method, path, headers=headers, content=b"no boundary")
     assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM)
+    body = answer.json()
+    assert (body["status"], body["code"], body["type"]) == (status, code, f"urn:sider:problem:{code}")
+    assert body["title"]
+    assert body["detail"]
 
 
 def test_unexpected_errors_leak_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +366,10 @@ def test_openapi_is_complete(service: Service) -> None:
             good = next(a for s, a in operation["responses"].items() if s.startswith("2"))
             reference = good["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
             assert "example" in schema["components"]["schemas"][reference], path
-            for status, answer in operation["responses"].items():
-                if status.startswith(("4", "5")):
-                    assert "example" in answer["content"][PROBLEM], (path, status)
+            problems = {s: a["content"] for s, a in operation["responses"].items() if s.startswith(("4", "5"))}
+            if path.startswith("/health"):
+                continue
+            assert {"401", "503"} <= problems.keys(), path
+            for status, content in problems.items():
+                assert content[PROBLEM]["example"]["status"] == int(status), (path, status)
     assert "Problem" in schema["components"]["schemas"]

@@ -110,6 +110,81 @@ def test_a_straggler_is_fenced_off(engine: Engine) -> None:
     assert jobs.get(job_id).result == {"by": "second"}
 
 
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("target", [State.running, State.succeeded, State.failed, State.queued])
+def test_only_the_tables_transitions_happen(engine: Engine, state: State, target: State) -> None:
+    jobs = Jobs(engine)
+    job_id = add(jobs)
+    age(engine, state=state, attempt=1)
+    ways = {
+        State.running: lambda: jobs.claim(job_id, 60) is not None,
+        State.succeeded: lambda: jobs.finish(job_id, 1, {}) is None,
+        State.failed: lambda: jobs.fail(job_id, 1, {"code": "x"}) is None,
+        State.queued: lambda: jobs.release(job_id, 1) is None,
+    }
+    try:
+        moved = ways[target]()
+    except StateConflict:
+        moved = False
+    # A worker ends only what runs; that a queued job may fail is for later (expiry, cancellation).
+    allowed = target in TRANSITIONS[state] and State.running in (state, target)
+    assert moved == allowed
+    assert jobs.get(job_id).state == (target if allowed else state)
+
+
+def test_worker_and_reaper_do_not_both_end_a_job(engine: Engine) -> None:
+    jobs = Jobs(engine)
+
+    def finish(job_id: str) -> bool:
+        try:
+            jobs.finish(job_id, 1, {"by": "worker"})
+        except StateConflict:
+            return False
+        return True
+
+    for _ in range(8):
+        job_id = add(jobs)
+        jobs.claim(job_id, 60)
+        age(engine, lease_until=database.now() - timedelta(seconds=1))
+        with ThreadPoolExecutor(2) as pool:
+            finished = pool.submit(finish, job_id)
+            reaped = pool.submit(jobs.requeue_expired, 1)
+        assert finished.result() != (job_id in reaped.result())
+        job = jobs.get(job_id)
+        assert job.state == (State.succeeded if finished.result() else State.failed)
+        assert (job.result is None) != (job.problem is None)
+
+
+def test_a_worker_that_comes_back_keeps_its_job(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = Jobs(engine)
+    job_id = add(jobs)
+    jobs.claim(job_id, 60)
+    age(engine, lease_until=database.now() - timedelta(seconds=1))
+    look = jobs._all
+
+    def look_then_beat(query: Any) -> list[Job]:
+        found = look(query)
+        jobs.heartbeat(job_id, 1, 60, "optimise", 0.5)
+        return found
+
+    monkeypatch.setattr(jobs, "_all", look_then_beat)
+    assert jobs.requeue_expired(max_attempts=3) == []
+    assert jobs.get(job_id).state == State.running
+
+
+def test_a_link_is_given_once_and_never_for_an_erased_photo(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    one, two = add(jobs), add(jobs)
+    assert not jobs.give_link(one)  # not done yet
+    for job_id in (one, two):
+        jobs.claim(job_id, 60)
+        jobs.finish(job_id, 1, {})
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(lambda _: jobs.give_link(one), range(8))) == 1
+    Photos(engine).mark_erased(jobs.get(two).photo_id)
+    assert not jobs.give_link(two)
+
+
 def test_a_living_lease_is_left_alone(engine: Engine) -> None:
     jobs = Jobs(engine)
     jobs.claim(add(jobs), 60)
