@@ -8,6 +8,7 @@ from rich.table import Column, Table
 
 from core.jobs import database
 from core.jobs.keys import ApiKeys
+from core.jobs.tables import ApiKey
 from core.settings import Settings
 
 
@@ -24,12 +25,21 @@ def revoke(key_id: str) -> None:
 
 
 def table() -> Table:
-    """All keys."""
-    rows = Table(Column("id", no_wrap=True), "tenant", "name", "scopes", "created", "expires", "last used", "state")
+    """All keys, in the width of a plain terminal."""
+    fixed = (Column(title, no_wrap=True) for title in ("id", "last used", "state"))
+    rows = Table(*fixed, *(Column(title, overflow="fold") for title in ("tenant", "scopes", "name")))
     for key in _keys().all():
-        times = (f"{t:%Y-%m-%d %H:%M}" if t else "-" for t in (key.created_at, key.expires_at, key.last_used_at))
-        rows.add_row(key.id, key.tenant, key.name, key.scopes, *times, "revoked" if key.revoked_at else "live")
+        used = f"{key.last_used_at:%Y-%m-%d}" if key.last_used_at else "never"
+        rows.add_row(key.id, used, _state(key), key.tenant, key.scopes, key.name)
     return rows
+
+
+def _state(key: ApiKey) -> str:
+    if key.revoked_at:
+        return "revoked"
+    if key.expires_at is None:
+        return "live"
+    return f"{'until' if key.expires_at > database.now() else 'expired'} {key.expires_at:%Y-%m-%d}"
 
 
 def _keys() -> ApiKeys:
