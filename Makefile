@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 UV     := 0.13.8
+# See worker/app.py.
+export GOMP_SPINCOUNT ?= 1000
 
 .PHONY: demo up test test-slow check format bench lock clean
 

@@ -121,14 +121,13 @@ def journey(client: Client, original: Pixels, png: bytes) -> tuple[bool, bool]:
 
 def promise_table(report: dict[str, Any]) -> Table:
     """Cosines against thresholds: machines must still match, people must not recognise."""
-    table = Table("variant", "persona", "encoder", "cosine", "found again", "threshold", "to source", "to persona", "")
+    table = Table("", "encoder", "cosine", "found again", "needed", "to source", "to persona", "promise")
     table.title = "sider: people see someone else, machines match the same person"
     for number, faces in enumerate(report["variants"], 1):
         for face in faces:
             for name, facts in face["encoders"].items():
                 table.add_row(
                     f"v{number}",
-                    face["persona"],
                     name,
                     f"{facts['cosine']:.3f}",
                     f"{facts['cosine_found_again']:.3f}",
@@ -137,7 +136,7 @@ def promise_table(report: dict[str, Any]) -> Table:
                     f"{face['distance_to_persona']:.2f}",
                     "[green]held[/]" if face["held"] else "[red]missed[/]",
                 )
-    table.caption = "threshold: cosine at FAR 1e-3; distances: 1 - structural similarity inside the face"
+    table.caption = "needed: threshold at FAR 1e-3; to source, to persona: 1 - structural similarity"
     return table
 
 
@@ -161,7 +160,7 @@ def sheet(original: Pixels, protected: list[Pixels], restored: Pixels) -> Image.
     draw = ImageDraw.Draw(canvas)
     for i, (name, pixels) in enumerate(named):
         # The middle of the upper part: the face, with enough around it to see that nothing else changed.
-        face = Image.fromarray(pixels).crop((60, 0, 380, 320)).resize((side, side), Image.Resampling.LANCZOS)
+        face = Image.fromarray(pixels).crop((90, 0, 350, 260)).resize((side, side), Image.Resampling.LANCZOS)
         canvas.paste(face, (i * side, band))
         draw.text((i * side + 8, 6), name, fill="black", font=ImageFont.load_default(16))
     return canvas

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,8 @@ import typer
 from rich.console import Console
 
 from core.errors import SiderError
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see worker/app.py
 
 app = typer.Typer(
     name="sider", help="Face privacy: a new look for people, the same identity for machines, and a way back.",
