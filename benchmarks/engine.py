@@ -96,7 +96,7 @@ def unseen(networks: Networks, preset: str, people: int) -> list[list[str]]:
         after.append((outcome.protected[0], find(outcome.protected[0], networks.detector)[0]))
         other.append((second, find(second, networks.detector)[0]))
     table = []
-    for judge, cuts in teachers.all_networks():
+    for judge, cuts in teachers.networks():
         a, b, c = (_embed(judge, photos) for photos in (before, after, other))
         plain, protected = (a * c).sum(1), (b * c).sum(1)
         cells = []

@@ -8,14 +8,18 @@ from core.networks.bundle import MANIFEST, PACKAGED, digest
 
 OURS = "Apache-2.0, with this project"
 CONGRESS = "official portraits of the US Congress (us_house, us_senate; public domain)"
-CLEAN = f"{CONGRESS}; Congress photos 200x250 (public domain); Face Research Lab London Set (CC-BY 4.0)"
+LONDON = "Face Research Lab London Set (CC-BY 4.0)"
+CLEAN = f"{CONGRESS}; Congress photos 200x250 (public domain); {LONDON}"
 ORIGINS = {
     "autoencoder": CLEAN,
-    "personas": f"means of groups of {CONGRESS}",
+    "personas": f"means of groups of {CONGRESS}, or of {LONDON}",
     "encoders/dlib.json": f"mean embedding: {CLEAN}; thresholds measured on evaluation pairs, not trained on",
-    "encoders/presentation.json": f"{CONGRESS}, gender as stated by the source's table",
+    "presentation.json": f"{CONGRESS}, gender as stated by the source's table",
     "encoders/facenet": "published thresholds; see the file",
+    "encoders/student": f"views of {CLEAN}; omi (CC BY-NC-SA 4.0); Labeled Faces in the Wild (research), "
+    "to imitate networks trained on MS-Celeb-1M and others (research)",
 }
+RESEARCH = ("encoders/student",)
 
 
 def main() -> None:
@@ -24,8 +28,10 @@ def main() -> None:
         name = path.relative_to(PACKAGED).as_posix()
         if path.is_file() and name not in (MANIFEST, "README.md"):
             trained_on = next(text for prefix, text in ORIGINS.items() if name.startswith(prefix))
-            files[name] = {"sha256": digest(path), "licence": OURS, "trained_on": trained_on}
-    manifest = {"name": "mini", "licence_class": "clean", "files": files}
+            kind = "research" if name.startswith(RESEARCH) else "clean"
+            files[name] = {"sha256": digest(path), "licence": OURS, "licence_class": kind, "trained_on": trained_on}
+    kinds = {facts["licence_class"] for facts in files.values()}
+    manifest = {"name": "mini", "licence_class": "research" if "research" in kinds else "clean", "files": files}
     (PACKAGED / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     size = sum((PACKAGED / name).stat().st_size for name in files)
     print(f"{len(files)} files, {size / 1e6:.1f} MB")

@@ -1,8 +1,8 @@
-"""Make the persona bank: synthetic faces of nobody, from public-domain portraits.
+"""Make the persona bank: synthetic faces of nobody, from public-domain and CC-BY portraits.
 
-`python -m training.personas --count 72`
+`python -m training.personas` (`--resume` keeps those already made)
 
-Each persona is the mean of several portraits of one gender and group that are alike in pose, expression and
+Each persona is the mean of several portraits of one group that are alike in pose, expression and
 light, registered to one another by landmarks (thin-plate spline) and dense optical flow (TV-L1), with the
 finest layer of its most typical member so that it is as sharp as a photo. It is then pushed away from its
 sources until no recognition network at hand matches it to one of them at FAR 1e-3.
@@ -25,28 +25,44 @@ from skimage.color import rgb2gray
 from skimage.registration import optical_flow_tvl1
 from skimage.transform import ThinPlateSplineTransform, warp
 
-from core import objectives
-from core.networks import Encoder, dlib
-from core.networks.autoencoder import PatchAutoencoder
+from core.networks import personas
 from core.networks.bundle import PACKAGED
 from core.networks.personas import TABLE, Persona
-from core.networks.presentation import Presentation
-from core.stages.decouple import face_mask, measure
-from core.stages.optimise import Descent, optimise
-from core.stages.recompose import decode, encode, pixel_gain
-from training import portraits, teachers
+from core.stages.decouple import measure
+from training import portraits
+from training.guard import Guard, Image
 from training.portraits import Portrait
-
-Image = NDArray[np.float64]  # (256, 256, 3) RGB in [0, 1]
 
 MEMBERS = 6
 ROUNDS = 2
 FINEST_SIGMA = 2.0  # px; detail below this scale comes from the most typical member
-APART = 0.04  # cosine below every threshold at FAR 1e-3 that a persona keeps from its members
 GLASSES = 30.0  # grey levels; rims make strong horizontal edges at the bridge and under the eyes
 TURNED = 0.10  # of the inter-ocular distance; nose tip off the middle
 # The window in which faces are compared and registered: brows to chin, ear to ear.
 TOP, BOTTOM, LEFT, RIGHT = 60, 240, 44, 212
+
+
+# (source, gender, skin, expression) and how many personas each group gives. Politicians smile and are not young; the
+# London set has young and neutral faces, but too few of the darkest women for a mean of MEMBERS.
+GROUPS = {
+    ("congress", "male", "light", "any"): 21,
+    ("congress", "female", "light", "any"): 21,
+    ("congress", "male", "medium", "any"): 10,
+    ("congress", "female", "medium", "any"): 10,
+    ("congress", "male", "dark", "any"): 9,
+    ("congress", "female", "dark", "any"): 9,
+    ("london", "male", "light", "neutral"): 10,
+    ("london", "female", "light", "neutral"): 14,
+    ("london", "male", "medium", "neutral"): 10,
+    ("london", "female", "medium", "neutral"): 8,
+    ("london", "male", "dark", "neutral"): 4,
+    ("london", "male", "light", "smiling"): 6,
+    ("london", "female", "light", "smiling"): 10,
+    ("london", "male", "medium", "smiling"): 6,
+    ("london", "female", "medium", "smiling"): 4,
+    ("london", "male", "dark", "smiling"): 2,
+}
+Group = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +70,7 @@ class Candidate:
     """A portrait fit to be a member, with what members are chosen by."""
 
     portrait: Portrait
-    group: tuple[str, str]  # gender, skin group
+    group: Group
     smile: float  # mouth width in inter-ocular distances
     look: NDArray[np.float64]  # flat low-resolution luminance of the window: pose, expression, light
 
@@ -76,20 +92,31 @@ def glasses_score(portrait: Portrait) -> float:
     return edge(middle[0], 7, middle[1] - 14, middle[1] + 16) + float(np.mean(rims))
 
 
-def candidates() -> list[Candidate]:
-    """Frontal portraits without glasses whose gender and group the sources state."""
+def candidates(guard: Guard) -> list[Candidate]:
+    """Frontal portraits without glasses."""
     found = []
-    for portrait in portraits.read(portraits.PUBLIC_DOMAIN):
+    for portrait in portraits.read((*portraits.PUBLIC_DOMAIN, "london_set")):
         left, right, nose = portrait.landmarks[:3]
         off = abs(nose[0] - (left[0] + right[0]) / 2) / np.linalg.norm(right - left)
-        if not portrait.gender or off > TURNED or glasses_score(portrait) > GLASSES:
+        if off > TURNED or glasses_score(portrait) > GLASSES:
             continue
         gray = gaussian_filter(rgb2gray(portrait.pixels()), 3)[TOP:BOTTOM:6, LEFT:RIGHT:6]
         look = ((gray - gray.mean()) / gray.std()).ravel()
-        skin = {"white-american": "light", "african-american": "dark"}.get(portrait.ethnicity, "medium")
         smile = float(np.linalg.norm(portrait.landmarks[4] - portrait.landmarks[3]) / np.linalg.norm(right - left))
-        found.append(Candidate(portrait, (portrait.gender, skin), smile, look))
+        found.append(Candidate(portrait, group_of(portrait, guard), smile, look))
     return found
+
+
+def group_of(portrait: Portrait, guard: Guard) -> Group:
+    """By the source's own table; the London set has none, so there by presentation and by the tone of the face."""
+    if portrait.source != "london_set":
+        skin = {"white-american": "light", "african-american": "dark"}.get(portrait.ethnicity, "medium")
+        return "congress", portrait.gender, skin, "any"
+    image = portrait.pixels() / 255.0
+    presentation = guard.presents(image, portrait.landmarks)
+    lightness = measure(image.astype(np.float32), portrait.landmarks.astype(np.float32), presentation).tone[0]
+    skin = "dark" if lightness < 45 else "medium" if lightness < 57 else "light"
+    return "london", "male" if presentation > 0 else "female", skin, portrait.path.stem.rpartition("_")[2]
 
 
 def choose(pool: list[Candidate], rng: np.random.Generator) -> list[Candidate]:
@@ -149,114 +176,51 @@ def blend(members: list[Candidate]) -> tuple[Image, NDArray[np.float64]]:
     return np.clip(sharp, 0, 1), target
 
 
-# (gender, skin) and the share of the bank each group gets.
-GROUPS = {
-    ("male", "light"): 0.26,
-    ("female", "light"): 0.26,
-    ("male", "medium"): 0.13,
-    ("female", "medium"): 0.13,
-    ("male", "dark"): 0.11,
-    ("female", "dark"): 0.11,
-}
-
-
-class Guard:
-    """Keeps personas from matching their sources, by every network at hand."""
-
-    def __init__(self) -> None:
-        facts = json.loads((PACKAGED / "encoders" / "dlib.json").read_text(encoding="utf-8"))
-        self.dlib = Encoder(
-            "dlib",
-            dlib.load(dlib.packaged_file()),
-            torch.tensor(facts["template"]),
-            (dlib.CHIP, dlib.CHIP),
-            torch.tensor(facts["centre"]),
-            {float(far): cut for far, cut in facts["thresholds"].items()},
-        )
-        self.presentation = Presentation.load(PACKAGED / "encoders" / "presentation.json", torch.device("cpu"))
-        self.autoencoder = (
-            PatchAutoencoder.from_pretrained(PACKAGED / "autoencoder", low_cpu_mem_usage=False)
-            .eval()
-            .requires_grad_(False)
-        )
-        self.networks = [(self.dlib.embed, self.dlib.thresholds[1e-3]), *teachers.embedders()]
-
-    def push_away(self, persona: Image, landmarks: NDArray[np.float64], members: list[Candidate]) -> tuple[Image, bool]:
-        """The persona moved, as little as the eye would notice, until no network matches it to a member.
-
-        A mean of faces still lies near each of them in an encoder's space, however little it looks like them.
-        """
-        images = torch.from_numpy(np.stack([m.image for m in members])).float().permute(0, 3, 1, 2)
-        marks = torch.tensor(np.stack([m.portrait.landmarks for m in members])).float()
-        with torch.no_grad():
-            sources = [embed(images, marks) for embed, _ in self.networks]
-        start = torch.from_numpy(persona).float().permute(2, 0, 1)[None]
-        own = torch.tensor(landmarks).float()[None]
-        mask = torch.from_numpy(face_mask(landmarks.astype(np.float32), grow=0.05))[None, None]
-        colour = (start * mask).sum((2, 3), keepdim=True) / mask.sum()
-        z = encode(start, self.autoencoder)
-        decoded, gain = decode(z, self.autoencoder), pixel_gain(z, self.autoencoder)
-
-        def render(u: torch.Tensor) -> torch.Tensor:
-            return (start + decode(z + u / gain, self.autoencoder) - decoded).clamp(0, 1)
-
-        def excess(face: torch.Tensor) -> torch.Tensor:
-            # Only the interior is a persona: what is outside the mask is never used.
-            shown = mask * face + (1 - mask) * colour
-            pairs = zip(self.networks, sources, strict=True)
-            return torch.stack([(embed(shown, own) @ v.T).amax(1) - cut for (embed, cut), v in pairs])
-
-        def objective(u: torch.Tensor) -> torch.Tensor:
-            face = render(u)
-            visible = objectives.visual_distance(face, start, mask)
-            return torch.relu(excess(face) + 2 * APART).sum(0) + 0.25 * visible
-
-        def satisfied(u: torch.Tensor) -> torch.Tensor:
-            return excess((render(u) * 255).round() / 255).amax(0) < -APART
-
-        u, _ = optimise(torch.zeros_like(z), objective, satisfied, Descent(steps=120), lambda _: None)
-        with torch.no_grad():
-            pushed, apart = render(u), bool(satisfied(u).all())
-        return pushed[0].permute(1, 2, 0).double().numpy(), apart
-
-    def presents(self, persona: Image, landmarks: NDArray[np.float64]) -> float:
-        """Gender presentation of the persona, -1..1."""
-        image = torch.from_numpy(persona).float().permute(2, 0, 1)[None]
-        vector = self.dlib.identity(image, torch.tensor(landmarks).float()[None])
-        return float(self.presentation.score(vector)[0])
-
-
-def make(count: int, seed: int) -> list[Persona]:
-    """About `count` personas, balanced over GROUPS; those that still match a source are dropped."""
-    rng, guard, pool = np.random.default_rng(seed), Guard(), candidates()
-    plan = [g for g, share in GROUPS.items() for _ in range(round(share * count))]
+def make(seed: int, without: set[str], kept: dict[str, Persona], folder: Path) -> list[Persona]:
+    """The bank, saved as it grows; a persona that still matches a source after some attempts is left out."""
+    guard = Guard()
+    pool = candidates(guard)
+    plan = [group for group, count in GROUPS.items() for _ in range(count)]
     bank: list[Persona] = []
+    folder.mkdir(parents=True, exist_ok=True)
     for number, group in enumerate(track(plan, "personas")):
-        # Half of each group is drawn from its less smiling half, so that the bank has closed mouths too.
-        members_of = sorted((c for c in pool if c.group == group), key=lambda c: c.smile)
-        half = members_of[: max(len(members_of) // 2, MEMBERS + 4)] if number % 2 else members_of
-        for _ in range(4):
-            members = choose(half, rng)
-            mean, landmarks = blend(members)
-            image, apart = guard.push_away(mean, landmarks, members)
-            if apart:
-                traits = measure(
-                    image.astype(np.float32), landmarks.astype(np.float32), guard.presents(image, landmarks)
-                )
-                eight = (image * 255).round().astype(np.uint8)
-                bank.append(Persona(f"{number:03d}", eight, landmarks.astype(np.float32), traits))
-                break
+        name = f"{number:03d}"
+        if name in kept:
+            bank.append(kept[name])
+        elif name not in without and (persona := make_one(number, group, pool, guard, seed)):
+            save_picture(persona, folder)
+            bank.append(persona)
+            save_table(bank, folder)
+    for old in {path.stem for path in folder.glob("*.webp")} - {p.name for p in bank}:
+        (folder / f"{old}.webp").unlink()
+    save_table(bank, folder)
     return bank
 
 
-def save(bank: list[Persona], folder: Path) -> None:
-    """Pictures as WebP (quality 95) and one table."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.webp"):
-        old.unlink()
+def make_one(number: int, group: Group, pool: list[Candidate], guard: Guard, seed: int) -> Persona | None:
+    """One persona of a group, with random numbers of its own."""
+    rng = np.random.default_rng((seed, number))
+    of_group = sorted((c for c in pool if c.group == group), key=lambda c: c.smile)
+    # Half are drawn from the less smiling half, so that the bank has closed mouths too.
+    half = of_group[: max(len(of_group) // 2, MEMBERS + 4)] if number % 2 else of_group
+    for _ in range(4):
+        members = choose(half, rng)
+        mean, landmarks = blend(members)
+        image, apart = guard.push_away(mean, landmarks, [m.portrait for m in members])
+        if apart:
+            marks = landmarks.astype(np.float32)
+            traits = measure(image.astype(np.float32), marks, guard.presents(image, landmarks))
+            return Persona(f"{number:03d}", (image * 255).round().astype(np.uint8), marks, traits)
+    return None
+
+
+def save_picture(persona: Persona, folder: Path) -> None:
+    Picture.fromarray(persona.image).save(folder / f"{persona.name}.webp", quality=95, method=6)
+
+
+def save_table(bank: list[Persona], folder: Path) -> None:
     rows = []
     for persona in bank:
-        Picture.fromarray(persona.image).save(folder / f"{persona.name}.webp", quality=95, method=6)
         marks = [[round(float(v), 2) for v in p] for p in persona.landmarks]
         rows.append({"name": persona.name, "landmarks": marks, "traits": asdict(persona.traits)})
     (folder / TABLE).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
@@ -264,14 +228,15 @@ def save(bank: list[Persona], folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=72)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--without", default="", help="names of personas that a look at the sheet ruled out")
     parser.add_argument("--out", type=Path, default=PACKAGED / "personas")
+    parser.add_argument("--resume", action="store_true", help="keep the personas that --out already holds")
     args = parser.parse_args()
     torch.set_num_threads(2)
-    bank = [p for p in make(args.count, args.seed) if p.name not in args.without.split(",")]
-    save(bank, args.out)
+    without = set(args.without.split(","))
+    kept = {p.name: p for p in personas.load(args.out) if p.name not in without} if args.resume else {}
+    bank = make(args.seed, without, kept, args.out)
     print(f"{len(bank)} personas in {args.out}")
 
 

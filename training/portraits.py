@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 CLEAN = ("us_house", "us_senate", "london_set", "reform_congress")
+ALL = (*CLEAN, "omi_synthetic", "omi_edits", "lfw_gray")
 PUBLIC_DOMAIN = ("us_house", "us_senate")
 
 

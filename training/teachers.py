@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
 from typing import Any
-
-from torch import Tensor
 
 from training.portraits import data_folder
 
-Embedder = Callable[[Tensor, Tensor], Tensor]
 
+def networks(role: str | None = None) -> list[tuple[Any, dict[float, float]]]:
+    """All networks, or those of a role ("teacher", "judge"), each with {false-accept rate: cosine}.
 
-def embedders() -> list[tuple[Embedder, float]]:
-    """(images, landmarks) -> unit vectors, and the cosine at FAR 1e-3, of every teacher."""
+    A network has `name`, `role`, `embed(images, landmarks)` and is itself a module of aligned crops.
+    """
     judges = _module()
-    return [(judges.load(name).embed, judges.thresholds(name)[1e-3]) for name in judges.names("teacher")]
-
-
-def all_networks() -> list[tuple[Any, dict[float, float]]]:
-    """Teachers and judges with their thresholds, for benchmarks, which only measure."""
-    judges = _module()
-    return [(judges.load(name), judges.thresholds(name)) for name in judges.names()]
+    return [(judges.load(name), judges.thresholds(name)) for name in judges.names(role)]
 
 
 def _module() -> Any:

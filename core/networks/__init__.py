@@ -14,7 +14,7 @@ from torch import nn
 
 from core.errors import ConfigurationError
 from core.networks import bundle as bundles
-from core.networks import dlib, facenet, personas
+from core.networks import dlib, facenet, personas, students
 from core.networks.autoencoder import PatchAutoencoder
 from core.networks.detector import Detector
 from core.networks.encoder import Encoder
@@ -65,7 +65,7 @@ class Networks:
             autoencoder=_autoencoder(folder / "autoencoder", place),
             encoders=encoders,
             personas=personas.load(folder / "personas"),
-            presentation=Presentation.load(folder / "encoders" / "presentation.json", place),
+            presentation=Presentation.load(folder / "presentation.json", place),
             missing=missing,
         )
 
@@ -87,33 +87,33 @@ def _autoencoder(folder: Path, device: torch.device) -> nn.Module:
 def _encoders(folder: Path, device: torch.device) -> tuple[tuple[Encoder, ...], dict[str, str]]:
     """Every encoder that has a calibration file and weights, and the reasons for the others."""
     found, missing = [], {}
-    for name in ("dlib", *facenet.FILES):
-        calibration = folder / f"{name}.json"
-        if not calibration.is_file():
-            missing[name] = "the bundle holds no calibration for it"
-            continue
-        net = _weights(name)
+    for path in sorted(folder.glob("*.json")):
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        net = _weights(path, facts)
         if net is None:
-            missing[name] = f"its weights are not here; fetch them: sider doctor --download {name}"
+            missing[path.stem] = f"its weights are not here; fetch them: sider doctor --download {path.stem}"
             continue
-        facts: dict[str, Any] = json.loads(calibration.read_text(encoding="utf-8"))
         encoder = Encoder(
-            name=name,
+            name=path.stem,
             net=net,
             template=torch.tensor(facts["template"]),
             size=(facts["size"][0], facts["size"][1]),
             centre=torch.tensor(facts["centre"]),
             thresholds={float(far): cosine for far, cosine in facts["thresholds"].items()},
+            role=facts["role"],
         )
         found.append(encoder.eval().requires_grad_(False).to(device))
     if not found:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
-        raise ConfigurationError(f"no identity encoder can be loaded ({reasons})")
+        raise ConfigurationError(f"no identity encoder can be loaded ({reasons or 'the bundle calibrates none'})")
     return tuple(found), missing
 
 
-def _weights(name: str) -> nn.Module | None:
+def _weights(calibration: Path, facts: dict[str, Any]) -> nn.Module | None:
+    name = calibration.stem
     if name == "dlib":
         return dlib.load(dlib.packaged_file())
-    path = facenet.weights_file(name)
-    return facenet.load(path) if path else None
+    if name in facenet.FILES:
+        path = facenet.weights_file(name)
+        return facenet.load(path) if path else None
+    return students.load(calibration.with_suffix(".safetensors"), facts["family"], len(facts["centre"]))

@@ -1,7 +1,8 @@
 """A bundle: a folder of weights in diffusers' layout with a manifest. Never a pickle.
 
-manifest.json: {"name", "licence_class": "clean" | "research", "files": {path: {"sha256", "licence",
-"trained_on"}}}. The packaged bundle is `mini`; another is a folder or a repository of the Hugging Face hub.
+manifest.json: {"name", "licence_class", "files": {path: {"sha256", "licence", "licence_class", "trained_on"}}}. A
+licence class is "clean" (made from public-domain and CC-BY data only) or "research"; the bundle's is that of its
+strictest file. The packaged bundle is `mini`; another is a folder or a repository of the Hugging Face hub.
 """
 
 from __future__ import annotations

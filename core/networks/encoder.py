@@ -32,9 +32,10 @@ class Encoder(nn.Module):
         size: tuple[int, int],
         centre: Tensor,
         thresholds: Mapping[float, float],
+        role: str = "surrogate",
     ) -> None:
         super().__init__()
-        self.name, self.net, self.size, self.role = name, net, size, "surrogate"
+        self.name, self.net, self.size, self.role = name, net, size, role
         self.thresholds = dict(thresholds)
         self.register_buffer("template", template)
         self.register_buffer("centre", centre)

@@ -38,9 +38,9 @@ class Traits:
         terms = (
             (self.presentation - other.presentation) / 0.5,
             (self.yaw - other.yaw) / 0.10,
-            (self.smile - other.smile) / 0.20,
+            (self.smile - other.smile) / 0.12,
             (self.drop - other.drop) / 0.12,
-            (self.texture - other.texture) / 0.20,
+            (self.texture - other.texture) / 0.40,
         )
         return float(np.square(tone).sum() + np.square(terms).sum())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -18,11 +19,12 @@ from core.networks import Encoder, Networks
 from core.networks.personas import Traits
 from core.stages.align import SIDE, AlignedFaces
 
-# Outline of a face's interior, in a frame with its origin between the eyes: x in inter-ocular distances,
-# y in distances from the eyes to the mouth. Brows to chin, inside the jaw line.
+# Outline of a face's interior, in a frame with its origin between the eyes: x in inter-ocular distances; y below the
+# eyes in distances from the eyes to the mouth, above them in inter-ocular distances (an open mouth lifts no brow).
+# Above the brows to the chin, inside the jaw line.
 OUTLINE = (
-    (-0.42, -0.62), (0.0, -0.68), (0.42, -0.62), (0.86, -0.36), (0.98, 0.05), (0.90, 0.60), (0.70, 1.12),
-    (0.40, 1.46), (0.0, 1.56), (-0.40, 1.46), (-0.70, 1.12), (-0.90, 0.60), (-0.98, 0.05), (-0.86, -0.36),
+    (-0.48, -0.76), (0.0, -0.80), (0.48, -0.76), (0.86, -0.54), (1.00, 0.00), (0.90, 0.60), (0.70, 1.12),
+    (0.40, 1.46), (0.0, 1.56), (-0.40, 1.46), (-0.70, 1.12), (-0.90, 0.60), (-1.00, 0.00), (-0.86, -0.54),
 )  # fmt: skip
 
 
@@ -88,7 +90,8 @@ def face_mask(landmarks: NDArray[np.float32], grow: float = 0.0, feather: float 
     left, right = landmarks[0], landmarks[1]
     eyes, mouth = (left + right) / 2, (landmarks[3] + landmarks[4]) / 2
     across, down = (right - left) * (1 + grow), (mouth - eyes) * (1 + grow)
-    points = [eyes + across * x + down * y for x, y in OUTLINE]
+    up = down * float(np.linalg.norm(across) / np.linalg.norm(down))
+    points = [eyes + across * x + (down if y > 0 else up) * y for x, y in OUTLINE]
     fine = 4  # drawn four times as large, then shrunk: a smooth outline
     canvas = Image.new("L", (SIDE * fine, SIDE * fine))
     ImageDraw.Draw(canvas).polygon([tuple((p + 0.5) * fine) for p in points], fill=255)
@@ -109,15 +112,27 @@ def face_masks(
 def skin_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     """Discs on both cheeks and between the brows (256, 256)."""
     left, right, nose, mouth_left, mouth_right = landmarks
-    centres = (
-        (left + mouth_left) / 2,
-        (right + mouth_right) / 2,
-        (left + right) / 2 - (nose - (left + right) / 2) * 0.7,
-    )
+    brow = (left + right) / 2 - (nose - (left + right) / 2) * 0.7
+    return _discs(((left + mouth_left) / 2, (right + mouth_right) / 2, brow), 0.22 * _span(landmarks))
+
+
+def features_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Discs over each eye with its brow, and over the mouth (256, 256): what is dark there is not shade."""
+    left, right, _, mouth_left, mouth_right = landmarks
+    mouth = (mouth_left + mouth_right) / 2
+    lift = 0.12 * ((left + right) / 2 - mouth)
+    eyes = _discs((left + lift, right + lift), 0.40 * _span(landmarks))
+    lips = _discs((mouth_left, mouth, mouth_right), 0.24 * _span(landmarks))
+    return np.maximum(eyes, lips)
+
+
+def _discs(centres: Iterable[NDArray[np.float32]], radius: float) -> NDArray[np.float32]:
     y, x = _grid()
-    radius = 0.22 * float(np.linalg.norm(right - left))
-    discs = [(x - c[0]) ** 2 + (y - c[1]) ** 2 < radius**2 for c in centres]
-    return np.asarray(np.any(discs, 0), np.float32)
+    return np.asarray(np.any([(x - c[0]) ** 2 + (y - c[1]) ** 2 < radius**2 for c in centres], 0), np.float32)
+
+
+def _span(landmarks: NDArray[np.float32]) -> float:
+    return float(np.linalg.norm(landmarks[1] - landmarks[0]))
 
 
 def to_arrays(images: Float[Tensor, "b 3 h w"]) -> NDArray[np.float32]:

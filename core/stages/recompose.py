@@ -17,7 +17,7 @@ from core import objectives
 from core.networks import Persona
 from core.networks.personas import Traits
 from core.stages.align import SIDE, AlignedFaces
-from core.stages.decouple import Appearance, face_mask, to_arrays
+from core.stages.decouple import Appearance, face_mask, features_mask, to_arrays
 
 # Structural similarity (inside the face, same landmarks and light) above which a look might be taken for the
 # source's. Measured: two people 0.64 (median; 95 % of pairs below 0.76), one person in two photos 0.77; see
@@ -25,6 +25,7 @@ from core.stages.decouple import Appearance, face_mask, to_arrays
 RECOGNISABLE = 0.76
 SPARE = 0.04  # what the optimiser may add
 POOL = 6  # the best-fitting personas from which a seed draws
+REACH = 24  # how many may be tried in all, when those look too much like the source
 LIGHT_SIGMA = 14.0  # px; shading coarser than this is the photo's, finer detail the persona's
 LIGHT_RANGE = (0.3, 3.0)  # how far the persona may be brightened or darkened to fit
 # Points far from the face that a landmark warp leaves in place, px.
@@ -77,7 +78,7 @@ def _recompose_one(
 
 
 def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: torch.Generator) -> list[Persona]:
-    """Different personas that fit, in the generator's order: a pool of at least `count`, the best fitting."""
+    """REACH different personas: a pool of the best-fitting in the generator's order, then the others by fit."""
     fitting: list[Persona] = []
     names: set[str] = set()
     for persona in sorted(bank, key=lambda p: traits.distance(p.traits)):
@@ -85,18 +86,18 @@ def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: tor
         if name not in names:  # one person, whichever way turned
             names.add(name)
             fitting.append(persona)
-    pool = fitting[: max(POOL, 2 * count)]
-    return [pool[i] for i in torch.randperm(len(pool), generator=generator).tolist()]
+    pool = min(len(fitting), max(POOL, 2 * count))
+    drawn = torch.randperm(pool, generator=generator).tolist()
+    return [fitting[i] for i in drawn] + fitting[pool:REACH]
 
 
 def compose(source: NDArray[np.float32], landmarks: NDArray[np.float32], persona: Persona) -> NDArray[np.float32]:
     """The source (256, 256, 3) with the persona's interior, in the source's geometry and light."""
-    picture = bring_to(
-        np.asarray(persona.image / 255, np.float32), persona.landmarks, target_landmarks(landmarks, persona.landmarks)
-    )
-    # Light is compared inside the face only, where both pictures show skin.
-    inside = face_mask(landmarks, feather=0.5)
-    light = (shading(source, inside) + 0.02) / (shading(picture, inside) + 0.02)
+    target = target_landmarks(landmarks, persona.landmarks)
+    picture = bring_to(np.asarray(persona.image / 255, np.float32), persona.landmarks, target)
+    # Light is compared where both pictures show skin: dark brows and lips are no shadow to be handed on.
+    skin = face_mask(landmarks, feather=0.5) * (1 - np.maximum(features_mask(landmarks), features_mask(target)))
+    light = (shading(source, skin) + 0.02) / (shading(picture, skin) + 0.02)
     mask = face_mask(landmarks)[..., None]
     mixed = source + mask * (picture * np.clip(light, *LIGHT_RANGE) - source)
     return np.asarray(np.clip(mixed, 0, 1), np.float32)

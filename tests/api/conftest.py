@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from api.app import create_app
 from api.parts import Parts
@@ -15,9 +19,12 @@ from core.jobs import database
 from core.settings import Settings
 from core.vault.keyring import Keyring
 from core.vault.shelf import Shelf
-from tests.fakes import LightEngine, MemoryBlobs, MemoryBroker
+from tests.fakes import LightEngine, MemoryBlobs, MemoryBroker, picture
 from worker import tasks
 from worker.context import Context
+
+PASSWORD = "correct horse battery"
+PHOTO = picture()
 
 
 @dataclass
@@ -42,6 +49,33 @@ class Service:
         )
         while self.broker.messages:
             tasks.run(self.broker.messages.pop(0), context)
+
+    def upload(self, headers: dict[str, str], **form: Any) -> Any:
+        data = {"password": PASSWORD, **form}
+        return self.client.post(
+            "/protect", files={"photo": ("me.png", PHOTO.to_png(), "image/png")}, headers=headers,
+            data={k: v for k, v in data.items() if v is not None},
+        )  # fmt: skip
+
+    def protected(self, **form: Any) -> tuple[dict[str, str], str]:
+        """Headers that may do all, and the id of a protected photo."""
+        headers = self.key("protect", "restore")
+        accepted = self.upload(headers, **form).json()
+        self.work()
+        return headers, accepted["photo_id"]
+
+    def restored(self, headers: dict[str, str], photo_id: str, password: str = PASSWORD, **more: Any) -> Any:
+        """The finished job of a restoration."""
+        form = {"photo_id": photo_id, "password": password, "reason": "dispute 1"}
+        answer = self.client.post("/restore", headers=headers, data=form, **more)
+        assert answer.status_code == 202, answer.text
+        self.work()
+        return self.client.get(answer.headers["location"], headers=headers).json()
+
+    def stored(self, link: str) -> np.ndarray:
+        """The picture behind a link."""
+        with Image.open(io.BytesIO(self.photos.objects[link.removeprefix("memory:")])) as image:
+            return np.asarray(image)
 
 
 @pytest.fixture

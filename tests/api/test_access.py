@@ -1,0 +1,80 @@
+"""Who may see what, and what nobody sees."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.jobs.states import State
+from tests.api.conftest import PASSWORD, PHOTO, Service
+
+
+def test_who_may(service: Service) -> None:
+    assert service.upload({}).status_code == 401
+    assert service.upload({"Authorization": "Bearer sdr_nonsense"}).json()["code"] == "unauthenticated"
+    assert service.upload(service.key("ops")).status_code == 403
+    _, photo_id = service.protected()
+    form = {"photo_id": photo_id, "password": PASSWORD, "reason": "dispute 1"}
+    assert service.client.post("/restore", headers=service.key("protect"), data=form).status_code == 403
+    assert service.client.get("/jobs", headers=service.key("protect")).status_code == 403
+    assert service.client.get(f"/photos/{photo_id}", headers=service.key("ops")).status_code == 403
+    assert service.client.delete(f"/photos/{photo_id}", headers=service.key("restore", "ops")).status_code == 403
+    key = service.key("protect")["Authorization"].removeprefix("Bearer ")
+    assert service.client.get(f"/photos/{photo_id}", headers={"X-API-Key": key}).status_code == 200
+
+
+def test_other_tenants_find_nothing(service: Service) -> None:
+    _, photo_id = service.protected()
+    job_id = service.parts.jobs.page(None, None, 1)[0].id
+    stranger = service.key("protect", "restore", tenant="rival")
+    form = {"photo_id": photo_id, "password": PASSWORD, "reason": "curious"}
+    answers = [
+        service.client.get(f"/jobs/{job_id}", headers=stranger),
+        service.client.get(f"/photos/{photo_id}", headers=stranger),
+        service.client.delete(f"/photos/{photo_id}", headers=stranger),
+        service.client.post("/restore", headers=stranger, data=form),
+    ]
+    assert [a.status_code for a in answers] == [404] * 4
+    assert f"bank/restoration/{photo_id}" in service.keys.objects
+
+
+def test_dashboards_see_no_person(service: Service) -> None:
+    service.protected()
+    page = service.client.get("/jobs", headers=service.key("ops")).json()
+    assert [j["state"] for j in page["jobs"]] == [State.succeeded]
+    assert "photo_id" not in page["jobs"][0]
+    assert page["next"] is None
+    for watcher in (service.key("ops", tenant="rival"), service.key("protect", "restore", "ops", tenant="rival")):
+        job = service.client.get(f"/jobs/{page['jobs'][0]['job_id']}", headers=watcher).json()
+        assert (job["state"], job["photo_id"], job["result"]) == ("succeeded", None, None)
+
+
+def test_a_link_is_only_for_keys_that_may_restore(service: Service) -> None:
+    headers, photo_id = service.protected()
+    form = {"photo_id": photo_id, "password": PASSWORD, "reason": "dispute 1"}
+    location = service.client.post("/restore", headers=headers, data=form).headers["location"]
+    service.work()
+    for key in (service.key("protect"), service.key("restore", "ops", tenant="rival")):
+        assert "link" not in (service.client.get(location, headers=key).json()["result"] or {})
+    assert "link" in service.client.get(location, headers=service.key("restore")).json()["result"]
+
+
+def test_no_secret_and_no_face_where_they_do_not_belong(service: Service, capfd: pytest.CaptureFixture[str]) -> None:
+    answers: list[str] = []
+    service.client.event_hooks["response"].append(lambda response: answers.append(response.read().decode()))
+    headers, photo_id = service.protected()
+    service.restored(headers, photo_id)
+    service.restored(headers, photo_id, password="wrong horse battery")
+    answers += [repr(service.parts), repr(service.parts.jobs.page(None, None, 9))]
+    rows = b"".join(p.read_bytes() for p in service.folder.iterdir() if p.name.startswith("sider.db"))
+    logged = "".join(capfd.readouterr())
+    assert "restore_denied" in logged
+    assert len(answers) == 7
+    token = headers["Authorization"].split("_")[2]
+    for secret in (PASSWORD, "wrong horse battery", token):
+        assert secret.encode() not in rows
+        assert secret not in logged
+        assert not any(secret in answer for answer in answers)
+        assert not any(secret.encode() in data for data in (service.photos.objects | service.keys.objects).values())
+    assert PHOTO.to_png()[40:200] not in rows
+    # Uploads and job secrets are gone; what is kept of the original is sealed.
+    assert not [k for k in (service.photos.objects | service.keys.objects) if "/incoming/" in k or "/secrets/" in k]

@@ -1,0 +1,135 @@
+"""A photo's life behind the API: protected, restored, erased."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+from core.errors import PromiseNotMet
+from core.jobs.photos import Photos
+from tests.api.conftest import PASSWORD, PHOTO, Service
+from tests.fakes import LightEngine, picture
+
+
+def test_protect_restore_erase(service: Service) -> None:
+    headers = service.key("protect", "restore")
+    answer = service.upload(headers, variants="2")
+    assert answer.status_code == 202
+    assert answer.headers["location"] == f"/jobs/{answer.json()['job_id']}"
+    assert "retry-after" in answer.headers
+    assert answer.json()["restore_code"] is None
+    waiting = service.client.get(answer.headers["location"], headers=headers).json()
+    assert (waiting["state"], waiting["position"]) == ("queued", 0)
+    service.work()
+    job = service.client.get(answer.headers["location"], headers=headers).json()
+    assert (job["state"], job["progress"], job["result"]["variants"]) == ("succeeded", 1.0, 2)
+    photo_id = job["photo_id"]
+    photo = service.client.get(f"/photos/{photo_id}", headers=headers).json()
+    pictures = [service.stored(v["link"]) for v in photo["variants"]]
+    assert len(pictures) == 2
+    assert all((p != PHOTO.pixels).any() for p in pictures)
+
+    back = service.restored(headers, photo_id)
+    assert back["state"] == "succeeded"
+    assert service.client.get(f"/jobs/{back['job_id']}", headers=headers).json()["result"].get("link") is None
+    assert (service.stored(back["result"]["link"]) == PHOTO.pixels).all()
+
+    receipt = service.client.delete(f"/photos/{photo_id}", headers=headers).json()
+    assert receipt["key_destroyed"]
+    assert receipt["objects_deleted"] == 3  # two variants and what was restored
+    assert service.client.get(f"/photos/{photo_id}", headers=headers).status_code == 404
+    assert service.client.delete(f"/photos/{photo_id}", headers=headers).status_code == 404
+    assert not service.keys.objects
+    assert not service.photos.objects
+
+
+def test_erased_before_it_was_protected(service: Service) -> None:
+    headers = service.key("protect")
+    accepted = service.upload(headers)
+    assert service.client.delete(f"/photos/{accepted.json()['photo_id']}", headers=headers).status_code == 200
+    assert not (service.photos.objects | service.keys.objects)  # the upload is gone at once
+    service.work()
+    job = service.client.get(accepted.headers["location"], headers=headers).json()
+    assert (job["state"], job["problem"]["status"]) == ("failed", 404)
+    assert not (service.photos.objects | service.keys.objects)
+
+
+def test_a_worker_in_the_middle_of_erasure_leaves_no_key(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stores key and pictures after erasure has deleted them, and before erasure marks the row."""
+    headers = service.key("protect")
+    photo_id = service.upload(headers).json()["photo_id"]
+    mark = service.parts.photos.mark_erased
+
+    def work_then_mark(self: Photos, photo: str) -> None:
+        service.photos.objects[f"bank/protected/{photo}/v1.png"] = b"late"
+        service.keys.objects[f"bank/restoration/{photo}"] = b"late"
+        mark(photo)
+
+    monkeypatch.setattr(Photos, "mark_erased", work_then_mark)
+    assert service.client.delete(f"/photos/{photo_id}", headers=headers).status_code == 200
+    assert not (service.photos.objects | service.keys.objects)
+
+
+def test_erasure_cut_short_can_be_repeated(service: Service) -> None:
+    headers, photo_id = service.protected()
+    service.photos.down = True
+    assert service.client.delete(f"/photos/{photo_id}", headers=headers).status_code == 503
+    assert not service.keys.objects  # the key went first
+    service.photos.down = False
+    assert service.client.delete(f"/photos/{photo_id}", headers=headers).json()["key_destroyed"]
+    assert not service.photos.objects
+
+
+def test_any_variant_restores_from_the_callers_file(service: Service) -> None:
+    headers, photo_id = service.protected(variants="2")
+    second = service.photos.objects[f"bank/protected/{photo_id}/v2.png"]
+    back = service.restored(headers, photo_id, files={"photo": ("p.png", second, "image/png")})
+    assert (service.stored(back["result"]["link"]) == PHOTO.pixels).all()
+
+
+def test_wrong_password_altered_key_altered_photo_are_one_answer(service: Service) -> None:
+    headers, photo_id = service.protected()
+    wrong = service.restored(headers, photo_id, password="wrong horse battery")["problem"]
+    other = Image.fromarray(picture(seed=3).pixels)
+    buffer = io.BytesIO()
+    other.save(buffer, "PNG")
+    altered_photo = service.restored(headers, photo_id, files={"photo": ("p.png", buffer.getvalue(), "image/png")})[
+        "problem"
+    ]
+    name = f"bank/restoration/{photo_id}"
+    sealed = bytearray(service.keys.objects[name])
+    sealed[-1] ^= 1
+    service.keys.objects[name] = bytes(sealed)
+    altered_key = service.restored(headers, photo_id)["problem"]
+    assert wrong == altered_photo == altered_key
+    assert (wrong["code"], wrong["status"]) == ("restore_denied", 403)
+    assert not [k for k in service.photos.objects if "/restored/" in k]
+
+
+def test_without_a_password_a_code_is_shown_once(service: Service) -> None:
+    headers = service.key("protect", "restore")
+    accepted = service.upload(headers, password=None).json()
+    service.work()
+    assert service.restored(headers, accepted["photo_id"], accepted["restore_code"])["state"] == "succeeded"
+
+
+def test_a_missed_promise_fails_with_the_numbers_and_without_a_picture(service: Service) -> None:
+    def miss() -> None:
+        raise PromiseNotMet("missed", details={"report": {"held": False}})
+
+    headers = service.key("protect")
+    answer = service.upload(headers)
+    service.work(LightEngine(before=miss))
+    job = service.client.get(answer.headers["location"], headers=headers).json()
+    assert (job["state"], job["problem"]["code"]) == ("failed", "promise_not_met")
+    assert job["problem"]["report"] == {"held": False}
+    assert not service.photos.objects
+
+
+def test_restore_before_the_photo_is_protected(service: Service) -> None:
+    headers = service.key("protect", "restore")
+    photo_id = service.upload(headers).json()["photo_id"]
+    form = {"photo_id": photo_id, "password": PASSWORD, "reason": "too early"}
+    assert service.client.post("/restore", headers=headers, data=form).status_code == 409

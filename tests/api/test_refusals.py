@@ -1,0 +1,138 @@
+"""What is refused, and what the API does when a part is lost."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from tests.api.conftest import PASSWORD, PHOTO, Service
+
+PROBLEM = "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("data", "form", "status", "code"),
+    [
+        (b"<html>", {}, 415, "photo_format"),
+        (b"", {}, 422, "photo_empty"),
+        (PHOTO.to_png()[:300], {}, 422, "photo_damaged"),
+        (b"\xff\xd8\xff" + bytes(400_000), {}, 413, "photo_too_large"),
+        (None, {"preset": "loud"}, 422, "preset_unknown"),
+        (None, {"method": "../sider"}, 422, "request_invalid"),
+        (None, {"variants": "0"}, 422, "request_invalid"),
+        (None, {"variants": "9"}, 422, "request_invalid"),
+        (None, {"password": "short"}, 422, "request_invalid"),
+        (None, {"seed": "-1"}, 422, "request_invalid"),
+    ],
+)
+def test_bad_requests_are_refused_before_anything_is_kept(
+    service: Service, data: bytes | None, form: dict[str, str], status: int, code: str
+) -> None:
+    photo = PHOTO.to_png() if data is None else data
+    answer = service.client.post(
+        "/protect", files={"photo": ("me.png", photo, "image/png")}, headers=service.key("protect"),
+        data={"password": PASSWORD, **form},
+    )  # fmt: skip
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == PROBLEM
+    assert form.get("password", "\0") not in answer.text
+    assert not service.photos.objects
+    assert not service.keys.objects
+    assert service.parts.jobs.depth() == 0
+
+
+def test_an_oversized_body_never_reaches_the_handler(service: Service) -> None:
+    huge = bytes(300_000 * 4 + 100_000)
+    answer = service.client.post("/protect", content=huge, headers=service.key("protect"))
+    assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM)
+    assert answer.json()["code"] == "photo_too_large"
+
+
+def test_full_queue_sheds(service: Service) -> None:
+    headers = service.key("protect")
+    assert [service.upload(headers).status_code for _ in range(6)] == [202] * 5 + [503]
+    answer = service.upload(headers)
+    assert answer.json()["code"] == "queue_full"
+    assert "retry-after" in answer.headers
+
+
+def test_a_lost_broker_loses_no_job(service: Service) -> None:
+    service.broker.down = True
+    answer = service.upload(service.key("protect"))
+    assert answer.status_code == 202
+    assert service.parts.jobs.unpublished(older_than_seconds=0) == [answer.json()["job_id"]]
+
+
+def test_a_lost_store_accepts_no_job(service: Service) -> None:
+    service.photos.down = True
+    answer = service.upload(service.key("protect"))
+    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+    assert service.parts.jobs.depth() == 0
+
+
+def test_a_lost_database_is_503(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*_: object) -> None:
+        raise OperationalError("SELECT 'private'", {}, Exception("database is locked"))
+
+    headers = service.key("protect")
+    monkeypatch.setattr("core.jobs.repository.Jobs.mark_published", locked)
+    assert service.upload(headers).status_code == 202  # accepted is accepted
+    monkeypatch.setattr("core.jobs.repository.Jobs.add", locked)
+    answer = service.upload(headers)
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    assert "private" not in answer.text
+
+
+def test_health(service: Service) -> None:
+    assert service.client.get("/health/live").status_code == 200
+    assert service.client.get("/health/ready").json()["status"] == "ready"
+    service.broker.down = True
+    answer = service.client.get("/health/ready")
+    assert answer.status_code == 503
+    assert answer.json()["parts"]["broker"] == "broker_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("PUT", "/protect", 405, "method_not_allowed"),
+        ("POST", "/protect", 400, "request_invalid"),
+        ("GET", "/jobs?limit=0", 422, "request_invalid"),
+        ("GET", "/jobs?cursor=job_0", 404, "not_found"),
+    ],
+)
+def test_framework_errors_are_problems_too(service: Service, method: str, path: str, status: int, code: str) -> None:
+    headers = service.key("protect", "ops") | ({"Content-Type": "multipart/form-data"} if method == "POST" else {})
+    answer = service.client.request(method, path, headers=headers, content=b"no boundary")
+    assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM)
+    body = answer.json()
+    assert (body["status"], body["code"], body["type"]) == (status, code, f"urn:sider:problem:{code}")
+    assert body["title"]
+    assert body["detail"]
+
+
+def test_unexpected_errors_leak_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(*_: object) -> None:
+        raise RuntimeError("the password is hunter2")
+
+    monkeypatch.setattr("core.jobs.repository.Jobs.add", explode)
+    answer = service.upload(service.key("protect"))
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert "hunter2" not in answer.text
+
+
+def test_openapi_is_complete(service: Service) -> None:
+    schema = service.client.get("/openapi.json").json()
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            good = next(a for s, a in operation["responses"].items() if s.startswith("2"))
+            reference = good["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+            assert "example" in schema["components"]["schemas"][reference], path
+            problems = {s: a["content"] for s, a in operation["responses"].items() if s.startswith(("4", "5"))}
+            if path.startswith("/health"):
+                continue
+            assert {"401", "503"} <= problems.keys(), path
+            for status, content in problems.items():
+                assert content[PROBLEM]["example"]["status"] == int(status), (path, status)
+    assert "Problem" in schema["components"]["schemas"]

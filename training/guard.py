@@ -1,0 +1,90 @@
+"""Keep a synthetic face from matching the portraits it was made of."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core import objectives
+from core.networks import Encoder, dlib
+from core.networks.autoencoder import PatchAutoencoder
+from core.networks.bundle import PACKAGED
+from core.networks.presentation import Presentation
+from core.stages.decouple import face_mask
+from core.stages.optimise import Descent, optimise
+from core.stages.recompose import decode, encode, pixel_gain
+from training import teachers
+from training.portraits import Portrait
+
+Image = NDArray[np.float64]  # (256, 256, 3) RGB in [0, 1]
+APART = 0.04  # cosine below every threshold at FAR 1e-3 that a face keeps from its sources
+
+
+class Guard:
+    """Keeps personas from matching their sources, by every network at hand."""
+
+    def __init__(self) -> None:
+        facts = json.loads((PACKAGED / "encoders" / "dlib.json").read_text(encoding="utf-8"))
+        self.dlib = Encoder(
+            "dlib",
+            dlib.load(dlib.packaged_file()),
+            torch.tensor(facts["template"]),
+            (dlib.CHIP, dlib.CHIP),
+            torch.tensor(facts["centre"]),
+            {float(far): cut for far, cut in facts["thresholds"].items()},
+        )
+        self.presentation = Presentation.load(PACKAGED / "presentation.json", torch.device("cpu"))
+        self.autoencoder = (
+            PatchAutoencoder.from_pretrained(PACKAGED / "autoencoder", low_cpu_mem_usage=False)
+            .eval()
+            .requires_grad_(False)
+        )
+        known = ((self.dlib, self.dlib.thresholds), *teachers.networks("teacher"))
+        self.networks = [(net.embed, cuts[1e-3]) for net, cuts in known]
+
+    def push_away(self, persona: Image, landmarks: NDArray[np.float64], sources: list[Portrait]) -> tuple[Image, bool]:
+        """The persona moved, as little as the eye would notice, until no network matches it to a source.
+
+        A mean of faces still lies near each of them in an encoder's space, however little it looks like them.
+        """
+        images = torch.from_numpy(np.stack([s.pixels() for s in sources])).float().permute(0, 3, 1, 2) / 255
+        marks = torch.tensor(np.stack([s.landmarks for s in sources])).float()
+        with torch.no_grad():
+            identities = [embed(images, marks) for embed, _ in self.networks]
+        start = torch.from_numpy(persona).float().permute(2, 0, 1)[None]
+        own = torch.tensor(landmarks).float()[None]
+        mask = torch.from_numpy(face_mask(landmarks.astype(np.float32), grow=0.05))[None, None]
+        colour = (start * mask).sum((2, 3), keepdim=True) / mask.sum()
+        z = encode(start, self.autoencoder)
+        decoded, gain = decode(z, self.autoencoder), pixel_gain(z, self.autoencoder)
+
+        def render(u: torch.Tensor) -> torch.Tensor:
+            return (start + decode(z + u / gain, self.autoencoder) - decoded).clamp(0, 1)
+
+        def excess(face: torch.Tensor) -> torch.Tensor:
+            # Only the interior is a persona: what is outside the mask is never used.
+            shown = mask * face + (1 - mask) * colour
+            pairs = zip(self.networks, identities, strict=True)
+            return torch.stack([(embed(shown, own) @ v.T).amax(1) - cut for (embed, cut), v in pairs])
+
+        def objective(u: torch.Tensor) -> torch.Tensor:
+            face = render(u)
+            visible = objectives.visual_distance(face, start, mask)
+            return torch.relu(excess(face) + 2 * APART).sum(0) + 0.25 * visible
+
+        def satisfied(u: torch.Tensor) -> torch.Tensor:
+            return excess((render(u) * 255).round() / 255).amax(0) < -APART
+
+        u, _ = optimise(torch.zeros_like(z), objective, satisfied, Descent(steps=120), lambda _: None)
+        with torch.no_grad():
+            pushed, apart = render(u), bool(satisfied(u).all())
+        return pushed[0].permute(1, 2, 0).double().numpy(), apart
+
+    def presents(self, persona: Image, landmarks: NDArray[np.float64]) -> float:
+        """Gender presentation of the persona, -1..1."""
+        image = torch.from_numpy(persona).float().permute(2, 0, 1)[None]
+        vector = self.dlib.identity(image, torch.tensor(landmarks).float()[None])
+        return float(self.presentation.score(vector)[0])

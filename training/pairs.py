@@ -1,0 +1,69 @@
+"""The development pairs of ../shared/data and what encoders score on them. Measured on, never trained on."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from core.networks.encoder import Encoder
+from training import portraits
+
+FARS = (1e-2, 1e-3)
+
+
+def read() -> tuple[Tensor, Tensor]:
+    """uint8 images (2N, 3, 256, 256), every `a` then every `b`; landmarks (2N, 5, 2) px."""
+    folder = portraits.data_folder() / "celebahq_pairs"
+    with (folder / "pairs.csv").open(newline="", encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    with (folder / "landmarks.csv").open(newline="", encoding="utf-8") as table:
+        marks = {r[0]: [float(v) for v in r[1:]] for r in list(csv.reader(table))[1:]}
+    files = [r["a"] for r in rows] + [r["b"] for r in rows]
+    images = np.stack([np.asarray(Image.open(folder / f).convert("RGB")) for f in files])
+    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor([marks[f] for f in files]).view(-1, 5, 2)
+
+
+def embed(encoder: Encoder, images: Tensor, landmarks: Tensor) -> Tensor:
+    """Identity vectors of uint8 images (N, 3, 256, 256)."""
+    parts = zip(images.split(32), landmarks.split(32), strict=True)
+    return torch.cat([encoder.identity(x.float() / 255, marks) for x, marks in parts])
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Cosines of N genuine and N (N - 1) impostor pairs."""
+
+    genuine: NDArray[np.float64]
+    impostor: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> Scores:
+        vectors = embed(encoder, *read())
+        n = len(vectors) // 2
+        scores = (vectors[:n] @ vectors[n:].T).double().numpy()
+        same = np.eye(n, dtype=bool)
+        return cls(scores[same], scores[~same])
+
+    def equal_error(self) -> float:
+        """The rate at which as many impostors pass as genuine pairs are refused."""
+        shares = np.linspace(0, 0.5, 5001)
+        refused = np.array([(self.genuine < cut).mean() for cut in np.quantile(self.impostor, 1 - shares)])
+        at = int(np.abs(refused - shares).argmin())
+        return float((refused[at] + shares[at]) / 2)
+
+    def summary(self) -> dict[str, object]:
+        """Thresholds and true-accept rates at FARS, equal-error rate and genuine mean, rounded for a file."""
+        cuts = {f"{far:g}": round(float(np.quantile(self.impostor, 1 - far)), 5) for far in FARS}
+        return {
+            "thresholds": cuts,
+            "tar": {far: round(float((self.genuine >= cut).mean()), 4) for far, cut in cuts.items()},
+            "equal_error": round(self.equal_error(), 4),
+            "genuine_mean": round(float(self.genuine.mean()), 4),
+            "source": f"{len(self.genuine)} development pairs, this crop",
+        }

@@ -1,0 +1,182 @@
+"""Distil the teachers into our own encoders: `python -m training.students residual --minutes 60`
+
+Reads the shards of `training.views`. Checkpoints every few minutes and goes on from there: the learning rate is
+held, and falls to nothing in the last quarter of `--minutes` (so the last run of several should be the longest).
+Logs a line a minute, and the equal-error rate on the development pairs (never trained on) at each checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from core.networks.encoder import Encoder
+from core.networks.students import FAMILIES, Student, load
+from training import views
+from training.pairs import Scores
+from training.precision import fast
+
+FOLDER = Path(".work/students")
+BATCH = 64
+RATE, DECAY, WARM_UP = 1.5e-3, 0.05, 200  # AdamW; steps
+AVERAGING = 0.999  # of the exponential moving average that is kept as the result
+RELATION = 4.0  # weight of the similarities between the faces of a batch
+CHECKPOINT_SECONDS = 300.0
+# Each learns from another mix, so that they err differently.
+MIXES = {
+    "residual": ("esp_mfn", "foamliu_mfn_ms1m"),
+    "large_kernel": ("foamliu_mfn_ms1m", "mobileface_v2", "esp_mfn"),
+    "separable": ("foamliu_mfn_ms1m", "mobileface_v2"),
+    "hybrid": ("esp_mfn", "mobileface_v2"),
+}
+REFEREE = "hybrid"
+DIMS = {"foamliu_mfn_ms1m": 128, "mobileface_v2": 256, "esp_mfn": 512}
+
+
+@dataclass
+class Run:
+    """A student in training, with the moving average of its weights."""
+
+    family: str
+    student: Student
+    average: Student
+    optimiser: torch.optim.AdamW
+    device: torch.device
+    step: int = 0
+    minutes: float = 0.0
+
+    @classmethod
+    def start(cls, family: str, device: torch.device) -> Run:
+        """From the checkpoint where there is one."""
+        dim = sum(DIMS[t] for t in MIXES[family])
+        student, average = (FAMILIES[family](dim).to(device) for _ in range(2))
+        student.to(memory_format=torch.channels_last)
+        average.load_state_dict(student.state_dict())
+        run = cls(family, student, average.eval(), torch.optim.AdamW(student.parameters(), RATE), device)
+        if (FOLDER / f"{family}.json").is_file():
+            student.load_state_dict(load_file(FOLDER / f"{family}.now.safetensors"))
+            average.load_state_dict(load_file(FOLDER / f"{family}.safetensors"))
+            facts = json.loads((FOLDER / f"{family}.json").read_text(encoding="utf-8"))
+            run.step, run.minutes = facts["step"], facts["minutes"]
+        return run
+
+    def learn(self, images: Tensor, targets: list[Tensor], rate: float) -> float:
+        """One step on uint8 views (B, 3, 128, 128); the loss."""
+        for group in self.optimiser.param_groups:
+            group["lr"], group["weight_decay"] = rate, DECAY
+        with fast(self.device):
+            vectors = self.student(crop(images, self.student.side, self.device))
+        loss = loss_of(vectors.float(), targets)
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        keep = min(AVERAGING, self.step / (self.step + 10))
+        for slow, now in zip(self.average.state_dict().values(), self.student.state_dict().values(), strict=True):
+            if slow.is_floating_point():
+                slow.lerp_(now, 1 - keep)
+            else:
+                slow.copy_(now)
+        return float(loss.detach())
+
+    def save(self, finished: bool) -> float:
+        """Write the checkpoint; the equal-error rate on the development pairs."""
+        error = Scores.of(as_encoder(self.family, self.average)).equal_error()
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        save_file(_plain(self.student), FOLDER / f"{self.family}.now.safetensors")
+        save_file(_plain(self.average), FOLDER / f"{self.family}.safetensors")
+        facts = {"step": self.step, "minutes": round(self.minutes, 1), "eer": round(error, 4), "finished": finished}
+        (FOLDER / f"{self.family}.json").write_text(json.dumps(facts), encoding="utf-8")
+        return error
+
+
+def crop(images: Tensor, side: int, device: torch.device) -> Tensor:
+    """The middle of uint8 views, RGB in [0, 1]."""
+    edge = (images.shape[-1] - side) // 2
+    middle = images[:, :, edge : edge + side, edge : edge + side]
+    return middle.to(device, memory_format=torch.channels_last).float() / 255
+
+
+def loss_of(vectors: Tensor, targets: list[Tensor]) -> Tensor:
+    """1 - cosine to each teacher's unit vectors, and the difference of all similarities within the batch."""
+    parts = vectors.split([t.shape[1] for t in targets], 1)
+    units = [F.normalize(p, dim=1) for p in parts]
+    away = sum((1 - (u * t).sum(1)).mean() for u, t in zip(units, targets, strict=True))
+    ours, theirs = (torch.stack([v @ v.T for v in many]).mean(0) for many in (units, targets))
+    return away + RELATION * len(vectors) * F.mse_loss(ours, theirs) / 16
+
+
+def as_encoder(family: str, student: Student) -> Encoder:
+    """The student behind the crop it was trained on; not centred, without thresholds."""
+    template = torch.tensor(views.TEMPLATE) - (views.SIDE - student.side) / 2
+    role = "referee" if family == REFEREE else "surrogate"
+    name, size = f"student-{family.replace('_', '-')}", (student.side, student.side)
+    return Encoder(name, student, template, size, torch.zeros(student.dim), {}, role).eval()
+
+
+def finished() -> Iterator[tuple[str, Student]]:
+    """Averaged students of all runs that came to their end, by family."""
+    for path in sorted(FOLDER.glob("*.json")):
+        if not json.loads(path.read_text(encoding="utf-8")).get("finished"):
+            continue
+        dim = sum(DIMS[t] for t in MIXES[path.stem])
+        yield path.stem, load(path.with_suffix(".safetensors"), path.stem, dim)
+
+
+def train(run: Run, minutes: float) -> None:
+    """Shards in random order until the time is up."""
+    began = saved = told = time.monotonic()
+    earlier, losses = run.minutes, []
+    chance = np.random.default_rng()
+    while True:
+        shards = sorted(views.FOLDER.glob("*.safetensors"))
+        if not shards:
+            raise FileNotFoundError(f"no shards in {views.FOLDER}; make some: python -m training.views")
+        shard = load_file(shards[chance.integers(len(shards))])
+        targets = [shard[name].float().to(run.device) for name in MIXES[run.family]]
+        for rows in torch.randperm(len(shard["images"])).split(BATCH):
+            used = (time.monotonic() - began) / 60
+            left = max(0.0, min(1.0, 4 * (1 - used / minutes)))
+            run.minutes = earlier + used
+            rate = RATE * min(1, run.step / WARM_UP) * left
+            losses.append(run.learn(shard["images"][rows], [t[rows] for t in targets], rate))
+            over = used >= minutes
+            if over or time.monotonic() - told > 60:
+                told = time.monotonic()
+                print(f"{run.family} {run.minutes:6.1f} min step {run.step} loss {np.mean(losses):.4f}", flush=True)
+                losses = []
+            if over or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                print(f"{run.family} {run.minutes:6.1f} min EER {run.save(over):.2%}", flush=True)
+                saved = time.monotonic()
+            if over:
+                return
+
+
+def _plain(net: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("family", choices=sorted(FAMILIES))
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    train(Run.start(args.family, device), args.minutes)
+
+
+if __name__ == "__main__":
+    main()
