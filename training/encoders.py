@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from core.networks import dlib, facenet
 from core.networks.bundle import PACKAGED
-from core.networks.encoder import Encoder
+from core.networks.encoder import Crop, Encoder
 from training import pairs, portraits, students
 
 # dlib's five-point chip in terms of MTCNN landmarks, measured on 200 faces, px of 150.
-DLIB_TEMPLATE = ((48.05, 45.68), (101.42, 45.58), (75.06, 79.30), (50.98, 102.39), (98.47, 102.07))
+DLIB = Crop(((48.05, 45.68), (101.42, 45.58), (75.06, 79.30), (50.98, 102.39), (98.47, 102.07)), (dlib.CHIP, dlib.CHIP))
 # Where MTCNN's own box puts the landmarks (60 portraits and their mirror images), px of 160: the crop that
 # facenet-pytorch's networks were trained on.
-FACENET_TEMPLATE = ((43.9, 62.1), (116.1, 62.1), (80.0, 93.4), (44.1, 117.3), (115.9, 117.3))
+FACENET = Crop(((43.9, 62.1), (116.1, 62.1), (80.0, 93.4), (44.1, 117.3), (115.9, 117.3)), (160, 160))
 # Not measurable without the weights: figures used with these networks in published evaluations (AMT-GAN's
 # protocol: FaceNet, FAR 1e-2 and 1e-3), valid for another crop. Run this script where the weights are.
 FACENET_PUBLISHED = {"0.01": 0.409131, "0.001": 0.591191}
@@ -45,15 +45,15 @@ def centre(encoder: Encoder) -> Encoder:
 
 def optional_facenet(name: str) -> tuple[Encoder, dict[str, object]]:
     """An encoder of facenet-pytorch and its figures: measured where the weights are, else published."""
-    template, weights = torch.tensor(FACENET_TEMPLATE), facenet.weights_file(name)
+    weights = facenet.weights_file(name)
     if weights:
-        encoder = centre(Encoder(name, facenet.load(weights), template, (160, 160), torch.zeros(512), {}))
+        encoder = centre(Encoder(name, facenet.load(weights), FACENET, torch.zeros(512), {}))
         return encoder, pairs.Scores.of(encoder).summary()
     published: dict[str, object] = {
         "thresholds": FACENET_PUBLISHED,
         "source": "published, another crop; not measured here",
     }
-    return Encoder(name, nn.Identity(), template, (160, 160), torch.zeros(512), {}), published
+    return Encoder(name, nn.Identity(), FACENET, torch.zeros(512), {}), published
 
 
 def fit_presentation(encoder: Encoder) -> dict[str, object]:
@@ -103,8 +103,7 @@ def main() -> None:
     folder = args.out / "encoders"
     folder.mkdir(parents=True, exist_ok=True)
     net = dlib.load(dlib.packaged_file())
-    size = (dlib.CHIP, dlib.CHIP)
-    encoder = centre(Encoder("dlib", net, torch.tensor(DLIB_TEMPLATE), size, torch.zeros(dlib.EMBEDDING), {}))
+    encoder = centre(Encoder("dlib", net, DLIB, torch.zeros(dlib.EMBEDDING), {}))
     write(folder / "dlib.json", encoder, pairs.Scores.of(encoder).summary())
     presentation = fit_presentation(encoder)
     (args.out / "presentation.json").write_text(json.dumps(presentation) + "\n", encoding="utf-8")

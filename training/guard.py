@@ -28,14 +28,7 @@ class Guard:
 
     def __init__(self) -> None:
         facts = json.loads((PACKAGED / "encoders" / "dlib.json").read_text(encoding="utf-8"))
-        self.dlib = Encoder(
-            "dlib",
-            dlib.load(dlib.packaged_file()),
-            torch.tensor(facts["template"]),
-            (dlib.CHIP, dlib.CHIP),
-            torch.tensor(facts["centre"]),
-            {float(far): cut for far, cut in facts["thresholds"].items()},
-        )
+        self.dlib = Encoder.calibrated("dlib", dlib.load(dlib.packaged_file()), facts)
         self.presentation = Presentation.load(PACKAGED / "presentation.json", torch.device("cpu"))
         self.autoencoder = (
             PatchAutoencoder.from_pretrained(PACKAGED / "autoencoder", low_cpu_mem_usage=False)

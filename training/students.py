@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from core.networks.encoder import Encoder
+from core.networks.encoder import Crop, Encoder
 from core.networks.students import FAMILIES, Student, load
 from training import views
 from training.pairs import Scores
@@ -119,10 +119,10 @@ def loss_of(vectors: Tensor, targets: list[Tensor]) -> Tensor:
 
 def as_encoder(family: str, student: Student) -> Encoder:
     """The student behind the crop it was trained on; not centred, without thresholds."""
-    template = torch.tensor(views.TEMPLATE) - (views.SIDE - student.side) / 2
+    edge = (views.SIDE - student.side) / 2
+    seen = Crop(tuple((x - edge, y - edge) for x, y in views.TEMPLATE), (student.side, student.side))
     role = "referee" if family == REFEREE else "surrogate"
-    name, size = f"student-{family.replace('_', '-')}", (student.side, student.side)
-    return Encoder(name, student, template, size, torch.zeros(student.dim), {}, role).eval()
+    return Encoder(f"student-{family.replace('_', '-')}", student, seen, torch.zeros(student.dim), {}, role).eval()
 
 
 def finished() -> Iterator[tuple[str, Student]]:

@@ -88,21 +88,15 @@ def _encoders(folder: Path, device: torch.device) -> tuple[tuple[Encoder, ...], 
     """Every encoder that has a calibration file and weights, and the reasons for the others."""
     found, missing = [], {}
     for path in sorted(folder.glob("*.json")):
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        net = _weights(path, facts)
-        if net is None:
-            missing[path.stem] = f"its weights are not here; fetch them: sider doctor --download {path.stem}"
-            continue
-        encoder = Encoder(
-            name=path.stem,
-            net=net,
-            template=torch.tensor(facts["template"]),
-            size=(facts["size"][0], facts["size"][1]),
-            centre=torch.tensor(facts["centre"]),
-            thresholds={float(far): cosine for far, cosine in facts["thresholds"].items()},
-            role=facts["role"],
-        )
-        found.append(encoder.eval().requires_grad_(False).to(device))
+        try:
+            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            net = _weights(path, facts)
+            if net is None:
+                missing[path.stem] = f"its weights are not here; fetch them: sider doctor --download {path.stem}"
+            else:
+                found.append(Encoder.calibrated(path.stem, net, facts).requires_grad_(False).to(device))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigurationError(f"the encoder calibrated in {path} cannot be loaded: {error!r}") from error
     if not found:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
         raise ConfigurationError(f"no identity encoder can be loaded ({reasons or 'the bundle calibrates none'})")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +14,18 @@ from torch import Tensor, nn
 from core.networks import warp
 
 
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """template: where the five landmarks land, px. size: (h, w), px."""
+
+    template: tuple[tuple[float, float], ...]
+    size: tuple[int, int]
+
+
 class Encoder(nn.Module):
     """Images with landmarks -> unit vectors. Differentiable to the pixels.
 
     name: how reports call it. role: "surrogate" (the optimiser sees it) or "referee" (it never does).
-    template: where the five landmarks land in the crop, px (5, 2). size: (h, w) of the crop, px.
     centre: mean raw embedding over a face set, subtracted before normalising (dlib's is far from zero).
     thresholds: {false-accept rate: cosine} measured through this very crop on impostor pairs.
     """
@@ -28,17 +37,24 @@ class Encoder(nn.Module):
         self,
         name: str,
         net: nn.Module,
-        template: Tensor,
-        size: tuple[int, int],
+        crop: Crop,
         centre: Tensor,
         thresholds: Mapping[float, float],
         role: str = "surrogate",
     ) -> None:
         super().__init__()
-        self.name, self.net, self.size, self.role = name, net, size, role
+        self.name, self.net, self.size, self.role = name, net, crop.size, role
         self.thresholds = dict(thresholds)
-        self.register_buffer("template", template)
+        self.register_buffer("template", torch.tensor(crop.template))
         self.register_buffer("centre", centre)
+
+    @classmethod
+    def calibrated(cls, name: str, net: nn.Module, facts: Mapping[str, Any]) -> Encoder:
+        """With the facts of a bundle's calibration file, which `training.encoders` writes."""
+        height, width = facts["size"]
+        crop = Crop(tuple((x, y) for x, y in facts["template"]), (height, width))
+        thresholds = {float(far): cosine for far, cosine in facts["thresholds"].items()}
+        return cls(name, net, crop, torch.tensor(facts["centre"]), thresholds, facts["role"]).eval()
 
     def crops(self, images: Float[Tensor, "b 3 H W"], landmarks: Float[Tensor, "b 5 2"]) -> Tensor:
         """The crops the network sees, RGB in [0, 1] (B, 3, h, w); outside the image is black."""
