@@ -7,7 +7,7 @@ UV     := 0.13.8
 # See worker/app.py.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: demo up test test-slow check format bench lock clean
+.PHONY: demo up test test-slow check format bench bench-privacy lock clean
 
 demo: $(STAMP)  ## protect and restore a real photo through the real service
 	$(BIN)/python -m deploy.demo
@@ -31,8 +31,11 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## measure; writes benchmarks/RESULTS.md
+bench: $(STAMP)  ## speed and promise of the engine; writes its section of benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.engine
+
+bench-privacy: $(STAMP)  ## what strangers' networks and eyes make of protected faces; writes another section
+	$(BIN)/python -m benchmarks.privacy
 
 # Reinstalls only when the pins or the extras changed.
 $(STAMP): requirements.lock pyproject.toml

@@ -3,15 +3,13 @@
 Protects photos of ../shared/data/portraits (us_house and london_set), restores each, and reports the share of
 promises kept, time, and how often unseen networks still match the person: the teachers and judges of
 ../shared/judges, none of which the engine saw, on *another* photo of the same person (london_set: protected
-neutral against smiling; pairs that match before protection only). Writes RESULTS.md and, for looking at, a
-contact sheet into .work/ (never committed: it shows real people).
+neutral against smiling; pairs that match before protection only). Writes its section of RESULTS.md and, to look
+at, a contact sheet into .work/ (never committed: it shows real people).
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import torch
 from PIL import Image
 from rich.progress import track
 
+from benchmarks import report
 from core import objectives
 from core.networks import Networks, Persona
 from core.networks.personas import Traits
@@ -32,7 +31,6 @@ from core.stages.validate import Photo, read_photo
 from training import portraits, teachers
 from training.portraits import Portrait
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
 SHEET = Path(".work/engine-sheet.png")
 FARS = (1e-2, 1e-3)
 
@@ -160,43 +158,22 @@ def main() -> None:
     rows = choose(args.photos)
     with torch.no_grad():
         reference = structure_reference()
-    parts = [header()]
+    parts = []
     for preset in ("natural", "standard", "strong"):
         done = protect_all(rows, preset, networks)
-        parts.append(f"## {args.photos} photos, preset `{preset}`\n\n" + _list(summary(done)))
+        parts.append(f"### {args.photos} photos, preset `{preset}`\n\n" + report.bullets(summary(done)))
         if preset == "standard":
             draw_sheet(done)
             parts.append(
-                "## Networks the engine never saw, another photo of the person, preset `standard`\n\n"
+                "### Networks the engine never saw, another photo of the person, preset `standard`\n\n"
                 "TAR before protection, and after it among those that matched before.\n\n"
-                + _table(
+                + report.table(
                     ["network", "role", "people", "before, FAR 1e-2", "after", "before, FAR 1e-3", "after"],
                     unseen(networks, preset, args.people),
                 )
             )
-    parts.append("## What two photos share in structure\n\n" + _list(reference))
-    RESULTS.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    print(RESULTS.read_text(encoding="utf-8"))
-
-
-def header() -> str:
-    """Machine and commit."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    return (
-        "# Results\n\nPrinted by `make bench` (benchmarks/engine.py); edit nothing by hand.\n\n"
-        f"{device}; {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}; "
-        f"commit {commit.stdout.strip() or 'unknown'}."
-    )
-
-
-def _list(facts: dict[str, str]) -> str:
-    return "\n".join(f"* {name}: {value}" for name, value in facts.items())
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    parts.append("### What two photos share in structure\n\n" + report.bullets(reference))
+    report.put("engine", "Engine: `make bench`", parts)
 
 
 def _silent(_: str, __: float) -> None:

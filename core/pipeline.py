@@ -84,14 +84,7 @@ def attempt(photo: Photo, request: Request, networks: Networks, progress: Progre
         faces = align(photo, networks.detector, networks.device, request.faces)
         if len(faces) > MAX_FACES:
             raise RequestRefused(f"{len(faces)} faces; at most {MAX_FACES}: send crops, or faces=largest")
-    with clock.step("protect"):
-        generator = torch.Generator().manual_seed(seed)
-        protected = method.protect(faces, networks, config, generator, progress)
-    with clock.step("paste"):
-        photos = tuple(paste(faces, images) for images in protected.images)
-    with clock.step("measure"):
-        variants = [measure(faces, photos[v], protected, v, networks, config.margin) for v in range(len(photos))]
-    restoration = Restoration.of(photo.pixels, [p.pixels for p in photos], faces.boxes)
+    made = make(faces, method, config, seed, networks, clock)
     report = {
         "method": request.method,
         "preset": request.preset,
@@ -101,13 +94,39 @@ def attempt(photo: Photo, request: Request, networks: Networks, progress: Progre
             "people_recognise": method.PROMISE.people_recognise,
             "machines_match": method.PROMISE.machines_match,
         },
-        "held": all(face["held"] for faces_of in variants for face in faces_of),
-        "variants": variants,
-        "optimiser_steps": protected.steps,
+        "held": made.held,
+        "variants": made.measured,
+        "optimiser_steps": made.protected.steps,
         "seconds": clock.seconds,
     }
+    restoration = Restoration.of(photo.pixels, [p.pixels for p in made.photos], faces.boxes)
     progress("done", 1.0)
-    return Outcome(photos, restoration, report)
+    return Outcome(made.photos, restoration, report)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a method made of the faces of a photo, variant by variant; `measured[variant][face]`."""
+
+    protected: Protected
+    photos: tuple[Photo, ...]
+    measured: list[list[dict[str, Any]]]
+
+    @property
+    def held(self) -> bool:
+        return all(face["held"] for faces in self.measured for face in faces)
+
+
+def make(faces: AlignedFaces, method: methods.Method, config: Any, seed: int, networks: Networks, clock: Clock) -> Made:
+    """Protect, paste and measure, with any configuration of a method."""
+    with clock.step("protect"):
+        generator = torch.Generator().manual_seed(seed)
+        protected = method.protect(faces, networks, config, generator, clock.progress)
+    with clock.step("paste"):
+        photos = tuple(paste(faces, images) for images in protected.images)
+    with clock.step("measure"):
+        measured = [measure(faces, photos[v], protected, v, networks, config.margin) for v in range(len(photos))]
+    return Made(protected, photos, measured)
 
 
 def restore(protected: Photo, packed: bytes) -> Photo:

@@ -1,0 +1,274 @@
+"""Is the promise of `sider` true for strangers? `make bench-privacy`, or `python -m benchmarks.privacy --pairs 64`
+
+Protects photo `a` of each development pair (never trained on) and asks every network, above all the judges that nothing
+was optimised against, whether it still matches photo `b` of the same person; also after JPEG, shrinking and
+blurring. What people see is judged without recognition networks. Pictures and rows lie in .work/privacy and are
+kept: a further run goes on. Look at .work/privacy/<run>/index.html. `--ablate` compares what the parts contribute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import html
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import track
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor
+
+from benchmarks import look, report
+from benchmarks.strangers import DEGRADED, FARS, Pairs, Pixels, Recogniser, landmarks, recognisers
+from core import methods
+from core.errors import NoFaceFound
+from core.methods.sider import PRESETS, Config
+from core.networks import Networks, Persona
+from core.networks.bundle import MANIFEST, PACKAGED
+from core.networks.personas import Traits
+from core.pipeline import Clock, make
+from core.stages.align import align, paste
+from core.stages.decouple import face_mask
+from core.stages.optimise import Jitter
+from core.stages.recompose import compose
+from core.stages.validate import Photo
+
+FOLDER = Path(".work/privacy")
+NOBODY = Traits(0.0, (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One configuration of the method on some networks."""
+
+    name: str
+    config: Config
+    networks: Networks
+
+    @property
+    def folder(self) -> Path:
+        """Named by everything that could change a picture, so that no stale one is ever counted."""
+        code = b"".join(p.read_bytes() for p in sorted(Path("core").rglob("*.py")))
+        encoders = ",".join(e.name for e in self.networks.encoders)
+        what = f"{self.config}{encoders}".encode() + code + (PACKAGED / MANIFEST).read_bytes()
+        return FOLDER / f"{self.name.replace(' ', '-')}-{hashlib.sha256(what).hexdigest()[:8]}"
+
+
+def protect_all(run: Run, data: Pairs) -> list[dict[str, Any] | None]:
+    """Pictures into the run's folder and one row a pair; None where no face was found."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for i in track(range(len(data)), run.name):
+        path = run.folder / f"{i:03d}.json"
+        if not path.is_file():
+            path.write_text(json.dumps(_protect(run, data.a[i], i)), encoding="utf-8")
+        rows.append(json.loads(path.read_text(encoding="utf-8")))
+    return rows
+
+
+def _protect(run: Run, image: Tensor, index: int) -> dict[str, Any] | None:
+    photo = Photo(image.permute(1, 2, 0).numpy().copy())
+    began = time.perf_counter()
+    try:
+        faces = align(photo, run.networks.detector, run.networks.device, "largest")
+    except NoFaceFound:
+        return None
+    made = make(faces, methods.load("sider"), run.config, index, run.networks, Clock(lambda *_: None))
+    seconds = time.perf_counter() - began
+    start = paste(faces, made.protected.starts[0])
+    for name, picture in (("source", photo), ("start", start), ("protected", made.photos[0])):
+        Image.fromarray(picture.pixels).save(run.folder / f"{index:03d}.{name}.png")
+    (face,) = made.measured[0]
+    return face | {"seconds": seconds, "steps": made.protected.steps}
+
+
+def picture(run: Run, index: int, name: str) -> Pixels:
+    return np.asarray(Image.open(run.folder / f"{index:03d}.{name}.png"))
+
+
+def recognition(run: Run, rows: list[Any], nets: list[Recogniser]) -> list[list[str]]:
+    """Clean true-accept rate and success by network at both FARs."""
+    images = [picture(run, i, "protected") if row else None for i, row in enumerate(rows)]
+    marks = [landmarks(run.networks.detector, image) for image in images]
+    table = []
+    for net in nets:
+        cells = []
+        for far in FARS:
+            clean = float((net.before >= net.cuts[far]).float().mean())
+            cells += [f"{clean:.1%}", f"{net.success(images, marks, far):.1%}"]
+        table.append([net.name, net.role, *cells])
+    return table
+
+
+def robustness(run: Run, rows: list[Any], nets: list[Recogniser]) -> list[list[str]]:
+    """Success of the judges at both FARs after what strangers do to pictures."""
+    judges = [n for n in nets if n.role == "judge"]
+    table = []
+    for name, degrade in DEGRADED.items():
+        images = [
+            np.asarray(degrade(Image.fromarray(picture(run, i, "protected")))) if row else None
+            for i, row in enumerate(rows)
+        ]
+        marks = [landmarks(run.networks.detector, image) for image in images]
+        found = sum(m is not None for m in marks)
+        cells = [f"{judge.success(images, marks, far):.1%}" for judge in judges for far in FARS]
+        table.append([name, f"{found} of {len(rows)}", *cells])
+    return table
+
+
+def visual(run: Run, rows: list[Any], data: Pairs) -> tuple[dict[str, str], list[list[str]]]:
+    """What people see: fidelity to the persona, and by region how near the source is."""
+    fidelity: list[tuple[float, float, float]] = []
+    scores: dict[str, list[dict[str, float]]] = {"protected": [], "persona": [], "same": [], "other": []}
+    for i in track([i for i, row in enumerate(rows) if row], "look"):
+        source, start, protected = (picture(run, i, n) for n in ("source", "start", "protected"))
+        marks = data.marks_a[i].numpy()
+        inside = face_mask(marks) > 0.5
+        error = float(np.mean((protected[inside].astype(float) - start[inside]) ** 2))
+        similar = structural_similarity(start, protected, channel_axis=-1)
+        fidelity.append(
+            (peak_signal_noise_ratio(start, protected), 10 * np.log10(255**2 / max(error, 1e-9)), float(similar))
+        )
+        own, worn, shown = (np.asarray(x / 255, np.float32) for x in (source, start, protected))
+        j = (i + len(data) // 2) % len(data)
+        scores["protected"].append(look.distances(own, shown))
+        scores["persona"].append(look.distances(worn, shown))
+        scores["same"].append(look.distances(own, _worn_by(own, marks, data.b[i], data.marks_b[i])))
+        scores["other"].append(look.distances(own, _worn_by(own, marks, data.a[j], data.marks_a[j])))
+    table = []
+    for region in (*look.REGIONS, "face"):
+        of = {k: np.array([s[region] for s in v]) for k, v in scores.items()}
+        nearer = float((of["persona"] < of["protected"]).mean())
+        taken = float((of["protected"] < np.median(of["same"])).mean())
+        expected = float((of["other"] < np.median(of["same"])).mean())
+        medians = [f"{np.median(of[k]):.2f}" for k in ("protected", "same", "other")]
+        table.append([region, *medians, f"{nearer:.0%}", f"{taken:.0%}", f"{expected:.0%}"])
+    psnr, psnr_inside, ssim = np.mean(fidelity, 0)
+    facts = {
+        "PSNR to the persona composite, mean": f"{psnr:.1f} dB (inside the face {psnr_inside:.1f} dB)",
+        "SSIM to the persona composite, mean": f"{ssim:.3f}",
+    }
+    return facts, table
+
+
+def _worn_by(source: look.Face, marks: NDArray[np.float32], image: Tensor, landmarks: Tensor) -> look.Face:
+    """The source's picture with the interior of another photo, in the source's geometry and light."""
+    worn = Persona("", image.permute(1, 2, 0).numpy(), landmarks.numpy(), NOBODY)
+    return compose(source, marks, worn)
+
+
+def facts_of(rows: list[Any]) -> dict[str, str]:
+    good = [row for row in rows if row]
+    seconds = [row["seconds"] for row in good]
+    return {
+        "faces found": f"{len(good)} of {len(rows)}",
+        "promise held": f"{sum(row['held'] for row in good)} of {len(good)}",
+        "distance to source / persona, mean": " / ".join(
+            f"{np.mean([row[k] for row in good]):.3f}" for k in ("distance_to_source", "distance_to_persona")
+        ),
+        "steps, mean": f"{np.mean([row['steps'] for row in good]):.0f}",
+        "seconds a face, median and slowest": f"{np.median(seconds):.1f}, {max(seconds):.1f}",
+    }
+
+
+def write_sheet(run: Run, rows: list[Any]) -> Path:
+    """One HTML page: source, persona, protected."""
+    cells = []
+    for i, row in enumerate(rows):
+        if row:
+            shown = "".join(f'<img src="{i:03d}.{n}.png" alt="{n}">' for n in ("source", "start", "protected"))
+            cells.append(f"<figure>{shown}<figcaption>{i} {html.escape(row['persona'])}</figcaption></figure>")
+    style = "body{display:flex;flex-wrap:wrap;gap:8px;font:12px sans-serif}figure{margin:0}img{width:190px}"
+    path = run.folder / "index.html"
+    title = "source, persona in context, protected"
+    path.write_text(f"<!doctype html><title>{title}</title><style>{style}</style>{''.join(cells)}", encoding="utf-8")
+    return path
+
+
+def ablations(networks: Networks) -> list[Run]:
+    """The standard preset, each time without one part."""
+    standard = PRESETS["standard"]
+
+    def only(prefix: str) -> Networks:
+        return dataclasses.replace(networks, encoders=tuple(e for e in networks.encoders if e.name.startswith(prefix)))
+
+    plain = Jitter(shift=0, scale=0, angle=0, light=0, blur=0)
+    replace = dataclasses.replace
+    runs = [
+        Run("standard", standard, networks),
+        Run("no draws", replace(standard, draws=1, jitter=plain), networks),
+        Run("equal weights", replace(standard, tau=1e6), networks),
+        Run("no momentum", replace(standard, descent=replace(standard.descent, momentum=0.0)), networks),
+        Run("dlib alone", standard, only("dlib")),
+        Run("students alone", standard, only("student")),
+    ]
+    return [run for run in runs if run.networks.surrogates]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=64, help="of 262, evenly over them")
+    parser.add_argument("--preset", default="standard", choices=list(PRESETS))
+    parser.add_argument("--ablate", action="store_true")
+    args = parser.parse_args()
+    networks, data = Networks.load(), Pairs.read(args.pairs)
+    nets = recognisers(networks, data)
+    if args.ablate:
+        ablate(networks, data, nets)
+        return
+    run = Run(args.preset, PRESETS[args.preset], networks)
+    rows = protect_all(run, data)
+    (run.folder / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    fidelity, regions = visual(run, rows, data)
+    heads = [f"{n.name}, FAR {far:g}" for n in nets if n.role == "judge" for far in FARS]
+    columns = ["network", "role", "before, FAR 0.01", "after", "before, FAR 0.001", "after"]
+    report.put(
+        f"privacy-{args.preset}",
+        f"Strangers' networks, {len(data)} pairs, preset `{args.preset}`: `make bench-privacy`",
+        [
+            report.bullets(facts_of(rows) | fidelity),
+            "True-accept rate before protection, and after it among those that matched before.\n\n"
+            + report.table(columns, recognition(run, rows, nets)),
+            "The judges after what strangers do to pictures:\n\n"
+            + report.table(["picture", "faces found", *heads], robustness(run, rows, nets)),
+            "Look, without recognition networks: distance of the protected face to its source; of another photo of the "
+            "person and of another person, worn in the same place (medians); share nearer to the persona than to the "
+            "source; share nearer to the source than the median photo of the same person, and how often another "
+            "person is.\n\n"
+            + report.table(
+                ["region", "protected", "same person", "another", "persona nearer", "as near", "by chance"], regions
+            ),
+        ],
+    )
+    print(f"look at {write_sheet(run, rows)}")
+
+
+def ablate(networks: Networks, data: Pairs, nets: list[Recogniser]) -> None:
+    """One line a part that was left out."""
+    table = []
+    for run in ablations(networks):
+        rows = protect_all(run, data)
+        cells = [row[3::2] for row in recognition(run, rows, nets) if row[1] == "judge"]
+        good = [row for row in rows if row]
+        table.append(
+            [
+                run.name,
+                *(cell for pair in cells for cell in pair),
+                f"{np.mean([row['distance_to_persona'] for row in good]):.3f}",
+                f"{np.median([row['seconds'] for row in good]):.1f}",
+            ]
+        )
+    heads = [f"{n.name}, FAR {far:g}" for n in nets if n.role == "judge" for far in FARS]
+    head = ["", *heads, "distance to persona", "seconds a face"]
+    report.put("ablations", f"What the parts contribute, {len(data)} pairs", [report.table(head, table)])
+
+
+if __name__ == "__main__":
+    main()

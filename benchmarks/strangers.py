@@ -1,0 +1,109 @@
+"""Strangers: networks that look at a protected photo, and what happens to the photo on its way to them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from torch import Tensor
+
+from core.errors import NoFaceFound
+from core.networks import Detector, Networks
+from core.stages.align import find
+from core.stages.validate import Photo
+from training import pairs, teachers
+
+FARS = (1e-2, 1e-3)
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """uint8 images and landmarks of photos a and b."""
+
+    a: Tensor
+    b: Tensor
+    marks_a: Tensor
+    marks_b: Tensor
+
+    @classmethod
+    def read(cls, count: int) -> Pairs:
+        images, marks = pairs.read()
+        n = len(images) // 2
+        step = max(1, n // count)
+        rows = torch.arange(0, n, step)[:count]
+        return cls(images[rows], images[n + rows], marks[rows], marks[n + rows])
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+
+class Recogniser:
+    """Any network with `embed`, and what it says of the pairs before protection."""
+
+    def __init__(self, net: Any, cuts: dict[float, float], data: Pairs) -> None:
+        self.name, self.role, self.net, self.cuts = net.name, net.role, net, cuts
+        with torch.no_grad():
+            plain, self.other = (
+                net.embed(data.a.float() / 255, data.marks_a),
+                net.embed(data.b.float() / 255, data.marks_b),
+            )
+        self.before = (plain * self.other).sum(1)
+
+    def success(self, images: Sequence[Pixels | None], marks: Sequence[Tensor | None], far: float) -> float:
+        """Share of pairs that match, of those that matched before protection; a face not found does not match."""
+        seen = [
+            (i, x, m) for i, (x, m) in enumerate(zip(images, marks, strict=True)) if x is not None and m is not None
+        ]
+        rows = [i for i, _, _ in seen]
+        batch = torch.from_numpy(np.stack([x for _, x, _ in seen])).permute(0, 3, 1, 2).float() / 255
+        with torch.no_grad():
+            vectors = self.net.embed(batch, torch.stack([m for _, _, m in seen]))
+        after = torch.full_like(self.before, -1.0)
+        after[rows] = (vectors * self.other[rows]).sum(1)
+        matched = self.before >= self.cuts[far]
+        return float((after[matched] >= self.cuts[far]).float().mean())
+
+
+def recognisers(networks: Networks, data: Pairs) -> list[Recogniser]:
+    ours = [Recogniser(e, dict(e.thresholds), data) for e in networks.encoders]
+    return ours + [Recogniser(net, cuts, data) for net, cuts in teachers.networks()]
+
+
+def landmarks(detector: Detector, image: Pixels | None) -> Tensor | None:
+    """Of the largest face, as a stranger's detector finds it."""
+    if image is None:
+        return None
+    try:
+        return find(Photo(image), detector)[0]
+    except NoFaceFound:
+        return None
+
+
+def _jpeg(quality: int) -> Callable[[Image.Image], Image.Image]:
+    def degrade(image: Image.Image) -> Image.Image:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=quality)
+        return Image.open(buffer).convert("RGB")
+
+    return degrade
+
+
+def _half(image: Image.Image) -> Image.Image:
+    small = image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
+    return small.resize(image.size, Image.Resampling.BICUBIC)
+
+
+def _blur(image: Image.Image) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(1.5))
+
+
+DEGRADED: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "JPEG 95": _jpeg(95), "JPEG 85": _jpeg(85), "JPEG 75": _jpeg(75), "half size": _half, "blur 1.5 px": _blur,
+}  # fmt: skip
