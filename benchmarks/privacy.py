@@ -41,6 +41,7 @@ from core.stages.recompose import compose
 from core.stages.validate import Photo
 
 FOLDER = Path(".work/privacy")
+LINE_UP = 16  # people
 NOBODY = Traits(0.0, (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0)
 
 
@@ -123,39 +124,38 @@ def robustness(run: Run, rows: list[Any], nets: list[Recogniser]) -> list[list[s
     return table
 
 
-def visual(run: Run, rows: list[Any], data: Pairs) -> tuple[dict[str, str], list[list[str]]]:
-    """What people see: fidelity to the persona, and by region how near the source is."""
-    fidelity: list[tuple[float, float, float]] = []
-    scores: dict[str, list[dict[str, float]]] = {"protected": [], "persona": [], "same": [], "other": []}
-    for i in track([i for i, row in enumerate(rows) if row], "look"):
-        source, start, protected = (picture(run, i, n) for n in ("source", "start", "protected"))
-        marks = data.marks_a[i].numpy()
-        inside = face_mask(marks) > 0.5
+def fidelity(run: Run, rows: list[Any], data: Pairs) -> dict[str, str]:
+    """How much of the persona's look the optimiser left."""
+    scores = []
+    for i in (i for i, row in enumerate(rows) if row):
+        start, protected = picture(run, i, "start"), picture(run, i, "protected")
+        inside = face_mask(data.marks_a[i].numpy()) > 0.5
         error = float(np.mean((protected[inside].astype(float) - start[inside]) ** 2))
-        similar = structural_similarity(start, protected, channel_axis=-1)
-        fidelity.append(
-            (peak_signal_noise_ratio(start, protected), 10 * np.log10(255**2 / max(error, 1e-9)), float(similar))
-        )
-        own, worn, shown = (np.asarray(x / 255, np.float32) for x in (source, start, protected))
-        j = (i + len(data) // 2) % len(data)
-        scores["protected"].append(look.distances(own, shown))
-        scores["persona"].append(look.distances(worn, shown))
-        scores["same"].append(look.distances(own, _worn_by(own, marks, data.b[i], data.marks_b[i])))
-        scores["other"].append(look.distances(own, _worn_by(own, marks, data.a[j], data.marks_a[j])))
-    table = []
-    for region in (*look.REGIONS, "face"):
-        of = {k: np.array([s[region] for s in v]) for k, v in scores.items()}
-        nearer = float((of["persona"] < of["protected"]).mean())
-        taken = float((of["protected"] < np.median(of["same"])).mean())
-        expected = float((of["other"] < np.median(of["same"])).mean())
-        medians = [f"{np.median(of[k]):.2f}" for k in ("protected", "same", "other")]
-        table.append([region, *medians, f"{nearer:.0%}", f"{taken:.0%}", f"{expected:.0%}"])
-    psnr, psnr_inside, ssim = np.mean(fidelity, 0)
-    facts = {
-        "PSNR to the persona composite, mean": f"{psnr:.1f} dB (inside the face {psnr_inside:.1f} dB)",
+        similar = float(structural_similarity(start, protected, channel_axis=-1))
+        scores.append((peak_signal_noise_ratio(start, protected), 10 * np.log10(255**2 / max(error, 1e-9)), similar))
+    psnr, inside_psnr, ssim = np.mean(scores, 0)
+    return {
+        "PSNR to the persona composite, mean": f"{psnr:.1f} dB (inside the face {inside_psnr:.1f} dB)",
         "SSIM to the persona composite, mean": f"{ssim:.3f}",
     }
-    return facts, table
+
+
+def line_ups(run: Run, rows: list[Any], data: Pairs) -> list[list[str]]:
+    """By region: is the persona nearer than the source, and does the look pick the person out of LINE_UP people?
+
+    The line-up are photos `b`, worn in the geometry and light of the photo in question.
+    """
+    found: dict[str, list[tuple[bool, bool, bool]]] = {region: [] for region in (*look.REGIONS, "face")}
+    for i in track([i for i, row in enumerate(rows) if row], "look"):
+        shown = {n: np.asarray(picture(run, i, n) / 255, np.float32) for n in ("source", "start", "protected")}
+        people = [(i + k * max(1, len(data) // LINE_UP)) % len(data) for k in range(LINE_UP)]
+        worn = [_worn_by(shown["source"], data.marks_a[i].numpy(), data.b[j], data.marks_b[j]) for j in people]
+        to_source, to_persona = (look.distances(shown["protected"], shown[n]) for n in ("source", "start"))
+        line = {n: [look.distances(shown[n], w) for w in worn] for n in ("source", "protected")}
+        for region, picks in found.items():
+            original, protected = (int(np.argmin([d[region] for d in line[n]])) == 0 for n in ("source", "protected"))
+            picks.append((to_persona[region] < to_source[region], original, protected))
+    return [[region, *(f"{share:.0%}" for share in np.mean(picks, 0))] for region, picks in found.items()]
 
 
 def _worn_by(source: look.Face, marks: NDArray[np.float32], image: Tensor, landmarks: Tensor) -> look.Face:
@@ -226,25 +226,21 @@ def main() -> None:
     run = Run(args.preset, PRESETS[args.preset], networks)
     rows = protect_all(run, data)
     (run.folder / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
-    fidelity, regions = visual(run, rows, data)
     heads = [f"{n.name}, FAR {far:g}" for n in nets if n.role == "judge" for far in FARS]
     columns = ["network", "role", "before, FAR 0.01", "after", "before, FAR 0.001", "after"]
     report.put(
         f"privacy-{args.preset}",
         f"Strangers' networks, {len(data)} pairs, preset `{args.preset}`: `make bench-privacy`",
         [
-            report.bullets(facts_of(rows) | fidelity),
+            report.bullets(facts_of(rows) | fidelity(run, rows, data)),
             "True-accept rate before protection, and after it among those that matched before.\n\n"
             + report.table(columns, recognition(run, rows, nets)),
             "The judges after what strangers do to pictures:\n\n"
             + report.table(["picture", "faces found", *heads], robustness(run, rows, nets)),
-            "Look, without recognition networks: distance of the protected face to its source; of another photo of the "
-            "person and of another person, worn in the same place (medians); share nearer to the persona than to the "
-            "source; share nearer to the source than the median photo of the same person, and how often another "
-            "person is.\n\n"
-            + report.table(
-                ["region", "protected", "same person", "another", "persona nearer", "as near", "by chance"], regions
-            ),
+            "Look, without recognition networks: share of protected faces nearer to their persona than to their "
+            f"source, and how often the look picks the person out of a line-up of {LINE_UP}, from the original and "
+            f"from the protected photo (chance: {1 / LINE_UP:.0%}).\n\n"
+            + report.table(["region", "persona nearer", "original", "protected"], line_ups(run, rows, data)),
         ],
     )
     print(f"look at {write_sheet(run, rows)}")
