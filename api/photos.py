@@ -8,9 +8,10 @@ from fastapi import APIRouter, Depends
 
 from api.auth import Caller, needs
 from api.parts import Parts, parts
-from api.problems import documented
+from api.problems import documented, of_job
 from api.schemas import Erased, PhotoView, Variant
 from core.jobs.database import now
+from core.jobs.states import State
 from core.jobs.tables import Photo
 from core.vault.shelf import protected_key, restored_key
 
@@ -23,11 +24,15 @@ def get_photo(
     found: Annotated[Parts, Depends(parts)],
     who: Annotated[Caller, Depends(needs("protect", "restore"))],
 ) -> PhotoView:
-    """What was measured, and short-lived links to the protected variants."""
+    """What was measured, and short-lived links to the protected variants; a `problem` if there are none."""
     photo = found.photos.get(photo_id, who.tenant)
     count = photo.variants if photo.protected_at else 0
+    job = next(j for j in found.jobs.of_photo(photo.id) if j.kind == "protect")
     return PhotoView(
         photo_id=photo.id,
+        job_id=job.id,
+        state=State(job.state),
+        problem=of_job(job.problem) if job.problem else None,
         method=photo.method,
         preset=photo.preset,
         created_at=photo.created_at,

@@ -50,7 +50,7 @@ EXAMPLES = {
     409: ("state_conflict", "the photo is not protected yet; wait for its job"),
     413: ("photo_too_large", "The request is larger than this service accepts."),
     415: ("photo_format", "not a JPEG, PNG or WebP"),
-    422: ("request_invalid", "The request has missing or invalid fields."),
+    422: ("request_invalid", "photo: Field required"),
     503: ("queue_full", "the queue is full; try again later"),
 }
 
@@ -100,8 +100,9 @@ def install(app: FastAPI) -> None:
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101
         # Where and why, but never the value: it may be a password or a face.
-        where = [{"field": ".".join(map(str, e["loc"][1:])), "reason": e["msg"]} for e in error.errors()]
-        return respond(problem(422, "request_invalid", "The request has missing or invalid fields.", {"errors": where}))
+        where = [{"field": ".".join(map(str, e["loc"][1:])), "reason": _reason(e["msg"])} for e in error.errors()]
+        detail = "; ".join(f"{w['field']}: {w['reason']}" for w in where)
+        return respond(problem(422, "request_invalid", detail, {"errors": where}))
 
     async def http_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
@@ -154,6 +155,12 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in statuses
     }
+
+
+def _reason(message: str) -> str:
+    if "UploadFile" in message:
+        return "must be sent as a file (curl: -F photo=@me.jpg)"
+    return message
 
 
 def _place(error: BaseException) -> str:

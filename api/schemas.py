@@ -109,20 +109,23 @@ class Variant(BaseModel):
 
 
 class PhotoView(BaseModel):
-    """A photo under our care."""
+    """A photo under our care; `state` and `problem` are those of the job that protects it."""
 
     photo_id: str
+    job_id: str
+    state: State
     method: str
     preset: str
     created_at: datetime
     protected_at: datetime | None
     variants: list[Variant]
     report: dict[str, Any] | None
+    problem: dict[str, Any] | None
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
-                "photo_id": PHOTO, "method": "sider", "preset": "standard", "created_at": "2026-11-21T10:00:00Z",
-                "protected_at": "2026-11-21T10:00:09Z",
+                "photo_id": PHOTO, "job_id": JOB, "state": "succeeded", "problem": None, "method": "sider",
+                "preset": "standard", "created_at": "2026-11-21T10:00:00Z", "protected_at": "2026-11-21T10:00:09Z",
                 "variants": [{"name": "v1", "link": "https://store.example/..."}], "report": {"held": True},
             }
         }

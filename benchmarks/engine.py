@@ -123,7 +123,7 @@ def structure_reference() -> dict[str, str]:
 def _shared(row: Portrait, other: Portrait) -> float:
     marks = row.landmarks.astype(np.float32)
     source = np.asarray(row.pixels() / 255, np.float32)
-    nobody = Traits(0.0, (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0)
+    nobody = Traits(0.0, (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0)
     composed = compose(source, marks, Persona("", other.pixels(), other.landmarks.astype(np.float32), nobody))
     a, b = (torch.from_numpy(x).permute(2, 0, 1)[None] for x in (composed, source))
     return float(objectives.structure(a, b, torch.from_numpy(face_mask(marks))[None, None]))

@@ -42,7 +42,7 @@ from core.stages.validate import Photo
 
 FOLDER = Path(".work/privacy")
 LINE_UP = 16  # people
-NOBODY = Traits(0.0, (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0)
+NOBODY = Traits(0.0, (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,37 +66,38 @@ def protect_all(run: Run, data: Pairs) -> list[dict[str, Any] | None]:
     """Pictures into the run's folder and one row a pair; None where no face was found."""
     run.folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for i in track(range(len(data)), run.name):
-        path = run.folder / f"{i:03d}.json"
+    for number, image in track(list(zip(data.numbers, data.a, strict=True)), run.name):
+        path = run.folder / f"{number:03d}.json"
         if not path.is_file():
-            path.write_text(json.dumps(_protect(run, data.a[i], i)), encoding="utf-8")
+            path.write_text(json.dumps(_protect(run, image, number)), encoding="utf-8")
         rows.append(json.loads(path.read_text(encoding="utf-8")))
     return rows
 
 
-def _protect(run: Run, image: Tensor, index: int) -> dict[str, Any] | None:
+def _protect(run: Run, image: Tensor, number: int) -> dict[str, Any] | None:
     photo = Photo(image.permute(1, 2, 0).numpy().copy())
     began = time.perf_counter()
     try:
         faces = align(photo, run.networks.detector, run.networks.device, "largest")
     except NoFaceFound:
         return None
-    made = make(faces, methods.load("sider"), run.config, index, run.networks, Clock(lambda *_: None))
+    made = make(faces, methods.load("sider"), run.config, number, run.networks, Clock(lambda *_: None))
     seconds = time.perf_counter() - began
     start = paste(faces, made.protected.starts[0])
     for name, picture in (("source", photo), ("start", start), ("protected", made.photos[0])):
-        Image.fromarray(picture.pixels).save(run.folder / f"{index:03d}.{name}.png")
+        Image.fromarray(picture.pixels).save(run.folder / f"{number:03d}.{name}.png")
     (face,) = made.measured[0]
-    return face | {"seconds": seconds, "steps": made.protected.steps}
+    return face | {"number": number, "seconds": seconds, "steps": made.protected.steps}
 
 
-def picture(run: Run, index: int, name: str) -> Pixels:
-    return np.asarray(Image.open(run.folder / f"{index:03d}.{name}.png"))
+def picture(run: Run, row: dict[str, Any], name: str) -> Pixels:
+    """One of "source", "start", "protected"."""
+    return np.asarray(Image.open(run.folder / f"{row['number']:03d}.{name}.png"))
 
 
 def recognition(run: Run, rows: list[Any], nets: list[Recogniser]) -> list[list[str]]:
     """Clean true-accept rate and success by network at both FARs."""
-    images = [picture(run, i, "protected") if row else None for i, row in enumerate(rows)]
+    images = [picture(run, row, "protected") if row else None for row in rows]
     marks = [landmarks(run.networks.detector, image) for image in images]
     table = []
     for net in nets:
@@ -113,10 +114,7 @@ def robustness(run: Run, rows: list[Any], nets: list[Recogniser]) -> list[list[s
     judges = [n for n in nets if n.role == "judge"]
     table = []
     for name, degrade in DEGRADED.items():
-        images = [
-            np.asarray(degrade(Image.fromarray(picture(run, i, "protected")))) if row else None
-            for i, row in enumerate(rows)
-        ]
+        images = [np.asarray(degrade(Image.fromarray(picture(run, row, "protected")))) if row else None for row in rows]
         marks = [landmarks(run.networks.detector, image) for image in images]
         found = sum(m is not None for m in marks)
         cells = [f"{judge.success(images, marks, far):.1%}" for judge in judges for far in FARS]
@@ -127,8 +125,8 @@ def robustness(run: Run, rows: list[Any], nets: list[Recogniser]) -> list[list[s
 def fidelity(run: Run, rows: list[Any], data: Pairs) -> dict[str, str]:
     """How much of the persona's look the optimiser left."""
     scores = []
-    for i in (i for i, row in enumerate(rows) if row):
-        start, protected = picture(run, i, "start"), picture(run, i, "protected")
+    for i, row in ((i, row) for i, row in enumerate(rows) if row):
+        start, protected = picture(run, row, "start"), picture(run, row, "protected")
         inside = face_mask(data.marks_a[i].numpy()) > 0.5
         error = float(np.mean((protected[inside].astype(float) - start[inside]) ** 2))
         similar = float(structural_similarity(start, protected, channel_axis=-1))
@@ -146,8 +144,8 @@ def line_ups(run: Run, rows: list[Any], data: Pairs) -> list[list[str]]:
     The line-up are photos `b`, worn in the geometry and light of the photo in question.
     """
     found: dict[str, list[tuple[bool, bool, bool]]] = {region: [] for region in (*look.REGIONS, "face")}
-    for i in track([i for i, row in enumerate(rows) if row], "look"):
-        shown = {n: np.asarray(picture(run, i, n) / 255, np.float32) for n in ("source", "start", "protected")}
+    for i, row in track([(i, row) for i, row in enumerate(rows) if row], "look"):
+        shown = {n: np.asarray(picture(run, row, n) / 255, np.float32) for n in ("source", "start", "protected")}
         people = [(i + k * max(1, len(data) // LINE_UP)) % len(data) for k in range(LINE_UP)]
         worn = [_worn_by(shown["source"], data.marks_a[i].numpy(), data.b[j], data.marks_b[j]) for j in people]
         to_source, to_persona = (look.distances(shown["protected"], shown[n]) for n in ("source", "start"))
@@ -181,10 +179,11 @@ def facts_of(rows: list[Any]) -> dict[str, str]:
 def write_sheet(run: Run, rows: list[Any]) -> Path:
     """One HTML page: source, persona, protected."""
     cells = []
-    for i, row in enumerate(rows):
+    for row in rows:
         if row:
-            shown = "".join(f'<img src="{i:03d}.{n}.png" alt="{n}">' for n in ("source", "start", "protected"))
-            cells.append(f"<figure>{shown}<figcaption>{i} {html.escape(row['persona'])}</figcaption></figure>")
+            number = f"{row['number']:03d}"
+            shown = "".join(f'<img src="{number}.{n}.png" alt="{n}">' for n in ("source", "start", "protected"))
+            cells.append(f"<figure>{shown}<figcaption>{number} {html.escape(row['persona'])}</figcaption></figure>")
     style = "body{display:flex;flex-wrap:wrap;gap:8px;font:12px sans-serif}figure{margin:0}img{width:190px}"
     path = run.folder / "index.html"
     title = "source, persona in context, protected"

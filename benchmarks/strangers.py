@@ -25,8 +25,9 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """uint8 images and landmarks of photos a and b."""
+    """uint8 images and landmarks of photos a and b; `numbers` are those of the pairs in the whole set."""
 
+    numbers: list[int]
     a: Tensor
     b: Tensor
     marks_a: Tensor
@@ -38,7 +39,7 @@ class Pairs:
         n = len(images) // 2
         step = max(1, n // count)
         rows = torch.arange(0, n, step)[:count]
-        return cls(images[rows], images[n + rows], marks[rows], marks[n + rows])
+        return cls(rows.tolist(), images[rows], images[n + rows], marks[rows], marks[n + rows])
 
     def __len__(self) -> int:
         return len(self.a)

@@ -145,8 +145,7 @@ def measure(
     """The promise of every face, on the 8-bit pixels of the pasted photo.
 
     Identity is read twice: through the source's own crop, where surrogates must hold the margin, and through
-    landmarks found again by the detector, as a stranger would, where the threshold at FAR 1e-3 must. A referee,
-    which nothing was optimised against, needs no margin.
+    landmarks found again by the detector, as a stranger would, where the threshold at FAR 1e-3 must.
     """
     identity, appearance = decouple(faces, networks)
     seen = crop(photo, faces.matrices, faces.boxes)
@@ -160,7 +159,7 @@ def measure(
     for b in range(len(faces)):
         encoders = {}
         for k, encoder in enumerate(networks.encoders):
-            required = encoder.thresholds[1e-3] + (margin if encoder.role == "surrogate" else 0.0)
+            required = encoder.required(margin)
             cosine, again = float(at_source[k, b]), float(at_found[k, b])
             encoders[encoder.name] = {
                 "role": encoder.role,

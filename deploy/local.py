@@ -212,8 +212,8 @@ class LocalStack:
             return False
 
 
-def up(data: Path, api_port: int | None, announce: Callable[[LocalStack], None]) -> int:
-    """Run the stack until Ctrl-C or TERM, then 0.
+def up(data: Path, api_port: int | None, announce: Callable[[LocalStack], None], farewell: Callable[[], None]) -> int:
+    """Run the stack until Ctrl-C or TERM, then 0; `farewell` is called before it is stopped.
 
     Raises:
         ConfigurationError: a part did not start, or ended by itself; with the end of its log.
@@ -231,8 +231,12 @@ def up(data: Path, api_port: int | None, announce: Callable[[LocalStack], None])
     try:
         with LocalStack(data, api_port) as stack:
             announce(stack)
-            while (part := stack.dead()) is None:
-                time.sleep(0.5)
+            try:
+                while (part := stack.dead()) is None:
+                    time.sleep(0.5)
+            except KeyboardInterrupt:
+                farewell()
+                raise
             raise part.obituary()
     except KeyboardInterrupt:
         return 0

@@ -24,9 +24,10 @@ console = Console(stderr=True)
 
 Paths = Annotated[list[Path], typer.Argument(help="photos, or folders of photos")]
 Out = Annotated[Path, typer.Option(help="folder for the results")]
-PasswordFile = Annotated[Path | None, typer.Option(help="file whose first line is the password")]
+PasswordFile = Annotated[Path | None, typer.Option(help="file whose first line is the password or restore code")]
+Overwrite = Annotated[bool, typer.Option(help="replace results of earlier runs; their keys are lost")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON line a photo on standard output")]
-Data = Annotated[Path, typer.Option(help="folder of the local service")]
+Data = Annotated[Path, typer.Option(help="folder of the local service (`sider up`)")]
 
 
 @app.command()
@@ -39,6 +40,7 @@ def protect(
     seed: Annotated[int | None, typer.Option(min=0, help="the same seed gives the same faces")] = None,
     password_file: PasswordFile = None,
     keep_missed: Annotated[bool, typer.Option(help="write pictures that miss their promise, too")] = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Protect photos: OUT/<stem>.png, further variants <stem>.v2.png, and the sealed <stem>.key beside them."""
@@ -50,6 +52,7 @@ def protect(
         request=Request(method, preset, variants, seed),
         password=read_password(password_file, console),
         keep_missed=keep_missed,
+        overwrite=overwrite,
         as_json=as_json,
     )
     raise typer.Exit(run.protect_all(paths, console))
@@ -60,13 +63,14 @@ def restore(
     paths: Paths,
     out: Out,
     password_file: PasswordFile = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Restore protected pictures, bit for bit, to OUT/<stem>.png; the key is expected beside each picture."""
+    """Restore protected pictures, every pixel, to OUT/<stem>.png; the key is expected beside each picture."""
     from sider.photos import read_password, restore_all  # noqa: PLC0415
 
     password = read_password(password_file, console, new=False)
-    raise typer.Exit(restore_all(paths, out, password, console, as_json))
+    raise typer.Exit(restore_all(paths, out, password, console, overwrite, as_json))
 
 
 @app.command()
@@ -81,13 +85,16 @@ def up(
     def announce(stack: LocalStack) -> None:
         console.print(f"[bold]API[/]      {stack.api_url}   (docs: {stack.api_url}/docs)")
         console.print(f"[bold]store[/]    {stack.s3_url}")
-        console.print(f"[bold]data[/]     {stack.data}   (logs in {stack.logs})")
+        console.print(f"[bold]data[/]     {stack.data}", soft_wrap=True)
+        console.print("Ctrl-C stops everything. A ready-made API key (more: sider keys issue --help):")
         # On standard output, so that a script can take it: KEY=$(sider up | head -1)
         print(stack.api_key, flush=True)  # noqa: T201
-        console.print("That is a ready-made API key. Ctrl-C stops everything.")
+
+    def farewell() -> None:
+        console.print("stopping; a job that runs is finished first ...")
 
     console.print("starting Valkey, SeaweedFS, worker and API ...")
-    raise typer.Exit(run(data, port, announce))
+    raise typer.Exit(run(data, port, announce, farewell))
 
 
 @keys_app.command("issue")
@@ -96,27 +103,30 @@ def issue_key(
     scope: Annotated[list[str], typer.Option(help="protect, restore, ops; may be repeated")],
     name: str = "",
     days: Annotated[int | None, typer.Option(min=1, help="expires after so many days")] = None,
+    data: Data = Path(".local"),
 ) -> None:
     """Make a key; it is shown this once."""
-    from sider.keys import issue  # noqa: PLC0415
+    from sider.keys import issue, table_url  # noqa: PLC0415
 
-    print(issue(tenant, tuple(scope), name, days))  # noqa: T201
+    print(issue(table_url(data), tenant, tuple(scope), name, days))  # noqa: T201
 
 
 @keys_app.command("list")
-def list_keys() -> None:
+def list_keys(data: Data = Path(".local")) -> None:
     """Show all keys, without their secrets."""
-    from sider.keys import table  # noqa: PLC0415
+    from sider.keys import table, table_url  # noqa: PLC0415
 
-    Console().print(table())
+    Console().print(table(table_url(data)))
 
 
 @keys_app.command("revoke")
-def revoke_key(key_id: Annotated[str, typer.Argument(help="the part between the underscores")]) -> None:
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="the part between the underscores")], data: Data = Path(".local")
+) -> None:
     """End a key at once."""
-    from sider.keys import revoke  # noqa: PLC0415
+    from sider.keys import revoke, table_url  # noqa: PLC0415
 
-    revoke(key_id)
+    revoke(table_url(data), key_id)
     console.print(f"revoked {key_id}")
 
 

@@ -1,34 +1,53 @@
-"""API keys from the command line, on the database that SIDER_DATABASE_URL names."""
+"""API keys from the command line."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 from rich.table import Column, Table
 
+from core.errors import ConfigurationError
 from core.jobs import database
 from core.jobs.keys import ApiKeys
 from core.jobs.tables import ApiKey
 from core.settings import Settings
 
 
-def issue(tenant: str, scopes: tuple[str, ...], name: str, days: int | None) -> str:
+def table_url(data: Path) -> str:
+    """The job table that SIDER_DATABASE_URL names, else that of the local service in `data`.
+
+    Raises:
+        ConfigurationError: neither is there. Keys in a new, empty table would open nothing.
+    """
+    settings = Settings()
+    if "database_url" in settings.model_fields_set:
+        return settings.database_url
+    if not (data / "sider.db").is_file():
+        raise ConfigurationError(
+            f"no service keeps its data in {data}; start it (sider up), name its folder (--data), or its database "
+            "in SIDER_DATABASE_URL"
+        )
+    return f"sqlite:///{(data / 'sider.db').resolve()}"
+
+
+def issue(url: str, tenant: str, scopes: tuple[str, ...], name: str, days: int | None) -> str:
     """The text of a new key."""
     expires = database.now() + timedelta(days=days) if days else None
-    _, text = _keys().issue(tenant, scopes, name, expires)
+    _, text = _keys(url).issue(tenant, scopes, name, expires)
     return text
 
 
-def revoke(key_id: str) -> None:
+def revoke(url: str, key_id: str) -> None:
     """End a key (NotFound)."""
-    _keys().revoke(key_id)
+    _keys(url).revoke(key_id)
 
 
-def table() -> Table:
+def table(url: str) -> Table:
     """All keys, in the width of a plain terminal."""
     fixed = (Column(title, no_wrap=True) for title in ("id", "last used", "state"))
     rows = Table(*fixed, *(Column(title, overflow="fold") for title in ("tenant", "scopes", "name")))
-    for key in _keys().all():
+    for key in _keys(url).all():
         used = f"{key.last_used_at:%Y-%m-%d}" if key.last_used_at else "never"
         rows.add_row(key.id, used, _state(key), key.tenant, key.scopes, key.name)
     return rows
@@ -42,7 +61,6 @@ def _state(key: ApiKey) -> str:
     return f"{'until' if key.expires_at > database.now() else 'expired'} {key.expires_at:%Y-%m-%d}"
 
 
-def _keys() -> ApiKeys:
-    url = Settings().database_url
+def _keys(url: str) -> ApiKeys:
     database.upgrade(url)
     return ApiKeys(database.connect(url))

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from core import pipeline
-from core.errors import NotFound, RequestRefused, RestoreDenied, SiderError
+from core.errors import NotFound, RequestRefused, RestoreDenied, SiderError, StateConflict
 from core.networks import Networks
 from core.pipeline import Outcome, Request
 from core.settings import Settings
@@ -31,12 +31,13 @@ BINDING = Binding("local", "file", "restoration")
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """One run of `sider protect`."""
+    """One run of `sider protect`: OUT/<stem>.key, OUT/<stem>.png, OUT/<stem>.v2.png ..."""
 
     out: Path
     request: Request
     password: str
     keep_missed: bool
+    overwrite: bool
     as_json: bool
 
     def protect_all(self, paths: list[Path], console: Console) -> int:
@@ -57,6 +58,7 @@ class Protection:
                     bar.update(total, completed=number + min(0.99, fraction))
 
                 try:
+                    self._check(path, stem)
                     outcome = pipeline.attempt(read_photo(path.read_bytes(), limits), self.request, networks, step)
                     line = self._write(outcome, stem, seal(outcome.restoration.pack(), BINDING, keyring, lock))
                     missed += not outcome.held
@@ -68,30 +70,52 @@ class Protection:
                 report(console, self.as_json, {"file": str(path), **line})
         return 1 if missed else 0
 
+    def _targets(self, stem: Path) -> list[Path]:
+        target = self.out / stem
+        names = [f"{target.name}.png" if n == 1 else f"{target.name}.v{n}.png" for n in self._numbers]
+        return [target.with_name(name) for name in (f"{target.name}.key", *names)]
+
+    @property
+    def _numbers(self) -> range:
+        return range(1, self.request.variants + 1)
+
+    def _check(self, path: Path, stem: Path) -> None:
+        for target in self._targets(stem):
+            check_target(target, path, self.overwrite)
+
     def _write(self, outcome: Outcome, stem: Path, sealed: bytes) -> dict[str, Any]:
         if not outcome.held and not self.keep_missed:
             error = {"code": "promise_not_met", "message": "no picture was written; see the report"}
             return {"held": False, "error": error, "report": outcome.report}
-        target = self.out / stem
-        target.parent.mkdir(parents=True, exist_ok=True)
+        key, *pictures = self._targets(stem)
+        key.parent.mkdir(parents=True, exist_ok=True)
         # The key first: a protected picture without its key could never be restored.
-        _write_file(target.with_name(f"{target.name}.key"), sealed)
-        written = []
-        for number, photo in enumerate(outcome.protected, 1):
-            name = f"{target.name}.png" if number == 1 else f"{target.name}.v{number}.png"
-            _write_file(target.with_name(name), photo.to_png())
-            written.append(str(target.with_name(name)))
-        key = str(target.with_name(f"{target.name}.key"))
-        return {"held": outcome.held, "protected": written, "key": key, "report": outcome.report}
+        _write_file(key, sealed)
+        for target, photo in zip(pictures, outcome.protected, strict=True):
+            _write_file(target, photo.to_png())
+        written = [str(target) for target in pictures]
+        return {"held": outcome.held, "protected": written, "key": str(key), "report": outcome.report}
 
 
-def restore_all(paths: list[Path], out: Path, password: str, console: Console, as_json: bool) -> int:
+def check_target(target: Path, source: Path, overwrite: bool) -> None:
+    """Nothing is lost by accident: a photo is never written over itself, other files only when asked for.
+
+    Raises:
+        StateConflict: `file_exists`.
+    """
+    if target.exists() and (not overwrite or target.samefile(source)):
+        remedy = "name another --out" + ("" if target.samefile(source) else ", or add --overwrite")
+        raise StateConflict(f"{target} is there already; {remedy}", code="file_exists")
+
+
+def restore_all(paths: list[Path], out: Path, password: str, console: Console, overwrite: bool, as_json: bool) -> int:
     """Restore every picture that has its key beside it; 0 when all were restored."""
     keyring, failed = local_keyring(), 0
     for path, stem in plan(paths):
         try:
-            original = _restore(path, keyring, password)
             target = out / f"{stem}.png"
+            check_target(target, path, overwrite)
+            original = _restore(path, keyring, password)
             target.parent.mkdir(parents=True, exist_ok=True)
             _write_file(target, original.to_png())
             line: dict[str, Any] = {"restored": str(target), "sha256": original.sha256, "exact": True}
@@ -145,7 +169,10 @@ def read_password(file: Path | None, console: Console, new: bool = True) -> str:
         RequestRefused: no password to be had, or too weak a one.
     """
     if file:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RequestRefused(f"the password file {file} cannot be read: {error.__class__.__name__}") from error
         password = lines[0] if lines else ""
     elif console.is_terminal:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=new, err=True)

@@ -79,6 +79,35 @@ def test_a_missed_promise_writes_no_picture_unless_asked(folder: Path, monkeypat
     assert list(folder.glob("b/**/*.png"))
 
 
+def test_nothing_is_overwritten_by_accident(folder: Path, astronaut: Photo) -> None:
+    source = folder / "in" / "deep" / "her.png"
+    Image.fromarray(astronaut.pixels).save(source)
+    before = source.read_bytes()
+    secret = ("--password-file", folder / "password", "--json")
+    for more in ((), ("--overwrite",)):
+        code, lines = run("protect", source, "--out", source.parent, *secret, *more)
+        assert (code, lines[0]["error"]["code"], source.read_bytes()) == (1, "file_exists", before)
+    out = folder / "out"
+    out.mkdir()
+    (out / "her.key").write_bytes(b"the only way back")
+    assert run("protect", source, "--out", out, *secret)[1][0]["error"]["code"] == "file_exists"
+    assert (out / "her.key").read_bytes() == b"the only way back"
+    assert run("protect", source, "--out", out, *secret, "--overwrite")[0] == 0
+    code, lines = run("restore", out / "her.png", "--out", out, *secret, "--overwrite")
+    assert (code, lines[0]["error"]["code"]) == (1, "file_exists")  # no real face where protected ones are kept
+
+
+def test_an_unreadable_password_file_is_named(folder: Path) -> None:
+    arguments = ["protect", str(folder / "in"), "--out", str(folder / "out"), "--password-file", str(folder / "no")]
+    assert "password file" in str(CliRunner().invoke(app, arguments).exception)
+
+
+def test_keys_need_a_service(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["keys", "issue", "bank", "--scope", "protect", "--data", str(tmp_path)])
+    assert "sider up" in str(result.exception)
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_photos_of_one_name_are_refused(folder: Path) -> None:
     from core.errors import RequestRefused
 

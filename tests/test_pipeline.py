@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from copy import copy
 
 import numpy as np
 import pytest
@@ -34,6 +36,20 @@ def test_two_faces_two_variants(outcome: Outcome) -> None:
             assert facts["cosine"] >= facts["required"] > facts["threshold_far_1e-3"] > facts["threshold_far_1e-2"]
             assert facts["cosine_found_again"] >= facts["threshold_far_1e-3"]
             assert face["distance_to_persona"] < face["distance_to_source"]
+
+
+def test_a_referee_judges_and_is_not_optimised_against(astronaut: Photo, networks: Networks) -> None:
+    first, *others = networks.encoders
+    referee = copy(others[0])
+    referee.role = "referee"
+    panel = dataclasses.replace(networks, encoders=(first, referee))
+    assert panel.surrogates == (first,)
+    report = attempt(astronaut, Request(preset="natural", seed=1), panel, lambda *_: None).report
+    facts = report["variants"][0][0]["encoders"][referee.name]
+    assert facts["role"] == "referee"
+    assert facts["required"] == round(referee.thresholds[1e-3], 4)
+    # A margin of its own it was never pushed to: what was not optimised stays behind.
+    assert facts["cosine"] < others[0].required(0.3)
 
 
 def test_the_report_is_json_and_names_no_path(outcome: Outcome) -> None:

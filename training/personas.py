@@ -25,7 +25,6 @@ from skimage.color import rgb2gray
 from skimage.registration import optical_flow_tvl1
 from skimage.transform import ThinPlateSplineTransform, warp
 
-from core.networks import personas
 from core.networks.bundle import PACKAGED
 from core.networks.personas import TABLE, Persona
 from core.stages.decouple import measure
@@ -44,25 +43,30 @@ TOP, BOTTOM, LEFT, RIGHT = 60, 240, 44, 212
 
 # (source, gender, skin, expression) and how many personas each group gives. Politicians smile and are not young; the
 # London set has young and neutral faces, but too few of the darkest women for a mean of MEMBERS.
-GROUPS = {
-    ("congress", "male", "light", "any"): 21,
-    ("congress", "female", "light", "any"): 21,
-    ("congress", "male", "medium", "any"): 10,
-    ("congress", "female", "medium", "any"): 10,
-    ("congress", "male", "dark", "any"): 9,
-    ("congress", "female", "dark", "any"): 9,
-    ("london", "male", "light", "neutral"): 10,
-    ("london", "female", "light", "neutral"): 14,
-    ("london", "male", "medium", "neutral"): 10,
-    ("london", "female", "medium", "neutral"): 8,
-    ("london", "male", "dark", "neutral"): 4,
-    ("london", "male", "light", "smiling"): 6,
-    ("london", "female", "light", "smiling"): 10,
-    ("london", "male", "medium", "smiling"): 6,
-    ("london", "female", "medium", "smiling"): 4,
-    ("london", "male", "dark", "smiling"): 2,
-}
+GROUPS = (
+    (("congress", "male", "light", "any"), 21),
+    (("congress", "female", "light", "any"), 21),
+    (("congress", "male", "medium", "any"), 10),
+    (("congress", "female", "medium", "any"), 10),
+    (("congress", "male", "dark", "any"), 9),
+    (("congress", "female", "dark", "any"), 9),
+    (("london", "male", "light", "neutral"), 10),
+    (("london", "female", "light", "neutral"), 14),
+    (("london", "male", "medium", "neutral"), 10),
+    (("london", "female", "medium", "neutral"), 8),
+    (("london", "male", "dark", "neutral"), 4),
+    (("london", "male", "light", "smiling"), 6),
+    (("london", "female", "light", "smiling"), 10),
+    (("london", "male", "medium", "smiling"), 6),
+    (("london", "female", "medium", "smiling"), 4),
+    (("london", "male", "dark", "smiling"), 2),
+    (("london", "female", "medium", "neutral"), 4),
+    (("london", "male", "medium", "neutral"), 2),
+    (("london", "female", "light", "smiling"), 3),
+    (("london", "male", "light", "smiling"), 3),
+)
 Group = tuple[str, str, str, str]
+Marks = NDArray[np.float64]  # (5, 2) px
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,29 +180,32 @@ def blend(members: list[Candidate]) -> tuple[Image, NDArray[np.float64]]:
     return np.clip(sharp, 0, 1), target
 
 
-def make(seed: int, without: set[str], kept: dict[str, Persona], folder: Path) -> list[Persona]:
+def make(seed: int, without: set[str], kept: dict[str, Marks], folder: Path) -> list[Persona]:
     """The bank, saved as it grows; a persona that still matches a source after some attempts is left out."""
     guard = Guard()
     pool = candidates(guard)
-    plan = [group for group, count in GROUPS.items() for _ in range(count)]
+    plan = [group for group, count in GROUPS for _ in range(count)]
     bank: list[Persona] = []
     folder.mkdir(parents=True, exist_ok=True)
     for number, group in enumerate(track(plan, "personas")):
         name = f"{number:03d}"
-        if name in kept:
-            bank.append(kept[name])
-        elif name not in without and (persona := make_one(number, group, pool, guard, seed)):
-            save_picture(persona, folder)
-            bank.append(persona)
-            save_table(bank, folder)
-    for old in {path.stem for path in folder.glob("*.webp")} - {p.name for p in bank}:
-        (folder / f"{old}.webp").unlink()
-    save_table(bank, folder)
+        if name in without:
+            continue
+        if name not in kept:
+            made = make_one(number, group, pool, guard, seed)
+            if made is None:
+                continue
+            image, kept[name] = made
+            Picture.fromarray((image * 255).round().astype(np.uint8)).save(picture(folder, name), quality=95, method=6)
+        bank.append(described(name, kept[name], guard, folder))
+        save_table(bank, folder)
+    for old in set(folder.glob("*.webp")) - {picture(folder, p.name) for p in bank}:
+        old.unlink()
     return bank
 
 
-def make_one(number: int, group: Group, pool: list[Candidate], guard: Guard, seed: int) -> Persona | None:
-    """One persona of a group, with random numbers of its own."""
+def make_one(number: int, group: Group, pool: list[Candidate], guard: Guard, seed: int) -> tuple[Image, Marks] | None:
+    """Image and landmarks of one persona of a group, with random numbers of its own."""
     rng = np.random.default_rng((seed, number))
     of_group = sorted((c for c in pool if c.group == group), key=lambda c: c.smile)
     # Half are drawn from the less smiling half, so that the bank has closed mouths too.
@@ -208,14 +215,21 @@ def make_one(number: int, group: Group, pool: list[Candidate], guard: Guard, see
         mean, landmarks = blend(members)
         image, apart = guard.push_away(mean, landmarks, [m.portrait for m in members])
         if apart:
-            marks = landmarks.astype(np.float32)
-            traits = measure(image.astype(np.float32), marks, guard.presents(image, landmarks))
-            return Persona(f"{number:03d}", (image * 255).round().astype(np.uint8), marks, traits)
+            return image, landmarks.round(2)
     return None
 
 
-def save_picture(persona: Persona, folder: Path) -> None:
-    Picture.fromarray(persona.image).save(folder / f"{persona.name}.webp", quality=95, method=6)
+def described(name: str, landmarks: Marks, guard: Guard, folder: Path) -> Persona:
+    """The persona with its traits, measured on the picture as it is stored."""
+    with Picture.open(picture(folder, name)) as stored:
+        image = np.asarray(stored.convert("RGB"))
+    marks = landmarks.astype(np.float32)
+    traits = measure(np.asarray(image / 255, np.float32), marks, guard.presents(image / 255.0, landmarks))
+    return Persona(name, image, marks, traits)
+
+
+def picture(folder: Path, name: str) -> Path:
+    return folder / f"{name}.webp"
 
 
 def save_table(bank: list[Persona], folder: Path) -> None:
@@ -235,7 +249,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(2)
     without = set(args.without.split(","))
-    kept = {p.name: p for p in personas.load(args.out) if p.name not in without} if args.resume else {}
+    rows = json.loads((args.out / TABLE).read_text(encoding="utf-8")) if args.resume else []
+    kept = {row["name"]: np.array(row["landmarks"]) for row in rows}
     bank = make(args.seed, without, kept, args.out)
     print(f"{len(bank)} personas in {args.out}")
 

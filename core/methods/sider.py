@@ -38,13 +38,14 @@ NETWORKS = ("detector", "autoencoder", "encoders", "personas")
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """margin: cosine above each encoder's threshold at FAR 1e-3 that must be held. slack: what the hinge aims
-    for beyond the margin, because 8-bit pixels and draws cost some. draws: T a step. tau: cosine, sharpness of
-    the encoders' weights. balance: lambda, the semantic-visual balancing factor. resurfacing: rho. anchor: nu.
+    """margin: share of the way from each encoder's threshold at FAR 1e-3 to 1 that must be held. slack: what the
+    hinge aims for beyond the margin, because 8-bit pixels and draws cost some. draws: T a step. tau: cosine,
+    sharpness of the encoders' weights. balance: lambda, the semantic-visual balancing factor. resurfacing: rho.
+    anchor: nu.
     """
 
-    margin: float = 0.10
-    slack: float = 0.05
+    margin: float = 0.5
+    slack: float = 0.1
     draws: int = 2
     tau: float = 0.1
     balance: float = 0.25
@@ -56,9 +57,9 @@ class Config:
 
 
 PRESETS = {
-    "natural": Config(margin=0.05, balance=0.5),
+    "natural": Config(margin=0.3, balance=0.5),
     "standard": Config(),
-    "strong": Config(margin=0.18, balance=0.12, descent=Descent(steps=140)),
+    "strong": Config(margin=0.7, balance=0.12, descent=Descent(steps=140)),
 }
 
 
@@ -97,7 +98,8 @@ class Search:
         decoded_p = decode(z_p, self.networks.autoencoder)
         gain = pixel_gain(z_p, self.networks.autoencoder)
         M = face_masks(self.faces.landmarks, grow=0.12, feather=9.0)
-        margin = p.new_tensor([e.thresholds[1e-3] + config.margin for e in encoders])[:, None]
+        required = p.new_tensor([e.required(config.margin) for e in encoders])[:, None]
+        aim = p.new_tensor([e.required(config.margin + config.slack) for e in encoders])[:, None]
 
         def render(u: Tensor) -> Tensor:
             return (p + M * (decode(z_p + u / gain, self.networks.autoencoder) - decoded_p)).clamp(0, 1)
@@ -109,14 +111,14 @@ class Search:
             J = J + config.anchor * (u**2).mean((1, 2, 3))
             for _ in range(config.draws):
                 cosine = cosines(encoders, *draw(face, self.faces.landmarks, config.jitter, generator), self.identity)
-                shortfall = objectives.margin_shortfall(cosine, margin + config.slack)
+                shortfall = objectives.margin_shortfall(cosine, aim)
                 w = objectives.ensemble_weights(shortfall, config.tau)
                 J = J + (w * shortfall).sum(0) / config.draws
             return J
 
         def satisfied(u: Tensor) -> Tensor:
             seen = stored(self.faces, render(u))
-            held = cosines(encoders, seen, self.faces.landmarks, self.identity) >= margin
+            held = cosines(encoders, seen, self.faces.landmarks, self.identity) >= required
             return held.all(0)
 
         u, steps = optimise(torch.zeros_like(z_p), objective, satisfied, config.descent, report)

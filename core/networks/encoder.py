@@ -56,6 +56,15 @@ class Encoder(nn.Module):
         thresholds = {float(far): cosine for far, cosine in facts["thresholds"].items()}
         return cls(name, net, crop, torch.tensor(facts["centre"]), thresholds, facts["role"]).eval()
 
+    def required(self, margin: float) -> float:
+        """The cosine a protected face must keep: `margin` of the way from the threshold at FAR 1e-3 to 1.
+
+        Another photo of the person is further away than the one at hand, in every encoder by its own measure. A
+        referee, which nothing is optimised against, needs no margin.
+        """
+        threshold = self.thresholds[1e-3]
+        return threshold + (margin * (1 - threshold) if self.role == "surrogate" else 0.0)
+
     def crops(self, images: Float[Tensor, "b 3 H W"], landmarks: Float[Tensor, "b 5 2"]) -> Tensor:
         """The crops the network sees, RGB in [0, 1] (B, 3, h, w); outside the image is black."""
         return warp.sample(images, warp.similarity(landmarks, self.template), self.size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ class Traits:
 
     presentation: gender presentation, about -1 (feminine) to +1 (masculine). tone: mean CIELAB of the face.
     yaw: nose tip off the middle of the eyes; smile: mouth width; drop: eyes to mouth; each in inter-ocular
-    distances. texture: energy of fine detail in the skin, a stand-in for apparent age.
+    distances. texture: energy of fine detail in the skin, a stand-in for apparent age. light: how much lighter the
+    right cheek is than the left, CIELAB.
     """
 
     presentation: float
@@ -31,6 +32,7 @@ class Traits:
     smile: float
     drop: float
     texture: float
+    light: float
 
     def distance(self, other: Traits) -> float:
         """How badly a persona with traits `other` fits. Each term is about 1 where a misfit shows."""
@@ -41,6 +43,7 @@ class Traits:
             (self.smile - other.smile) / 0.12,
             (self.drop - other.drop) / 0.12,
             (self.texture - other.texture) / 0.40,
+            (self.light - other.light) / 12.0,
         )
         return float(np.square(tone).sum() + np.square(terms).sum())
 
@@ -60,7 +63,7 @@ class Persona:
         flipped = self.landmarks * (-1, 1) + (side, 0)
         marks = flipped[[1, 0, 2, 4, 3]].astype(np.float32)
         t = self.traits
-        traits = Traits(t.presentation, t.tone, -t.yaw, t.smile, t.drop, t.texture)
+        traits = replace(t, yaw=-t.yaw, light=-t.light)
         return Persona(f"{self.name}-mirrored", self.image[:, ::-1], marks, traits)
 
 

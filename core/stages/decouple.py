@@ -74,6 +74,7 @@ def measure(picture: NDArray[np.float32], landmarks: NDArray[np.float32], presen
     fine = lab[..., 0] - gaussian_filter(lab[..., 0], 2.5)
     # The cheeks and the brow above the nose: skin, without eyes, nostrils and mouth.
     skin = mask * skin_mask(landmarks)
+    cheeks = [float(lab[..., 0][cheek > 0].mean()) for cheek in cheek_masks(landmarks)]
     texture = np.log(np.sqrt((fine**2 * skin).sum() / skin.sum()) + 0.3)
     return Traits(
         presentation=round(presentation, 4),
@@ -82,6 +83,7 @@ def measure(picture: NDArray[np.float32], landmarks: NDArray[np.float32], presen
         smile=round(float(np.linalg.norm(mouth_right - mouth_left) / span), 4),
         drop=round(float(np.linalg.norm(mouth - eyes) / span), 4),
         texture=round(float(texture), 4),
+        light=round(cheeks[1] - cheeks[0], 2),
     )
 
 
@@ -111,9 +113,16 @@ def face_masks(
 
 def skin_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     """Discs on both cheeks and between the brows (256, 256)."""
-    left, right, nose, mouth_left, mouth_right = landmarks
+    left, right, nose, *_ = landmarks
     brow = (left + right) / 2 - (nose - (left + right) / 2) * 0.7
-    return _discs(((left + mouth_left) / 2, (right + mouth_right) / 2, brow), 0.22 * _span(landmarks))
+    return np.asarray(np.maximum.reduce([*cheek_masks(landmarks), _discs((brow,), 0.22 * _span(landmarks))]))
+
+
+def cheek_masks(landmarks: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A disc on the left cheek, and one on the right (256, 256)."""
+    left, right, _, mouth_left, mouth_right = landmarks
+    radius = 0.22 * _span(landmarks)
+    return _discs(((left + mouth_left) / 2,), radius), _discs(((right + mouth_right) / 2,), radius)
 
 
 def features_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -63,7 +63,7 @@ def derive_key(password: str, salt: bytes, cost: KdfCost) -> bytes:
     """
     cost.check()
     # The same password typed on another keyboard must give the same bytes.
-    secret = unicodedata.normalize("NFKC", password).encode()
+    secret = unicodedata.normalize("NFKC", as_code(password) or password).encode()
     if not secret or len(secret) > MAX_BYTES:
         raise RestoreDenied
     return hash_secret_raw(
@@ -80,6 +80,14 @@ def check_new(password: str) -> None:
     """
     if len(password) < MIN_LENGTH or len(password.encode()) > MAX_BYTES:
         raise RequestRefused(f"a password has {MIN_LENGTH} characters at least and {MAX_BYTES} bytes at most")
+
+
+def as_code(text: str) -> str | None:
+    """The restore code that was typed in small letters, without dashes or with spaces; None if it is none."""
+    letters = "".join(text.upper().split()).replace("-", "").translate(str.maketrans("OIL", "011"))
+    if len(letters) != CODE_GROUPS * GROUP or set(letters) - set(ALPHABET):
+        return None
+    return "-".join(letters[i : i + GROUP] for i in range(0, len(letters), GROUP))
 
 
 def new_restore_code() -> str:

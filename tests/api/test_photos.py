@@ -125,6 +125,8 @@ def test_a_missed_promise_fails_with_the_numbers_and_without_a_picture(service: 
     job = service.client.get(answer.headers["location"], headers=headers).json()
     assert (job["state"], job["problem"]["code"]) == ("failed", "promise_not_met")
     assert job["problem"]["report"] == {"held": False}
+    photo = service.client.get(f"/photos/{job['photo_id']}", headers=headers).json()
+    assert (photo["state"], photo["problem"]["code"], photo["variants"]) == ("failed", "promise_not_met", [])
     assert not service.photos.objects
 
 

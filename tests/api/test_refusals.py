@@ -41,6 +41,12 @@ def test_bad_requests_are_refused_before_anything_is_kept(
     assert service.parts.jobs.depth() == 0
 
 
+def test_a_file_name_instead_of_a_file(service: Service) -> None:
+    answer = service.client.post("/protect", headers=service.key("protect"), data={"photo": "me.jpg"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert "photo: must be sent as a file" in answer.json()["detail"]
+
+
 def test_an_oversized_body_never_reaches_the_handler(service: Service) -> None:
     huge = bytes(300_000 * 4 + 100_000)
     answer = service.client.post("/protect", content=huge, headers=service.key("protect"))

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from core.errors import RequestRefused
-from core.vault.passwords import KdfCost, check_new, derive_key, lock, new_restore_code
+from core.vault.passwords import KdfCost, as_code, check_new, derive_key, lock, new_restore_code
 
 CHEAP = KdfCost(1, 64, 1)
 
@@ -45,3 +45,15 @@ def test_weak_passwords_are_refused_without_being_repeated(password: str) -> Non
     with pytest.raises(RequestRefused) as caught:
         check_new(password)
     assert not password or password not in str(caught.value)
+
+
+def test_a_restore_code_may_be_typed_carelessly() -> None:
+    code = new_restore_code()
+    salt, cost = bytes(16), KdfCost(1, 64, 1)
+    key = derive_key(code, salt, cost)
+    typed = code.lower().replace("-", " ").replace("0", "o").replace("1", "l")
+    assert derive_key(typed, salt, cost) == key
+    assert derive_key(code.replace("-", ""), salt, cost) == key
+    wrong = code[:-1] + ("A" if code[-1] != "A" else "B")
+    assert derive_key(wrong, salt, cost) != key
+    assert as_code("correct horse battery staple!!") is None
