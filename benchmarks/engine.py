@@ -1,10 +1,8 @@
 """What the engine does to real photos: `make bench`, or `python -m benchmarks.engine --photos 40`.
 
-Protects photos of ../shared/data/portraits (us_house and london_set), restores each, and reports the share of
-promises kept, time, and how often unseen networks still match the person: the teachers and judges of
-../shared/judges, none of which the engine saw, on *another* photo of the same person (london_set: protected
-neutral against smiling; pairs that match before protection only). Writes its section of RESULTS.md and, to look
-at, a contact sheet into .work/ (never committed: it shows real people).
+Protects photos of ../shared/data/portraits (us_house and london_set), restores each, and reports the share of promises
+kept and the time. Strangers' networks are asked in benchmarks/privacy.py. Writes its section of RESULTS.md and, to
+look at, a contact sheet into .work/ (never committed: it shows real people).
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,15 +21,13 @@ from core import objectives
 from core.networks import Networks, Persona
 from core.networks.personas import Traits
 from core.pipeline import Outcome, Request, attempt
-from core.stages.align import find
 from core.stages.decouple import face_mask
 from core.stages.recompose import compose
-from core.stages.validate import Photo, read_photo
-from training import portraits, teachers
+from core.stages.validate import read_photo
+from training import portraits
 from training.portraits import Portrait
 
 SHEET = Path(".work/engine-sheet.png")
-FARS = (1e-2, 1e-3)
 
 
 def choose(count: int) -> list[Portrait]:
@@ -73,37 +68,14 @@ def summary(done: list[tuple[Portrait, Outcome | None, float]]) -> dict[str, str
         "promise held": f"{sum(o.held for _, o, _ in good)} of {len(good)}",
         "surrogate margins held": f"{sum(margins)} of {len(margins)}",
         "restored bit for bit": f"{sum(exact)} of {len(good)}",
-        "cosine by dlib, mean": f"{np.mean([f['encoders']['dlib']['cosine'] for f in faces]):.3f}",
+        "cosine, mean": ", ".join(
+            f"{name} {np.mean([f['encoders'][name]['cosine'] for f in faces]):.3f}" for name in faces[0]["encoders"]
+        ),
         "distance to source, mean": f"{np.mean([f['distance_to_source'] for f in faces]):.2f}",
         "distance to persona, mean": f"{np.mean([f['distance_to_persona'] for f in faces]):.3f}",
         "seconds a photo, median": f"{np.median([s for _, _, s in done]):.1f}",
         "seconds a photo, slowest": f"{max(s for _, _, s in done):.1f}",
     }
-
-
-def unseen(networks: Networks, preset: str, people: int) -> list[list[str]]:
-    """Rows (network, role, people, TAR before, after) at both FARs; protected neutral against smiling."""
-    rows = {r.path.stem: r for r in portraits.read(("london_set",))}
-    names = [n for n in rows if n.endswith("_neutral") and n.replace("neutral", "smiling") in rows][:people]
-    before, after, other = [], [], []
-    for name in track(names, f"unseen networks ({preset})"):
-        photo = read_photo(rows[name].path.read_bytes())
-        outcome = attempt(photo, Request(preset=preset, seed=1), networks, _silent)
-        second = read_photo(rows[name.replace("neutral", "smiling")].path.read_bytes())
-        before.append((photo, find(photo, networks.detector)[0]))
-        after.append((outcome.protected[0], find(outcome.protected[0], networks.detector)[0]))
-        other.append((second, find(second, networks.detector)[0]))
-    table = []
-    for judge, cuts in teachers.networks():
-        a, b, c = (_embed(judge, photos) for photos in (before, after, other))
-        plain, protected = (a * c).sum(1), (b * c).sum(1)
-        cells = []
-        for far in FARS:
-            matched = plain >= cuts[far]
-            kept = float((protected[matched] >= cuts[far]).float().mean())
-            cells += [f"{float(matched.float().mean()):.0%}", f"{kept:.0%}"]
-        table.append([judge.name, judge.role, str(len(names)), *cells])
-    return table
 
 
 def structure_reference() -> dict[str, str]:
@@ -129,12 +101,6 @@ def _shared(row: Portrait, other: Portrait) -> float:
     return float(objectives.structure(a, b, torch.from_numpy(face_mask(marks))[None, None]))
 
 
-def _embed(judge: Any, photos: list[tuple[Photo, torch.Tensor]]) -> torch.Tensor:
-    images = torch.from_numpy(np.stack([p.pixels for p, _ in photos])).permute(0, 3, 1, 2).float() / 255
-    embedded: torch.Tensor = judge.embed(images, torch.stack([marks for _, marks in photos]))
-    return embedded
-
-
 def draw_sheet(done: list[tuple[Portrait, Outcome | None, float]]) -> None:
     """Source and protected photo in pairs."""
     pairs = []
@@ -152,7 +118,6 @@ def draw_sheet(done: list[tuple[Portrait, Outcome | None, float]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=40)
-    parser.add_argument("--people", type=int, default=60, help="of london_set, for the unseen networks")
     args = parser.parse_args()
     networks = Networks.load()
     rows = choose(args.photos)
@@ -164,14 +129,6 @@ def main() -> None:
         parts.append(f"### {args.photos} photos, preset `{preset}`\n\n" + report.bullets(summary(done)))
         if preset == "standard":
             draw_sheet(done)
-            parts.append(
-                "### Networks the engine never saw, another photo of the person, preset `standard`\n\n"
-                "TAR before protection, and after it among those that matched before.\n\n"
-                + report.table(
-                    ["network", "role", "people", "before, FAR 1e-2", "after", "before, FAR 1e-3", "after"],
-                    unseen(networks, preset, args.people),
-                )
-            )
     parts.append("### What two photos share in structure\n\n" + report.bullets(reference))
     report.put("engine", "Engine: `make bench`", parts)
 

@@ -112,7 +112,8 @@ def main() -> None:
         write(folder / f"{name}.json", *optional_facenet(name))
     for family, student in students.finished():
         encoder = centre(students.as_encoder(family, student))
-        save_file({k: v.half() for k, v in student.state_dict().items()}, folder / f"{encoder.name}.safetensors")
+        state = {k: v.half() if v.is_floating_point() else v for k, v in student.state_dict().items()}
+        save_file(state, folder / f"{encoder.name}.safetensors")
         write(folder / f"{encoder.name}.json", encoder, {"family": family, **pairs.Scores.of(encoder).summary()})
 
 

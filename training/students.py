@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from core.networks.bundle import PACKAGED
 from core.networks.encoder import Crop, Encoder
 from core.networks.students import FAMILIES, Student, load
 from training import views
@@ -32,6 +33,7 @@ RATE, DECAY, WARM_UP = 1.5e-3, 0.05, 200  # AdamW; steps
 AVERAGING = 0.999  # of the exponential moving average that is kept as the result
 RELATION = 4.0  # weight of the similarities between the faces of a batch
 CHECKPOINT_SECONDS = 300.0
+LONGEST_STEP = 20.0  # seconds that a step, a shard or a checkpoint may take
 # Each learns from another mix, so that they err differently.
 MIXES = {
     "residual": ("esp_mfn", "foamliu_mfn_ms1m"),
@@ -57,7 +59,7 @@ class Run:
 
     @classmethod
     def start(cls, family: str, device: torch.device) -> Run:
-        """From the checkpoint where there is one."""
+        """From the checkpoint where there is one, else from the packaged weights where there are some."""
         dim = sum(DIMS[t] for t in MIXES[family])
         student, average = (FAMILIES[family](dim).to(device) for _ in range(2))
         student.to(memory_format=torch.channels_last)
@@ -68,6 +70,9 @@ class Run:
             average.load_state_dict(load_file(FOLDER / f"{family}.safetensors"))
             facts = json.loads((FOLDER / f"{family}.json").read_text(encoding="utf-8"))
             run.step, run.minutes = facts["step"], facts["minutes"]
+        elif (packaged := PACKAGED / "encoders" / f"{name_of(family)}.safetensors").is_file():
+            for net in (student, average):
+                net.load_state_dict(load_file(packaged))
         return run
 
     def learn(self, images: Tensor, targets: list[Tensor], rate: float) -> float:
@@ -117,12 +122,16 @@ def loss_of(vectors: Tensor, targets: list[Tensor]) -> Tensor:
     return away + RELATION * len(vectors) * F.mse_loss(ours, theirs) / 16
 
 
+def name_of(family: str) -> str:
+    return f"student-{family.replace('_', '-')}"
+
+
 def as_encoder(family: str, student: Student) -> Encoder:
     """The student behind the crop it was trained on; not centred, without thresholds."""
     edge = (views.SIDE - student.side) / 2
     seen = Crop(tuple((x - edge, y - edge) for x, y in views.TEMPLATE), (student.side, student.side))
     role = "referee" if family == REFEREE else "surrogate"
-    return Encoder(f"student-{family.replace('_', '-')}", student, seen, torch.zeros(student.dim), {}, role).eval()
+    return Encoder(name_of(family), student, seen, torch.zeros(student.dim), {}, role).eval()
 
 
 def finished() -> Iterator[tuple[str, Student]]:
@@ -136,8 +145,8 @@ def finished() -> Iterator[tuple[str, Student]]:
 
 def train(run: Run, minutes: float) -> None:
     """Shards in random order until the time is up."""
-    began = saved = told = time.monotonic()
-    earlier, losses = run.minutes, []
+    last = saved = told = time.monotonic()
+    earlier, used, losses = run.minutes, 0.0, []
     chance = np.random.default_rng()
     while True:
         shards = sorted(views.FOLDER.glob("*.safetensors"))
@@ -146,19 +155,21 @@ def train(run: Run, minutes: float) -> None:
         shard = load_file(shards[chance.integers(len(shards))])
         targets = [shard[name].float().to(run.device) for name in MIXES[run.family]]
         for rows in torch.randperm(len(shard["images"])).split(BATCH):
-            used = (time.monotonic() - began) / 60
+            now = time.monotonic()
+            used += min(now - last, LONGEST_STEP) / 60  # a stopped process does not use up its minutes
+            last = now
             left = max(0.0, min(1.0, 4 * (1 - used / minutes)))
             run.minutes = earlier + used
             rate = RATE * min(1, run.step / WARM_UP) * left
             losses.append(run.learn(shard["images"][rows], [t[rows] for t in targets], rate))
             over = used >= minutes
-            if over or time.monotonic() - told > 60:
-                told = time.monotonic()
+            if over or now - told > 60:
+                told = now
                 print(f"{run.family} {run.minutes:6.1f} min step {run.step} loss {np.mean(losses):.4f}", flush=True)
                 losses = []
-            if over or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            if over or now - saved > CHECKPOINT_SECONDS:
+                saved = now
                 print(f"{run.family} {run.minutes:6.1f} min EER {run.save(over):.2%}", flush=True)
-                saved = time.monotonic()
             if over:
                 return
 
