@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-HEAD = "# Results\n\nWritten by `make bench` and `make bench-privacy`; edit nothing by hand.\n"
+HEAD = "# Results\n\nWritten by the commands named below; edit nothing by hand.\n"
 
 
 def put(name: str, title: str, parts: list[str]) -> None:
