@@ -16,13 +16,11 @@ import torch
 from PIL import Image
 from rich.progress import track
 
-from benchmarks import report
+from benchmarks import look, report
 from core import objectives
-from core.networks import Networks, Persona
-from core.networks.personas import Traits
+from core.networks import Networks
 from core.pipeline import Outcome, Request, attempt
 from core.stages.decouple import face_mask
-from core.stages.recompose import compose
 from core.stages.validate import read_photo
 from training import portraits
 from training.portraits import Portrait
@@ -95,8 +93,7 @@ def structure_reference() -> dict[str, str]:
 def _shared(row: Portrait, other: Portrait) -> float:
     marks = row.landmarks.astype(np.float32)
     source = np.asarray(row.pixels() / 255, np.float32)
-    nobody = Traits(0.0, (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0)
-    composed = compose(source, marks, Persona("", other.pixels(), other.landmarks.astype(np.float32), nobody))
+    composed = look.worn_by(source, marks, other.pixels(), other.landmarks.astype(np.float32))
     a, b = (torch.from_numpy(x).permute(2, 0, 1)[None] for x in (composed, source))
     return float(objectives.structure(a, b, torch.from_numpy(face_mask(marks))[None, None]))
 

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from skimage.color import rgb2lab
 from skimage.feature import hog
 
+from core.networks import Persona
+from core.networks.personas import Traits
+from core.stages.recompose import compose
+
 # (top, bottom, left, right) px of an aligned face.
 REGIONS = {
     "brows": (82, 110, 64, 192),
@@ -20,6 +24,13 @@ REGIONS = {
 CELL = 8  # px
 COLOUR = 40.0  # CIELAB distance that counts as much as edges that have nothing in common
 Face = NDArray[np.float32]  # RGB in [0, 1] (256, 256, 3)
+Marks = NDArray[np.float32]  # (5, 2) px
+NOBODY = Traits(0.0, (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def worn_by(source: Face, landmarks: Marks, image: NDArray[np.uint8], own: Marks) -> Face:
+    """The source with the interior of another photo (landmarks `own`), in the source's geometry and light."""
+    return compose(source, landmarks, Persona("", image, own, NOBODY))
 
 
 def distances(a: Face, b: Face) -> dict[str, float]:

@@ -30,19 +30,16 @@ from benchmarks.strangers import DEGRADED, FARS, Pairs, Pixels, Recogniser, land
 from core import methods
 from core.errors import NoFaceFound
 from core.methods.sider import PRESETS, Config
-from core.networks import Networks, Persona
+from core.networks import Networks
 from core.networks.bundle import MANIFEST, PACKAGED
-from core.networks.personas import Traits
 from core.pipeline import Clock, make
 from core.stages.align import align, paste
 from core.stages.decouple import face_mask
 from core.stages.optimise import Jitter
-from core.stages.recompose import compose
 from core.stages.validate import Photo
 
 FOLDER = Path(".work/privacy")
 LINE_UP = 16  # people
-NOBODY = Traits(0.0, (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +144,9 @@ def line_ups(run: Run, rows: list[Any], data: Pairs) -> list[list[str]]:
     for i, row in track([(i, row) for i, row in enumerate(rows) if row], "look"):
         shown = {n: np.asarray(picture(run, row, n) / 255, np.float32) for n in ("source", "start", "protected")}
         people = [(i + k * max(1, len(data) // LINE_UP)) % len(data) for k in range(LINE_UP)]
-        worn = [_worn_by(shown["source"], data.marks_a[i].numpy(), data.b[j], data.marks_b[j]) for j in people]
+        worn = [
+            look.worn_by(shown["source"], data.marks_a[i].numpy(), *_arrays(data.b[j], data.marks_b[j])) for j in people
+        ]
         to_source, to_persona = (look.distances(shown["protected"], shown[n]) for n in ("source", "start"))
         line = {n: [look.distances(shown[n], w) for w in worn] for n in ("source", "protected")}
         for region, picks in found.items():
@@ -156,10 +155,8 @@ def line_ups(run: Run, rows: list[Any], data: Pairs) -> list[list[str]]:
     return [[region, *(f"{share:.0%}" for share in np.mean(picks, 0))] for region, picks in found.items()]
 
 
-def _worn_by(source: look.Face, marks: NDArray[np.float32], image: Tensor, landmarks: Tensor) -> look.Face:
-    """The source's picture with the interior of another photo, in the source's geometry and light."""
-    worn = Persona("", image.permute(1, 2, 0).numpy(), landmarks.numpy(), NOBODY)
-    return compose(source, marks, worn)
+def _arrays(image: Tensor, landmarks: Tensor) -> tuple[Pixels, NDArray[np.float32]]:
+    return image.permute(1, 2, 0).numpy(), landmarks.numpy()
 
 
 def facts_of(rows: list[Any]) -> dict[str, str]:

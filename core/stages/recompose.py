@@ -21,7 +21,7 @@ from core.stages.align import SIDE, AlignedFaces
 from core.stages.decouple import Appearance, face_mask, features_mask, skin_mask, to_arrays
 
 # Structural similarity (inside the face, same landmarks and light) above which a look might be taken for the
-# source's. Measured: two people 0.64 (median; 95 % of pairs below 0.76), one person in two photos 0.77; see
+# source's. Measured: two people 0.64 (median; 95 % of pairs below 0.76), one person in two photos 0.78; see
 # benchmarks/engine.py.
 RECOGNISABLE = 0.76
 SPARE = 0.04  # what the optimiser may add
