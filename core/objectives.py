@@ -11,12 +11,12 @@ LUMA = (0.299, 0.587, 0.114)
 STABILISER = 0.03**2 / 2  # C2/2 of SSIM for a dynamic range of 1
 
 
-def margin_shortfall(cosines: Float[Tensor, "k b"], margin: Float[Tensor, "k 1"]) -> Float[Tensor, "k b"]:
+def margin_shortfall(cosines: Float[Tensor, "k ..."], margin: Float[Tensor, "k ..."]) -> Float[Tensor, "k ..."]:
     """[m - cos]_+: nothing is gained beyond the margin, because going on ruins the picture."""
     return F.relu(margin - cosines)
 
 
-def ensemble_weights(shortfall: Float[Tensor, "k b"], tau: float) -> Float[Tensor, "k b"]:
+def ensemble_weights(shortfall: Float[Tensor, "k ..."], tau: float) -> Float[Tensor, "k ..."]:
     """softmax over the encoders of (m - cos) / tau: the encoder that lags gets the gradient."""
     return torch.softmax(shortfall.detach() / tau, 0)
 

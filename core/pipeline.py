@@ -150,8 +150,8 @@ def measure(
     identity, appearance = decouple(faces, networks)
     seen = crop(photo, faces.matrices, faces.boxes)
     found = _found_again(faces, photo, networks)
-    at_source = cosines(networks.encoders, seen, faces.landmarks, identity)
-    at_found = cosines(networks.encoders, seen, found, identity)
+    at_source = cosines(networks.encoders, seen, faces.landmarks, identity)[:, 0]
+    at_found = cosines(networks.encoders, seen, found, identity)[:, 0]
     start = stored(faces, protected.starts[variant])
     shared = objectives.structure(seen, faces.images, appearance.masks)
     kept = objectives.structure(seen, start, appearance.masks)

@@ -23,17 +23,19 @@ from torch import Tensor, nn
 from core.networks.bundle import PACKAGED
 from core.networks.encoder import Crop, Encoder
 from core.networks.students import FAMILIES, Student, load
-from training import views
+from training import muon, views
 from training.pairs import Scores
 from training.precision import fast
 
 FOLDER = Path(".work/students")
-BATCH = 64
-RATE, DECAY, WARM_UP = 1.5e-3, 0.05, 200  # AdamW; steps
+BATCH = 32
+RATE, DECAY = 1.1e-3, 0.05  # of AdamW: biases, norms, depthwise kernels, first and last layer
+STEP = 0.02  # of Muon: all other matrices and kernels
+WARM_UP = 100  # steps
+EDGES = ("body.0.", "head.")
 AVERAGING = 0.999  # of the exponential moving average that is kept as the result
 RELATION = 4.0  # weight of the similarities between the faces of a batch
 CHECKPOINT_SECONDS = 300.0
-LONGEST_STEP = 20.0  # seconds that a step, a shard or a checkpoint may take
 # Each learns from another mix, so that they err differently.
 MIXES = {
     "residual": ("esp_mfn", "foamliu_mfn_ms1m"),
@@ -52,7 +54,7 @@ class Run:
     family: str
     student: Student
     average: Student
-    optimiser: torch.optim.AdamW
+    optimisers: tuple[muon.Muon, torch.optim.AdamW]
     device: torch.device
     step: int = 0
     minutes: float = 0.0
@@ -64,7 +66,7 @@ class Run:
         student, average = (FAMILIES[family](dim).to(device) for _ in range(2))
         student.to(memory_format=torch.channels_last)
         average.load_state_dict(student.state_dict())
-        run = cls(family, student, average.eval(), torch.optim.AdamW(student.parameters(), RATE), device)
+        run = cls(family, student, average.eval(), muon.optimisers(student, EDGES, STEP, RATE, DECAY), device)
         if (FOLDER / f"{family}.json").is_file():
             student.load_state_dict(load_file(FOLDER / f"{family}.now.safetensors"))
             average.load_state_dict(load_file(FOLDER / f"{family}.safetensors"))
@@ -75,17 +77,17 @@ class Run:
                 net.load_state_dict(load_file(packaged))
         return run
 
-    def learn(self, images: Tensor, targets: list[Tensor], rate: float) -> float:
-        """One step on uint8 views (B, 3, 128, 128); the loss."""
-        for group in self.optimiser.param_groups:
-            group["lr"], group["weight_decay"] = rate, DECAY
+    def learn(self, images: Tensor, targets: list[Tensor], share: float) -> float:
+        """One step on uint8 views (B, 3, 128, 128), with this share of the full learning rates; the loss."""
+        muon.scale(self.optimisers, share, STEP, RATE)
         with fast(self.device):
             vectors = self.student(crop(images, self.student.side, self.device))
         loss = loss_of(vectors.float(), targets)
-        self.optimiser.zero_grad()
+        self.student.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.step += 1
         keep = min(AVERAGING, self.step / (self.step + 10))
         for slow, now in zip(self.average.state_dict().values(), self.student.state_dict().values(), strict=True):
@@ -144,9 +146,9 @@ def finished() -> Iterator[tuple[str, Student]]:
 
 
 def train(run: Run, minutes: float) -> None:
-    """Shards in random order until the time is up."""
-    last = saved = told = time.monotonic()
-    earlier, used, losses = run.minutes, 0.0, []
+    """Shards in random order until the time is up: the time of this thread, which a stopped process does not use."""
+    began = saved = told = time.thread_time()
+    earlier, first, losses = run.minutes, run.step, []
     chance = np.random.default_rng()
     while True:
         shards = sorted(views.FOLDER.glob("*.safetensors"))
@@ -155,13 +157,12 @@ def train(run: Run, minutes: float) -> None:
         shard = load_file(shards[chance.integers(len(shards))])
         targets = [shard[name].float().to(run.device) for name in MIXES[run.family]]
         for rows in torch.randperm(len(shard["images"])).split(BATCH):
-            now = time.monotonic()
-            used += min(now - last, LONGEST_STEP) / 60  # a stopped process does not use up its minutes
-            last = now
+            now = time.thread_time()
+            used = (now - began) / 60
             left = max(0.0, min(1.0, 4 * (1 - used / minutes)))
             run.minutes = earlier + used
-            rate = RATE * min(1, run.step / WARM_UP) * left
-            losses.append(run.learn(shard["images"][rows], [t[rows] for t in targets], rate))
+            share = min(1, (run.step - first) / WARM_UP) * left
+            losses.append(run.learn(shard["images"][rows], [t[rows] for t in targets], share))
             over = used >= minutes
             if over or now - told > 60:
                 told = now

@@ -16,6 +16,7 @@ from core.errors import ConfigurationError
 from core.networks import bundle as bundles
 from core.networks import dlib, facenet, personas, students
 from core.networks.autoencoder import PatchAutoencoder
+from core.networks.denoiser import Denoiser
 from core.networks.detector import Detector
 from core.networks.encoder import Encoder
 from core.networks.personas import Persona
@@ -39,6 +40,7 @@ class Networks:
     encoders: tuple[Encoder, ...]
     personas: tuple[Persona, ...]
     presentation: Presentation
+    denoiser: Denoiser | None
     missing: dict[str, str]
 
     @classmethod
@@ -66,6 +68,7 @@ class Networks:
             encoders=encoders,
             personas=personas.load(folder / "personas"),
             presentation=Presentation.load(folder / "presentation.json", place),
+            denoiser=Denoiser.load(folder / "denoiser", place),
             missing=missing,
         )
 
@@ -73,6 +76,11 @@ class Networks:
     def surrogates(self) -> tuple[Encoder, ...]:
         """The encoders that an optimiser may see."""
         return tuple(e for e in self.encoders if e.role == "surrogate")
+
+    @property
+    def referees(self) -> tuple[Encoder, ...]:
+        """The encoders that are only asked."""
+        return tuple(e for e in self.encoders if e.role == "referee")
 
 
 def _autoencoder(folder: Path, device: torch.device) -> nn.Module:

@@ -43,7 +43,7 @@ class Encoder(nn.Module):
         role: str = "surrogate",
     ) -> None:
         super().__init__()
-        self.name, self.net, self.size, self.role = name, net, crop.size, role
+        self.name, self.net, self.crop, self.size, self.role = name, net, crop, crop.size, role
         self.thresholds = dict(thresholds)
         self.register_buffer("template", torch.tensor(crop.template))
         self.register_buffer("centre", centre)

@@ -16,6 +16,7 @@ from skimage.color import rgb2lab
 from torch import Tensor
 
 from core.networks import Encoder, Networks
+from core.networks.encoder import Crop
 from core.networks.personas import Traits
 from core.stages.align import SIDE, AlignedFaces
 
@@ -58,9 +59,19 @@ def decouple(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appeara
 
 def cosines(
     encoders: tuple[Encoder, ...], images: Tensor, landmarks: Tensor, identity: Identity
-) -> Float[Tensor, "k b"]:
-    """Cosine of each encoder between images and identities; differentiable to the images."""
-    return torch.stack([(e.embed(images, landmarks) * identity.vectors[e.name]).sum(1) for e in encoders])
+) -> Float[Tensor, "k n b"]:
+    """Cosine of each encoder between n versions of b images, one after the other, and their identities.
+
+    Differentiable to the images. Encoders that see the same crop share it.
+    """
+    crops: dict[Crop, Tensor] = {}
+    rows = []
+    for encoder in encoders:
+        if encoder.crop not in crops:
+            crops[encoder.crop] = encoder.crops(images, landmarks)
+        vectors, own = encoder(crops[encoder.crop]), identity.vectors[encoder.name]
+        rows.append((vectors.view(-1, *own.shape) * own).sum(-1))
+    return torch.stack(rows)
 
 
 def measure(picture: NDArray[np.float32], landmarks: NDArray[np.float32], presentation: float) -> Traits:

@@ -39,11 +39,11 @@ class Jitter:
     shift: px of the aligned face. scale, angle (radians), light: standard deviations. blur: largest sigma, px.
     """
 
-    shift: float = 1.5
-    scale: float = 0.02
-    angle: float = 0.02
+    shift: float = 3.0
+    scale: float = 0.04
+    angle: float = 0.04
     light: float = 0.04
-    blur: float = 1.0
+    blur: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +92,25 @@ def draw(
     landmarks: Float[Tensor, "b 5 2"],
     jitter: Jitter,
     generator: torch.Generator,
-) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 5 2"]]:
-    """One draw: images in changed light and sharpness, and landmarks as another detector might find them."""
-    b = len(images)
+    count: int = 1,
+) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n 5 2"]]:
+    """`count` draws of all faces, one after the other (n = count b): images in changed light and sharpness, and
+    landmarks as another detector might find them."""
+    marks = landmarks.repeat(count, 1, 1)
+    n = len(marks)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).to(images)
 
-    angle, scale = normal(b) * jitter.angle, 1 + normal(b) * jitter.scale
+    angle, scale = normal(n) * jitter.angle, 1 + normal(n) * jitter.scale
     cos, sin = scale * angle.cos(), scale * angle.sin()
-    linear = torch.stack((cos, -sin, sin, cos), -1).view(b, 2, 2)
-    centre = landmarks.mean(1)
-    shift = centre - (linear @ centre[..., None])[..., 0] + normal(b, 2) * jitter.shift
-    moved = warp.move(landmarks, torch.cat((linear, shift[..., None]), -1))
-    light = 1 + normal(b, 1, 1, 1) * jitter.light
-    sigma = float(torch.rand((), generator=generator)) * jitter.blur
-    return blur(images * light, sigma).clamp(0, 1), moved
+    linear = torch.stack((cos, -sin, sin, cos), -1).view(n, 2, 2)
+    centre = marks.mean(1)
+    shift = centre - (linear @ centre[..., None])[..., 0] + normal(n, 2) * jitter.shift
+    moved = warp.move(marks, torch.cat((linear, shift[..., None]), -1))
+    light = 1 + normal(n, 1, 1, 1) * jitter.light
+    sigmas = (torch.rand(count, generator=generator) * jitter.blur).tolist()
+    return (torch.cat([blur(images, sigma) for sigma in sigmas]) * light).clamp(0, 1), moved
 
 
 def blur(images: Float[Tensor, "b 3 h w"], sigma: float) -> Float[Tensor, "b 3 h w"]:

@@ -1,0 +1,49 @@
+"""What is particular to `sider`: how surrogates and the referee steer the search."""
+
+from __future__ import annotations
+
+import dataclasses
+from copy import copy
+
+import pytest
+import torch
+
+from core.methods import sider
+from core.networks import Networks
+from core.stages.align import AlignedFaces, stored
+from core.stages.decouple import cosines, decouple
+
+
+@pytest.fixture(scope="module")
+def panel(networks: Networks) -> Networks:
+    """One surrogate and one referee, to be quick."""
+    first, second = networks.surrogates[:2]
+    referee = copy(second)
+    referee.role = "referee"
+    return dataclasses.replace(networks, encoders=(first, referee))
+
+
+def protected(faces: AlignedFaces, panel: Networks, **changes: float) -> dict[str, float]:
+    """Cosine to the source by role, on stored pixels."""
+    config = dataclasses.replace(sider.PRESETS["natural"], margin=0.2, lift=0.2, ceiling=0.8, **changes)
+    made = sider.protect(faces, panel, config, torch.Generator().manual_seed(1), lambda *_: None)
+    identity, _ = decouple(faces, panel)
+    with torch.no_grad():
+        found = cosines(panel.encoders, stored(faces, made.images[0]), faces.landmarks, identity)[:, 0, 0]
+    return {e.role: float(c) for e, c in zip(panel.encoders, found, strict=True)}
+
+
+def test_an_unconvinced_referee_raises_the_margin(faces: AlignedFaces, panel: Networks) -> None:
+    content, doubtful = (protected(faces, panel, confirmation=c) for c in (-10.0, 0.99))
+    (surrogate,) = panel.surrogates
+    assert surrogate.required(0.2) <= content["surrogate"] < surrogate.required(0.8) <= doubtful["surrogate"]
+    assert doubtful["referee"] > content["referee"]
+
+
+def test_only_the_region_of_the_masks_is_looked_at() -> None:
+    mask = torch.zeros(2, 1, 256, 256)
+    mask[0, :, 60:120, 90:100] = 1
+    mask[1, :, 80:200, 95:130] = 0.2
+    region = sider.region_of(mask)
+    assert mask[region].sum() == mask.sum()
+    assert mask[region].shape[-2:] == (140 + 2 * sider.LOOK_AROUND, 40 + 2 * sider.LOOK_AROUND)
