@@ -53,7 +53,7 @@ class Config:
     slack: float = 0.1
     confirmation: float = 0.4
     lift: float = 0.04
-    ceiling: float = 0.8
+    ceiling: float = 0.7
     draws: int = 1
     tau: float = 0.1
     balance: float = 0.25
