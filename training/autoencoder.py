@@ -1,6 +1,6 @@
 """Train the autoencoder: patch PCA, then residual convolutions. `python -m training.autoencoder --minutes 20`
 
-Writes a checkpoint every two minutes and goes on from it; the last line prints PSNR on portraits that were
+Writes a checkpoint every few minutes and goes on from it; the last line prints PSNR on portraits that were
 held out and, for the record, on the development pairs (never trained on).
 """
 
@@ -18,10 +18,11 @@ from PIL import Image
 from torch import Tensor
 
 from core.networks.autoencoder import PatchAutoencoder
-from training import portraits
+from training import portraits, schedule
 
 CROP = 128
 BATCH = 16
+RATE, WARM_UP = 1e-3, 100  # of Adam; steps
 
 
 def load_images(limit: int | None = None) -> Tensor:
@@ -87,26 +88,20 @@ def main() -> None:
             flush=True,
         )
     net.train()
-    optimiser = torch.optim.Adam(net.parameters(), 1e-3, betas=(0.9, 0.99))
-    began, saved, step = time.time(), time.time(), 0
-    while (used := (time.time() - began) / 60) < args.minutes:
-        rate = 1e-3 * min(1, step / 100) * (1 - used / args.minutes) + 1e-6
+    optimiser = torch.optim.Adam(net.parameters(), RATE, betas=(0.9, 0.99))
+    for tick in schedule.ticks(args.minutes, WARM_UP, falling=1.0):
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = RATE * tick.share
         x = draw(images, generator)
         loss = loss_of(x, net(x))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
-        step += 1
-        if time.time() - saved > 120:
-            saved = time.time()
+        if tick.save:
             net.save_pretrained(args.out)
-            print(
-                f"{used:5.1f} min step {step} loss {float(loss):.4f} held out {psnr(net, held_out):.2f} dB",
-                flush=True,
-            )
+            held = psnr(net, held_out)
+            print(f"{tick.minutes:5.1f} min loss {float(loss.detach()):.4f} held out {held:.2f} dB", flush=True)
     net.eval().save_pretrained(args.out)
     figures = {"held_out_psnr": round(psnr(net, held_out), 2), "pairs_psnr": round(evaluate_pairs(net), 2)}
     (args.out / "figures.json").write_text(json.dumps(figures))

@@ -28,19 +28,19 @@ from torch import Tensor, nn
 from core.networks import Networks, warp
 from core.networks.denoiser import Denoiser, make
 from core.stages.recompose import encode
-from training import muon, pairs, portraits
+from training import muon, pairs, portraits, schedule
 from training.precision import fast
 
 FOLDER = Path(".work/denoiser")
 COLOUR = ("us_house", "us_senate", "london_set", "omi_synthetic", "omi_edits")
 BATCH = 16
-STEP, RATE, DECAY, WARM_UP = 0.01, 1e-3, 0.01, 100  # of Muon; of AdamW; steps
+STEP, RATE, DECAY = 0.01, 1e-3, 0.01  # of Muon; of AdamW
+WARM_UP, FALLING = 100, 0.5  # steps; share of the time
 EDGES = ("unet.conv_in", "unet.conv_out", "unet.time_embedding", "conditioner.place", "conditioner.null")
 AVERAGING = 0.999
 ABSENT = 0.15  # chance of each condition to be left out
 HELD_OUT = 10  # every so many identities
 LEVELS = (100, 300, 500, 700)
-CHECKPOINT_SECONDS = 300.0
 
 
 @dataclass
@@ -226,22 +226,14 @@ def train(run: Run, networks: Networks, minutes: float, device: torch.device) ->
     faces, held_out = read(networks)
     print(f"{len(faces)} faces to train on, {len(held_out)} held out", flush=True)
     g = torch.Generator().manual_seed(int(time.time()))
-    began = saved = told = time.thread_time()
-    earlier, first, losses = run.minutes, run.step, []
-    over = False
-    while not over:
-        now = time.thread_time()
-        used = (now - began) / 60
-        run.minutes = earlier + used
-        share = min(1, (run.step - first) / WARM_UP) * max(0.0, min(1.0, 2 * (1 - used / minutes)))
-        losses.append(run.learn(draw(faces, networks, g, device), share, g))
-        over = used >= minutes
-        if over or now - told > 60:
-            told = now
+    earlier, losses = run.minutes, []
+    for tick in schedule.ticks(minutes, WARM_UP, FALLING):
+        run.minutes = earlier + tick.minutes
+        losses.append(run.learn(draw(faces, networks, g, device), tick.share, g))
+        if tick.report:
             print(f"{run.minutes:6.1f} min step {run.step} loss {np.mean(losses):.4f}", flush=True)
             losses = []
-        if over or now - saved > CHECKPOINT_SECONDS:
-            saved = now
+        if tick.save:
             run.save()
             for name, some in (("training", faces), ("held out", held_out)):
                 print(f"{run.minutes:6.1f} min {name} {errors(run.average, some, networks, device)}", flush=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from core.networks.bundle import PACKAGED
 from core.networks.encoder import Crop, Encoder
 from core.networks.students import FAMILIES, Student, load
-from training import muon, views
+from training import muon, schedule, views
 from training.pairs import Scores
 from training.precision import fast
 
@@ -31,11 +30,10 @@ FOLDER = Path(".work/students")
 BATCH = 32
 RATE, DECAY = 1.1e-3, 0.05  # of AdamW: biases, norms, depthwise kernels, first and last layer
 STEP = 0.02  # of Muon: all other matrices and kernels
-WARM_UP = 100  # steps
+WARM_UP, FALLING = 100, 0.25  # steps; share of the time
 EDGES = ("body.0.", "head.")
 AVERAGING = 0.999  # of the exponential moving average that is kept as the result
 RELATION = 4.0  # weight of the similarities between the faces of a batch
-CHECKPOINT_SECONDS = 300.0
 # Each learns from another mix, so that they err differently.
 MIXES = {
     "residual": ("esp_mfn", "foamliu_mfn_ms1m"),
@@ -146,9 +144,20 @@ def finished() -> Iterator[tuple[str, Student]]:
 
 
 def train(run: Run, minutes: float) -> None:
-    """Shards in random order until the time is up: the time of this thread, which a stopped process does not use."""
-    began = saved = told = time.thread_time()
-    earlier, first, losses = run.minutes, run.step, []
+    """Over batches in random order until the time is up."""
+    earlier, losses = run.minutes, []
+    for tick, (images, targets) in zip(schedule.ticks(minutes, WARM_UP, FALLING), batches(run), strict=False):
+        run.minutes = earlier + tick.minutes
+        losses.append(run.learn(images, targets, tick.share))
+        if tick.report:
+            print(f"{run.family} {run.minutes:6.1f} min step {run.step} loss {np.mean(losses):.4f}", flush=True)
+            losses = []
+        if tick.save:
+            print(f"{run.family} {run.minutes:6.1f} min EER {run.save(tick.last):.2%}", flush=True)
+
+
+def batches(run: Run) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    """Views and what the run's teachers say of them, shard by shard in random order, without end."""
     chance = np.random.default_rng()
     while True:
         shards = sorted(views.FOLDER.glob("*.safetensors"))
@@ -157,22 +166,7 @@ def train(run: Run, minutes: float) -> None:
         shard = load_file(shards[chance.integers(len(shards))])
         targets = [shard[name].float().to(run.device) for name in MIXES[run.family]]
         for rows in torch.randperm(len(shard["images"])).split(BATCH):
-            now = time.thread_time()
-            used = (now - began) / 60
-            left = max(0.0, min(1.0, 4 * (1 - used / minutes)))
-            run.minutes = earlier + used
-            share = min(1, (run.step - first) / WARM_UP) * left
-            losses.append(run.learn(shard["images"][rows], [t[rows] for t in targets], share))
-            over = used >= minutes
-            if over or now - told > 60:
-                told = now
-                print(f"{run.family} {run.minutes:6.1f} min step {run.step} loss {np.mean(losses):.4f}", flush=True)
-                losses = []
-            if over or now - saved > CHECKPOINT_SECONDS:
-                saved = now
-                print(f"{run.family} {run.minutes:6.1f} min EER {run.save(over):.2%}", flush=True)
-            if over:
-                return
+            yield shard["images"][rows], [t[rows] for t in targets]
 
 
 def _plain(net: nn.Module) -> dict[str, Tensor]:
