@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
-import structlog
 from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from api import health, jobs, photos, problems, protect, restore
 from api.parts import Parts, connect_parts
 from api.schemas import Problem
+from core import logs
 from core.settings import Settings
 
 FORM_OVERHEAD = 64 * 2**10  # bytes of a multipart body around the photo
@@ -19,7 +17,7 @@ FORM_OVERHEAD = 64 * 2**10  # bytes of a multipart body around the photo
 def create_app(settings: Settings | None = None, parts: Parts | None = None) -> FastAPI:
     """The API over real parts, or over the given ones in tests."""
     settings = settings or Settings()
-    configure_logs(settings.log_level)
+    logs.configure(settings.log_level)
     app = FastAPI(
         title="sider",
         version="0.1.0",
@@ -41,20 +39,6 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
         app.include_router(module.router)
     _describe_problems(app)
     return app
-
-
-def configure_logs(level: str) -> None:
-    """JSON lines on standard output. Nothing logs a request's body, so no password and no face can be in them."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(),
-    )
 
 
 def _describe_problems(app: FastAPI) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, File, Form, Response, UploadFile
-from pydantic import SecretStr
+from fastapi import APIRouter, Depends, Form, Response
 
 from api.auth import Caller, needs
 from api.parts import Parts, parts
 from api.problems import documented
-from api.schemas import Accepted, Faces, MethodName
+from api.schemas import Accepted, ProtectForm
 from core import methods
 from core.errors import RequestRefused, Unavailable
 from core.jobs.database import now
@@ -21,8 +20,6 @@ from core.stages.validate import Limits, read_photo
 from core.vault import passwords
 
 router = APIRouter(tags=["photos"])
-
-DEFAULT_METHOD = MethodName("sider")
 
 
 def room(found: Annotated[Parts, Depends(parts)]) -> None:
@@ -42,15 +39,7 @@ def protect(
     response: Response,
     found: Annotated[Parts, Depends(parts)],
     who: Annotated[Caller, Depends(needs("protect"))],
-    photo: Annotated[UploadFile, File(description="JPEG, PNG or WebP")],
-    method: Annotated[MethodName, Form()] = DEFAULT_METHOD,
-    preset: Annotated[str, Form(max_length=32, examples=["standard"])] = "standard",
-    variants: Annotated[int, Form(ge=1, le=16, description="different protected faces of the same photo")] = 1,
-    seed: Annotated[int | None, Form(ge=0, lt=2**63, description="the same seed gives the same faces")] = None,
-    faces: Annotated[Faces, Form()] = Faces.all,
-    password: Annotated[
-        SecretStr | None, Form(description="needed to restore; without one a code is returned once")
-    ] = None,
+    form: Annotated[ProtectForm, Form(media_type="multipart/form-data")],
 ) -> Accepted:
     """Accepts a photo and answers at once; poll `Location` for the job.
 
@@ -58,23 +47,26 @@ def protect(
     here, and only that key travels, sealed to the job.
     """
     settings = found.settings
-    if preset not in methods.presets(method):
-        known = ", ".join(methods.presets(method))
-        raise RequestRefused(f"unknown preset {preset!r}; known: {known}", code="preset_unknown")
-    if variants > settings.max_variants:
-        raise RequestRefused(f"{variants} variants; at most {settings.max_variants}")
-    data = photo.file.read(settings.max_upload_bytes + 1)
+    if form.preset not in methods.presets(form.method):
+        known = ", ".join(methods.presets(form.method))
+        raise RequestRefused(f"unknown preset {form.preset!r}; known: {known}", code="preset_unknown")
+    if form.variants > settings.max_variants:
+        raise RequestRefused(f"{form.variants} variants; at most {settings.max_variants}")
+    data = form.photo.file.read(settings.max_upload_bytes + 1)
     read_photo(data, Limits(settings.max_upload_bytes, settings.max_pixels))
-    code = None if password else passwords.new_restore_code()
-    secret = code or (password.get_secret_value() if password else "")
+    code = None if form.password else passwords.new_restore_code()
+    secret = code or (form.password.get_secret_value() if form.password else "")
     passwords.check_new(secret)
 
     job_id, photo_id = new_id("job"), new_id("pho")
     # Objects first, then the row: a crash in between leaves an orphan that nobody was promised.
     found.shelf.put_secret(who.tenant, job_id, passwords.lock(secret))
     found.shelf.put_upload(who.tenant, job_id, data)
-    request = {"method": method, "preset": preset, "variants": variants, "seed": seed, "faces": faces}
-    kept = Photo(id=photo_id, tenant=who.tenant, method=method, preset=preset, variants=variants, created_at=now())
+    kept = Photo(
+        id=photo_id, tenant=who.tenant, created_at=now(),
+        method=form.method, preset=form.preset, variants=form.variants,
+    )  # fmt: skip
+    request = form.model_dump(include={"method", "preset", "variants", "seed", "faces"})
     found.jobs.add(queued(job_id, who.tenant, "protect", photo_id, request), kept)
     found.publish(job_id)
     response.headers["Location"] = f"/jobs/{job_id}"

@@ -6,7 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import UploadFile
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from core import methods
 from core.jobs.states import State
@@ -22,6 +23,18 @@ class Faces(StrEnum):
 
     all = "all"
     largest = "largest"
+
+
+class ProtectForm(BaseModel):
+    """The form of `POST /protect`."""
+
+    photo: UploadFile = Field(description="JPEG, PNG or WebP")
+    method: MethodName = MethodName("sider")
+    preset: str = Field("standard", max_length=32, examples=["standard"])
+    variants: int = Field(1, ge=1, le=16, description="different protected faces of the same photo")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="the same seed gives the same faces")
+    faces: Faces = Faces.all
+    password: SecretStr | None = Field(None, description="needed to restore; without one a code is returned once")
 
 
 class Problem(BaseModel):

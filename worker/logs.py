@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-import structlog
+from core import logs
 
 
 def configure(level: str) -> None:
@@ -14,13 +14,4 @@ def configure(level: str) -> None:
     # botocore and urllib3 would log request headers at DEBUG.
     for noisy in ("botocore", "urllib3", "boto3", "s3transfer"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    logs.configure(level, sys.stderr)

@@ -1,0 +1,22 @@
+"""JSON lines for API and worker. Nothing logs a request's body, pixels or secrets: a line names jobs and states."""
+
+from __future__ import annotations
+
+import logging
+from typing import TextIO
+
+import structlog
+
+
+def configure(level: str, stream: TextIO | None = None) -> None:
+    """Send structlog's lines from this level on to a stream; standard output by default."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+    )
