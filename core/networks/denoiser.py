@@ -8,6 +8,7 @@ classifier-free guidance needs.
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -104,9 +105,9 @@ class Denoiser:
         return cls(unet, conditioner, scheduler)
 
     def save(self, folder: Path) -> None:
-        """In half precision, as `load` reads it."""
+        """As `load` reads it, in half precision: a bundle is small, and what is lost is far below the noise."""
         for name, net in (("unet", self.unet), ("conditioner", self.conditioner)):
-            net.save_pretrained(folder / name)
+            deepcopy(net).half().save_pretrained(folder / name)  # type: ignore[no-untyped-call]
         self.scheduler.save_pretrained(folder / "scheduler")
 
     def predict(

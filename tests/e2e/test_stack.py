@@ -85,11 +85,12 @@ def servers(process: subprocess.Popen[str]) -> dict[str, int]:
     return {word: int(line.split()[0]) for line in listed.stdout.splitlines() for word in words if word in line}
 
 
-def wait_until_gone(pids: Collection[int], seconds: float = 60) -> None:
+def left_after(pids: Collection[int], seconds: float = 60) -> list[int]:
+    """Which of the processes are still there when this time is over; returns at once when all have gone."""
     deadline = time.monotonic() + seconds
-    while any(alive(pid) for pid in pids):
-        assert time.monotonic() < deadline, f"still there: {[pid for pid in pids if alive(pid)]}"
+    while (left := [pid for pid in pids if alive(pid)]) and time.monotonic() < deadline:
         time.sleep(0.1)
+    return left
 
 
 def test_up_has_its_folder_for_itself_and_stops_on_ctrl_c(tmp_path: Path) -> None:
@@ -118,8 +119,9 @@ def test_up_says_which_part_died(tmp_path: Path) -> None:
 def test_even_kill_9_of_up_leaves_no_server(tmp_path: Path) -> None:
     with sider_up(tmp_path) as process:
         pids = servers(process)
+        assert all(alive(pid) for pid in pids.values())
         process.kill()
-    wait_until_gone(pids.values())
+    assert left_after(pids.values()) == []
 
 
 def test_a_part_that_does_not_start_is_named_and_the_others_are_stopped(tmp_path: Path) -> None:
