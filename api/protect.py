@@ -47,9 +47,7 @@ def protect(
     here, and only that key travels, sealed to the job.
     """
     settings = found.settings
-    if form.preset not in methods.presets(form.method):
-        known = ", ".join(methods.presets(form.method))
-        raise RequestRefused(f"unknown preset {form.preset!r}; known: {known}", code="preset_unknown")
+    methods.check(form.method, form.preset)
     if form.variants > settings.max_variants:
         raise RequestRefused(f"{form.variants} variants; at most {settings.max_variants}")
     data = form.photo.file.read(settings.max_upload_bytes + 1)

@@ -73,10 +73,8 @@ def protect(photo: Photo, request: Request, networks: Networks, progress: Progre
 
 def attempt(photo: Photo, request: Request, networks: Networks, progress: Progress) -> Outcome:
     """As `protect`, but a missed promise is only reported (`Outcome.held`)."""
+    methods.check(request.method, request.preset)
     method = methods.load(request.method)
-    if request.preset not in method.PRESETS:
-        known = ", ".join(method.PRESETS)
-        raise RequestRefused(f"unknown preset {request.preset[:32]!r}; known: {known}", code="preset_unknown")
     seed = secrets.randbits(32) if request.seed is None else request.seed
     config = replace(method.PRESETS[request.preset], variants=request.variants)
     clock = Clock(progress)
@@ -176,6 +174,7 @@ def measure(
                 "persona": protected.personas[variant][b],
                 "encoders": encoders,
                 "distance_to_source": round(1 - float(shared[b]), 4),
+                "distance_required": round(1 - RECOGNISABLE, 4),
                 "distance_to_persona": round(1 - float(kept[b]), 4),
                 "held": all(e["held"] for e in encoders.values()) and float(shared[b]) <= RECOGNISABLE,
             }

@@ -133,13 +133,14 @@ def promise_table(report: dict[str, Any]) -> Table:
                     f"{facts['cosine']:.3f}",
                     f"{facts['cosine_found_again']:.3f}",
                     f"{facts['required']:.3f}",
-                    f"{face['distance_to_source']:.2f}",
+                    f"{face['distance_to_source']:.2f} ({face['distance_required']:.2f})",
                     f"{face['distance_to_persona']:.2f}",
                     "[green]yes[/]" if facts["held"] else "[red]no[/]",
                 )
     table.caption = (
-        "cosine to the original; again: with landmarks found anew; needed: threshold at FAR 1e-3 and the preset's "
-        "margin; source, persona: structural distance to both"
+        "cosine to the original; again: with landmarks found anew; needed: threshold at FAR 1e-3, for all but the "
+        "referee (hybrid) with the preset's margin; source: structural distance to it, and what it must be; persona: "
+        "to the persona"
     )
     return table
 
@@ -149,8 +150,11 @@ def time_table(report: dict[str, Any], job: dict[str, Any]) -> Table:
     table = Table("stage", "seconds", title="time")
     for stage, seconds in report["seconds"].items():
         table.add_row(stage, f"{seconds:.1f}")
-    started, finished = (np.datetime64(job[k].rstrip("Z")) for k in ("created_at", "finished_at"))
-    table.add_row("upload to finished", f"{(finished - started) / np.timedelta64(1, 's'):.1f}")
+    created, started, finished = (
+        np.datetime64(job[k].rstrip("Z")) for k in ("created_at", "started_at", "finished_at")
+    )
+    for name, begin, end in (("in the queue", created, started), ("upload to finished", created, finished)):
+        table.add_row(name, f"{(end - begin) / np.timedelta64(1, 's'):.1f}")
     return table
 
 

@@ -63,7 +63,7 @@ def restore(
     paths: Paths,
     out: Out,
     password_file: PasswordFile = None,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[bool, typer.Option(help="replace files that are there")] = False,
     as_json: Json = False,
 ) -> None:
     """Restore protected pictures, every pixel, to OUT/<stem>.png; the key is expected beside each picture."""

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from core import pipeline
+from core import methods, pipeline
 from core.errors import NotFound, RequestRefused, RestoreDenied, SiderError, StateConflict
 from core.networks import Networks
 from core.pipeline import Outcome, Request
@@ -41,9 +41,14 @@ class Protection:
     as_json: bool
 
     def protect_all(self, paths: list[Path], console: Console) -> int:
-        """Protect every photo; an unusable photo does not stop the run. 0 when every promise was met."""
+        """Protect every photo; an unusable photo does not stop the run. 0 when every promise was met.
+
+        Raises:
+            RequestRefused: unknown method or preset, or no photo there.
+        """
+        methods.check(self.request.method, self.request.preset)
         jobs = list(plan(paths))
-        settings, keyring = Settings(), local_keyring()
+        settings, keyring = Settings(), Keyring.open_or_create(keyring_path())
         networks = Networks.load(settings.bundle, settings.device)
         # One derivation a run: the lock is bound to each key file by its fresh data key all the same.
         lock = passwords.lock(self.password)
@@ -110,7 +115,8 @@ def check_target(target: Path, source: Path, overwrite: bool) -> None:
 
 def restore_all(paths: list[Path], out: Path, password: str, console: Console, overwrite: bool, as_json: bool) -> int:
     """Restore every picture that has its key beside it; 0 when all were restored."""
-    keyring, failed = local_keyring(), 0
+    # Never a fresh one: it could open nothing, and would hide that the right one is missing.
+    keyring, failed = Keyring.open(keyring_path()), 0
     for path, stem in plan(paths):
         try:
             target = out / f"{stem}.png"
@@ -122,7 +128,8 @@ def restore_all(paths: list[Path], out: Path, password: str, console: Console, o
         except (SiderError, OSError) as error:
             failed += 1
             code = error.code if isinstance(error, SiderError) else "file_unreadable"
-            line = {"error": {"code": code, "message": str(error)}}
+            hint = f" The keyring was {keyring.path}." if isinstance(error, RestoreDenied) else ""
+            line = {"error": {"code": code, "message": f"{error}{hint}"}}
         report(console, as_json, {"file": str(path), **line})
     return 1 if failed else 0
 
@@ -171,8 +178,10 @@ def read_password(file: Path | None, console: Console, new: bool = True) -> str:
     if file:
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise RequestRefused(f"the password file {file} cannot be read: {error.__class__.__name__}") from error
+        except UnicodeDecodeError as error:
+            raise RequestRefused(f"the password file {file} is no UTF-8 text") from error
+        except OSError as error:
+            raise RequestRefused(f"the password file {file} cannot be read: {error.strerror}") from error
         password = lines[0] if lines else ""
     elif console.is_terminal:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=new, err=True)
@@ -186,12 +195,11 @@ def read_password(file: Path | None, console: Console, new: bool = True) -> str:
     return password
 
 
-def local_keyring() -> Keyring:
+def keyring_path() -> Path:
     """SIDER_KEYRING_FILE, or one in the user's application folder, so that keys and pictures lie apart."""
     settings = Settings()
     chosen = "keyring_file" in settings.model_fields_set
-    path = settings.keyring_file if chosen else Path(typer.get_app_dir("sider")) / "keyring.json"
-    return Keyring.open_or_create(path)
+    return settings.keyring_file if chosen else Path(typer.get_app_dir("sider")) / "keyring.json"
 
 
 def report(console: Console, as_json: bool, line: dict[str, Any]) -> None:
@@ -205,7 +213,7 @@ def report(console: Console, as_json: bool, line: dict[str, Any]) -> None:
     else:
         for variant, name in zip(line["report"]["variants"], line["protected"], strict=True):
             marks = ", ".join(
-                f"{encoder} {facts['cosine']:.2f} (needs {facts['threshold_far_1e-3']:.2f})"
+                f"{encoder} {facts['cosine']:.2f} (needs {facts['required']:.2f})"
                 for face in variant
                 for encoder, facts in face["encoders"].items()
             )

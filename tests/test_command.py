@@ -57,7 +57,22 @@ def test_folder_there_and_back(folder: Path, astronaut: Photo) -> None:
     (folder / "password").write_text("wrong horse battery\n")
     code, lines = run("restore", folder / "out" / "deep" / "her.png", "--out", folder / "no", *secret)
     assert (code, lines[0]["error"]["code"]) == (1, "restore_denied")
+    assert str(folder / "ring" / "keyring.json") in lines[0]["error"]["message"]
     assert not (folder / "no" / "her.png").exists()
+
+
+def test_a_lost_keyring_is_named_and_not_made_anew(folder: Path) -> None:
+    arguments = ["restore", str(folder / "in"), "--out", str(folder / "back"), "--password-file"]
+    said = str(CliRunner().invoke(app, [*arguments, str(folder / "password")]).exception)
+    assert str(folder / "ring" / "keyring.json") in said
+    assert "SIDER_KEYRING_FILE" in said
+    assert not (folder / "ring").exists()
+
+
+def test_an_unknown_preset_is_told_before_anything_else(folder: Path) -> None:
+    arguments = ["protect", str(folder / "no"), "--out", str(folder), "--password-file", str(folder / "password")]
+    said = str(CliRunner().invoke(app, [*arguments, "--preset", "strongest"]).exception)
+    assert said == "unknown preset 'strongest'; known: natural, standard, strong"
 
 
 def test_a_missed_promise_writes_no_picture_unless_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

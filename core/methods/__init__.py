@@ -61,6 +61,17 @@ def presets(name: str) -> list[str]:
     return []
 
 
+def check(name: str, preset: str) -> None:
+    """Refuse what `load` would not find, without importing it.
+
+    Raises:
+        RequestRefused: no such method, or it has no such preset.
+    """
+    known = presets(name)
+    if preset not in known:
+        raise RequestRefused(f"unknown preset {preset[:32]!r}; known: {', '.join(known)}", code="preset_unknown")
+
+
 def load(name: str) -> Method:
     """Import one method.
 

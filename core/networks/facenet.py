@@ -67,7 +67,9 @@ def download(name: str) -> Path:
     try:
         InceptionResnetV1(pretrained=dataset)
     except OSError as error:
-        raise ConfigurationError(f"the weights of {name} cannot be downloaded: {error}") from error
+        raise ConfigurationError(
+            f"the weights of {name} cannot be downloaded: {getattr(error, 'reason', error)}"
+        ) from error
     path = weights_file(name)
     if path is None:
         raise ConfigurationError(f"the weights of {name} were not stored by facenet-pytorch")

@@ -93,7 +93,8 @@ def _open(data: bytes, name: str, limits: Limits) -> Image.Image:
         try:
             image = Image.open(io.BytesIO(data), formats=[name])
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise PhotoRefused("the photo has far too many pixels", code="photo_too_large") from error
+            message = f"the photo has far too many pixels; at most {limits.max_pixels} are accepted"
+            raise PhotoRefused(message, code="photo_too_large") from error
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error) as error:
             raise PhotoRefused(f"the photo is not a readable {name} file", code="photo_damaged") from error
     width, height = image.size

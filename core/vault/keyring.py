@@ -68,6 +68,10 @@ class Keyring:
             rows = json.loads(path.read_text(encoding="utf-8"))["keys"]
             keys = {int(v): base64.b64decode(row["key"], validate=True) for v, row in rows.items()}
             created = {int(v): str(row["created"]) for v, row in rows.items()}
+        except FileNotFoundError:
+            raise ConfigurationError(
+                f"there is no keyring {path}; name the one that sealed the keys in SIDER_KEYRING_FILE"
+            ) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigurationError(f"the keyring {path} cannot be read: {type(error).__name__}") from None
         if not keys or any(len(key) != KEY_BYTES for key in keys.values()):
