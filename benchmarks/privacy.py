@@ -15,6 +15,7 @@ import html
 import json
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,16 @@ class Run:
     @property
     def folder(self) -> Path:
         """Named by everything that could change a picture, so that no stale one is ever counted."""
-        code = b"".join(p.read_bytes() for p in sorted(Path("core").rglob("*.py")))
         encoders = ",".join(e.name for e in self.networks.encoders)
-        what = f"{self.config}{encoders}".encode() + code + (PACKAGED / MANIFEST).read_bytes()
+        what = f"{self.config}{encoders}".encode() + _engine()
         return FOLDER / f"{self.name.replace(' ', '-')}-{hashlib.sha256(what).hexdigest()[:8]}"
+
+
+@cache
+def _engine() -> bytes:
+    """Code and weights, read once: an edit while a run is on its way does not tear it in two."""
+    code = b"".join(p.read_bytes() for p in sorted(Path("core").rglob("*.py")))
+    return code + (PACKAGED / MANIFEST).read_bytes()
 
 
 def protect_all(run: Run, data: Pairs) -> list[dict[str, Any] | None]:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)
 STABILISER = 0.03**2 / 2  # C2/2 of SSIM for a dynamic range of 1
+FINE, NEIGHBOURHOOD = 9, 11  # px, windows of texture: detail is what is finer than the first
+NOTICEABLE = 2 / 255  # luminance that shows on skin without any texture
 
 
 def margin_shortfall(cosines: Float[Tensor, "k ..."], margin: Float[Tensor, "k ..."]) -> Float[Tensor, "k ..."]:
@@ -21,6 +23,11 @@ def ensemble_weights(shortfall: Float[Tensor, "k ..."], tau: float) -> Float[Ten
     return torch.softmax(shortfall.detach() / tau, 0)
 
 
+def luminance(x: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1 H W"]:
+    """Weighted mean of the channels (Rec. 601)."""
+    return (x * x.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
 def structure_map(
     x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"], window: int = 11
 ) -> Float[Tensor, "b 1 h w"]:
@@ -29,8 +36,7 @@ def structure_map(
     Blind to brightness and contrast, so it compares what is drawn, not how it is lit
     (Wang et al. 2004, equation 10).
     """
-    luma = x.new_tensor(LUMA).view(1, 3, 1, 1)
-    a, b = (x * luma).sum(1, keepdim=True), (y * luma).sum(1, keepdim=True)
+    a, b = luminance(x), luminance(y)
     mean_a, mean_b, aa, bb, ab = (F.avg_pool2d(v, window, 2) for v in (a, b, a * a, b * b, a * b))
     variance_a = (aa - mean_a**2).clamp_min(0)
     variance_b = (bb - mean_b**2).clamp_min(0)
@@ -54,6 +60,21 @@ def visual_distance(
     return 1 - structure(x, y, mask) + 10 * colour
 
 
+def texture_change(
+    x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"], mask: Float[Tensor, "b 1 H W"]
+) -> Float[Tensor, " b"]:
+    """How visibly the fine detail of `x` departs from that of `y` inside a mask; 1 is about just noticeable.
+
+    Detail hides in detail: a change counts by its share of what `y` shows around it, so that freckles on smooth
+    skin are dear and the same change in a brow is cheap (texture masking, Chou and Li 1995).
+    """
+    fine_x, fine_y = (luma - _box(luma, FINE) for luma in (luminance(x), luminance(y)))
+    visible = NOTICEABLE**2 + _box(fine_y**2, NEIGHBOURHOOD)
+    weight = mask / visible.sqrt()
+    # Mean over the mask in units of NOTICEABLE, as if all skin were smooth.
+    return ((fine_x - fine_y).abs() * weight).sum((1, 2, 3)) / (weight.sum((1, 2, 3)) * NOTICEABLE).clamp_min(1e-6)
+
+
 def resurfacing(
     x: Float[Tensor, "b 3 H W"],
     start: Float[Tensor, "b 3 H W"],
@@ -68,3 +89,8 @@ def resurfacing(
     gained = structure_map(x, source) - structure_map(start, source)
     weight = F.avg_pool2d(mask, 11, 2)
     return (F.relu(gained) * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1e-6)
+
+
+def _box(x: Float[Tensor, "b 1 H W"], window: int) -> Float[Tensor, "b 1 H W"]:
+    """Mean over an odd window; at the border over what there is of it."""
+    return F.avg_pool2d(x, window, 1, window // 2, count_include_pad=False)

@@ -52,3 +52,24 @@ def test_hinge_and_weights() -> None:
     assert torch.allclose(weights.sum(0), torch.ones(2))
     assert weights[1, 0] > weights[0, 0]
     assert weights[0, 1] > weights[1, 1]
+
+
+def test_texture_shows_on_smooth_skin_and_hides_in_detail() -> None:
+    freckles = (torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(2)) > 0.9) * 0.05
+    skin, brow = torch.full((1, 3, 64, 64), 0.5), 0.5 + 0.2 * (torch.rand(1, 3, 64, 64) - 0.5)
+    on_skin, same = (float(objectives.texture_change(x, skin, MASK)) for x in (skin + freckles, skin))
+    assert same == 0
+    half = torch.cat((skin, brow), -1)
+    mask, spots = torch.ones(1, 1, 64, 128), torch.zeros(1, 1, 64, 128)
+    left, right = spots.clone(), spots.clone()
+    left[..., 8:56], right[..., 72:120] = freckles[..., 8:56], freckles[..., 8:56]
+    shown, hidden = (float(objectives.texture_change(half + s, half, mask)) for s in (left, right))
+    assert 0 < 3 * hidden < shown < on_skin
+
+
+def test_broad_shade_is_no_texture() -> None:
+    skin = torch.full((1, 3, 64, 64), 0.4)
+    shade = torch.linspace(0, 0.2, 64).expand(1, 1, 64, 64)
+    inner = MASK.clone()
+    inner[..., :4] = inner[..., -4:] = 0
+    assert float(objectives.texture_change(skin + shade, skin, inner)) < 0.05

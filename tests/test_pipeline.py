@@ -50,7 +50,7 @@ def test_a_referee_judges_and_is_not_optimised_against(astronaut: Photo, network
     assert facts["role"] == "referee"
     assert facts["required"] == round(referee.thresholds[1e-3], 4)
     # What no gradient pushed does not come as far as it does where it steers.
-    assert facts["cosine"] < second.required(methods.load("sider").PRESETS["standard"].margin)
+    assert facts["cosine"] < second.required(methods.load("sider").PRESETS["standard"].aim)
 
 
 def test_the_report_is_json_and_names_no_path(outcome: Outcome) -> None:

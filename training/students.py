@@ -1,7 +1,7 @@
 """Distil the teachers into our own encoders: `python -m training.students residual --minutes 60`
 
 Reads the shards of `training.views`. Checkpoints every few minutes and goes on from there: the learning rate is
-held, and falls to nothing in the last quarter of `--minutes` (so the last run of several should be the longest).
+held, and falls to nothing in the last part of `--minutes` (`--falling`; of several runs only the last needs one).
 Logs a line a minute, and the equal-error rate on the development pairs (never trained on) at each checkpoint.
 """
 
@@ -30,7 +30,7 @@ FOLDER = Path(".work/students")
 BATCH = 32
 RATE, DECAY = 1.1e-3, 0.05  # of AdamW: biases, norms, depthwise kernels, first and last layer
 STEP = 0.02  # of Muon: all other matrices and kernels
-WARM_UP, FALLING = 100, 0.25  # steps; share of the time
+WARM_UP = 100  # steps
 EDGES = ("body.0.", "head.")
 AVERAGING = 0.999  # of the exponential moving average that is kept as the result
 RELATION = 4.0  # weight of the similarities between the faces of a batch
@@ -143,10 +143,10 @@ def finished() -> Iterator[tuple[str, Student]]:
         yield path.stem, load(path.with_suffix(".safetensors"), path.stem, dim)
 
 
-def train(run: Run, minutes: float) -> None:
+def train(run: Run, minutes: float, falling: float) -> None:
     """Over batches in random order until the time is up."""
     earlier, losses = run.minutes, []
-    for tick, (images, targets) in zip(schedule.ticks(minutes, WARM_UP, FALLING), batches(run), strict=False):
+    for tick, (images, targets) in zip(schedule.ticks(minutes, WARM_UP, falling), batches(run), strict=False):
         run.minutes = earlier + tick.minutes
         losses.append(run.learn(images, targets, tick.share))
         if tick.report:
@@ -177,11 +177,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("family", choices=sorted(FAMILIES))
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--falling", type=float, default=0.25, help="last share of the time, in which rates fall")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    train(Run.start(args.family, device), args.minutes)
+    train(Run.start(args.family, device), args.minutes, args.falling)
 
 
 if __name__ == "__main__":

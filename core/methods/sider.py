@@ -4,14 +4,16 @@ People see a persona in the source's pose, light and context; recognition networ
 No formula, weight or code of the paper is public; the hyper-parameters are ours.
 
 Notation: x source, p recomposed face (persona in context), z latent, u its change in pixel units, e_k identity by
-encoder k, m_k margin, T random draw, V visual distance, R resurfacing of the source's drawing.
+encoder k, m_k aim, T random draw, V visual distance, R resurfacing of the source's drawing, S change of texture,
+M mask, C takes most of the colour out of a change.
 
     z = z_p + u / gain
-    x(u) = p + M (Dec(z) - Dec(z_p))
-    J(u) = sum_k w_k [m_k - cos(E_k(T(x(u))), e_k)]_+ + lambda V(x(u), p) + rho R(x(u)) + nu mean u^2
+    x(u) = p + M C(Dec(z) - Dec(z_p))
+    J(u) = sum_k w_k [m_k - cos(E_k(T(x(u))), e_k)]_+ + lambda V(x(u), p) + sigma S(x(u), p) + rho R(x(u)) + nu mean u^2
 
-The margins of a face rise until a referee, an encoder that no gradient sees, reads the source as well: faces that
-carry over easily stay closer to the persona.
+Of several personas that fit, the one is taken that machines already find nearest to the source: the less there is to
+move, the less is seen. The aims of a face rise until a referee, an encoder that no gradient sees, reads the source
+as well: faces that carry over easily stay closer to the persona.
 
 Deviates: the latent starts from a blended persona, not from a denoised one (the denoiser is not trained yet),
 and only the *change* of the decoded image is added to p, so that what the autoencoder cannot code stays sharp.
@@ -37,37 +39,43 @@ from core.stages.recompose import Recomposed, decode, encode, pixel_gain, recomp
 
 PROMISE = Promise(people_recognise=False, machines_match=True)
 LOOK_AROUND = 12  # px, more than the windows in which structure is compared
+CANDIDATES = 12  # personas tried for a face in all; composing one takes about as long as two steps
 NETWORKS = ("detector", "autoencoder", "encoders", "personas")
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """margin: share of the way from each surrogate's threshold at FAR 1e-3 to 1 that must be held. slack: what the
-    hinge aims for beyond the margin, because 8-bit pixels and draws cost some. confirmation: share of that way that
-    a referee must be on; until it is, a face's margin is raised by `lift` at each look, up to `ceiling`. draws: T a
-    step. tau: cosine, sharpness of the encoders' weights. balance: lambda, the semantic-visual balancing factor.
-    resurfacing: rho. anchor: nu.
+    """margin: share of the way from each surrogate's threshold at FAR 1e-3 to 1 that is promised. aim: the share that
+    the search stops at; a hard face may end between the two. slack: what the hinge asks for beyond the aim, because
+    8-bit pixels and draws cost some. confirmation: share of that way that a referee must be on; until it is, a face's
+    aim is raised by `lift` at each look, up to `ceiling`. draws: T a step. tau: cosine, sharpness of the encoders'
+    weights. balance: lambda, the semantic-visual balancing factor. texture: sigma. colour: share of a change's colour
+    that C leaves. resurfacing: rho. anchor: nu. candidates: personas tried for each variant, CANDIDATES in all.
     """
 
-    margin: float = 0.65
+    margin: float = 0.5
+    aim: float = 0.7
     slack: float = 0.1
-    confirmation: float = 0.4
+    confirmation: float = 0.6
     lift: float = 0.04
-    ceiling: float = 0.7
+    ceiling: float = 0.8
     draws: int = 1
     tau: float = 0.1
     balance: float = 0.25
+    texture: float = 0.2
+    colour: float = 0.3
     resurfacing: float = 1.0
     anchor: float = 10.0
+    candidates: int = 4
     variants: int = 1
     descent: Descent = field(default_factory=Descent)
     jitter: Jitter = field(default_factory=Jitter)
 
 
 PRESETS = {
-    "natural": Config(margin=0.4, confirmation=0.2, ceiling=0.6, balance=0.5),
+    "natural": Config(margin=0.3, aim=0.5, confirmation=0.4, ceiling=0.6, balance=0.5),
     "standard": Config(),
-    "strong": Config(margin=0.75, confirmation=0.5, ceiling=0.9, balance=0.12, descent=Descent(steps=140)),
+    "strong": Config(margin=0.7, aim=0.8, confirmation=0.7, ceiling=0.9, balance=0.12, descent=Descent(steps=140)),
 }
 
 
@@ -76,7 +84,9 @@ def protect(
 ) -> Protected:
     """Protected faces of all variants; whether the promise holds is for the pipeline to measure."""
     identity, appearance = decouple(faces, networks)
-    starts = recompose(faces, appearance, networks.personas, config.variants, generator)
+    tried = max(config.variants, min(CANDIDATES, config.candidates * config.variants))
+    starts = recompose(faces, appearance, networks.personas, tried, generator)
+    starts = nearest(starts, faces, identity, networks)[: config.variants]
     images, used = [], 0
     for v, start in enumerate(starts):
         search = Search(faces, identity, appearance, start, networks, config)
@@ -84,6 +94,22 @@ def protect(
         images.append(image)
         used += steps
     return Protected(tuple(images), tuple(s.images for s in starts), tuple(s.personas for s in starts), used)
+
+
+@torch.no_grad()
+def nearest(starts: list[Recomposed], faces: AlignedFaces, identity: Identity, networks: Networks) -> list[Recomposed]:
+    """The same recompositions, each face's in the order in which surrogates find them like the source, best first."""
+    if len(starts) == 1:
+        return starts
+    images = torch.stack([start.images for start in starts])
+    cosine = cosines(networks.surrogates, images.flatten(0, 1), faces.landmarks.repeat(len(starts), 1, 1), identity)
+    threshold = cosine.new_tensor([e.thresholds[1e-3] for e in networks.surrogates])[:, None, None]
+    order = ((cosine - threshold) / (1 - threshold)).mean(0).argsort(0, descending=True)
+    columns = range(len(faces))
+    return [
+        Recomposed(images[row, columns], tuple(starts[i].personas[b] for b, i in enumerate(row.tolist())))
+        for row in order
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,25 +132,28 @@ class Search:
         decoded_p = decode(z_p, self.networks.autoencoder)
         gain = pixel_gain(z_p, self.networks.autoencoder)
         region = region_of(mask)
-        M = face_masks(self.faces.landmarks, grow=0.12, feather=9.0)
+        M = face_masks(self.faces.landmarks, grow=0.12, feather=9.0) * (1 - self.appearance.fringe)
         threshold = p.new_tensor([e.thresholds[1e-3] for e in encoders])[:, None, None]
-        # Margin of each face; raised while the referee, which no gradient sees, is not convinced.
-        margin = p.new_full((len(p),), config.margin)
+        # Of each face; raised while the referee, which no gradient sees, is not convinced.
+        aim = p.new_full((len(p),), config.aim)
 
         def at(share: Tensor | float) -> Tensor:
             return threshold + share * (1 - threshold)
 
         def render(u: Tensor) -> Tensor:
-            return (p + M * (decode(z_p + u / gain, self.networks.autoencoder) - decoded_p)).clamp(0, 1)
+            change = decode(z_p + u / gain, self.networks.autoencoder) - decoded_p
+            gray = objectives.luminance(change)
+            return (p + M * (gray + config.colour * (change - gray))).clamp(0, 1)
 
         def objective(u: Tensor) -> Tensor:
             face = render(u)
             J = config.balance * objectives.visual_distance(face[region], p[region], mask[region])
+            J = J + config.texture * objectives.texture_change(face[region], p[region], mask[region])
             J = J + config.resurfacing * objectives.resurfacing(face[region], p[region], x[region], mask[region])
             J = J + config.anchor * (u**2).mean((1, 2, 3))
             seen, landmarks = draw(face, self.faces.landmarks, config.jitter, generator, config.draws)
             shortfall = objectives.margin_shortfall(
-                cosines(encoders, seen, landmarks, self.identity), at((margin + config.slack).clamp_max(1))
+                cosines(encoders, seen, landmarks, self.identity), at((aim + config.slack).clamp_max(1))
             )
             w = objectives.ensemble_weights(shortfall, config.tau)
             return J + (w * shortfall).sum(0).mean(0)
@@ -132,10 +161,10 @@ class Search:
         def satisfied(u: Tensor) -> Tensor:
             seen = stored(self.faces, render(u))
             cosine = cosines(encoders, seen, self.faces.landmarks, self.identity)
-            held, strained = ((cosine >= at(share)).all(0).all(0) for share in (config.margin, config.ceiling))
+            held, strained = ((cosine >= at(share)).all(0).all(0) for share in (config.aim, config.ceiling))
             agreed = self.confirmed(seen) | strained
-            margin[held & ~agreed] += config.lift
-            margin.clamp_(max=config.ceiling)
+            aim[held & ~agreed] += config.lift
+            aim.clamp_(max=config.ceiling)
             return held & agreed
 
         u, steps = optimise(torch.zeros_like(z_p), objective, satisfied, config.descent, report)

@@ -28,6 +28,10 @@ OUTLINE = (
     (0.40, 1.46), (0.0, 1.56), (-0.40, 1.46), (-0.70, 1.12), (-0.90, 0.60), (-1.00, 0.00), (-0.86, -0.54),
 )  # fmt: skip
 
+# How far from the cheeks' colour skin may be, CIELAB: chroma, and lightness where darker means hair.
+CHROMA, HAIR = 18.0, 22.0
+FOREHEAD = 0.42, 0.54  # inter-ocular distances above the eyes: below it are brows, above it dark is hair
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -40,10 +44,12 @@ class Identity:
 class Appearance:
     """What people see of B faces, measured coarsely enough to say nothing about who it is.
 
-    masks: the face's interior, 0..1 with a soft border (B, 1, 256, 256). traits: one a face.
+    masks: the face's interior without its fringe, 0..1 with a soft border; fringe: hair that falls over the forehead,
+    0..1; both (B, 1, 256, 256). traits: one a face.
     """
 
     masks: Float[Tensor, "b 1 256 256"]
+    fringe: Float[Tensor, "b 1 256 256"]
     traits: tuple[Traits, ...]
 
 
@@ -54,7 +60,9 @@ def decouple(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appeara
     pictures = to_arrays(faces.images)
     marks = faces.landmarks.cpu().numpy()
     traits = tuple(measure(p, m, float(s)) for p, m, s in zip(pictures, marks, scores, strict=True))
-    return Identity(vectors), Appearance(face_masks(faces.landmarks), traits)
+    hair = torch.from_numpy(np.stack([fringe(p, m)[None] for p, m in zip(pictures, marks, strict=True)]))
+    hair = hair.to(faces.images)
+    return Identity(vectors), Appearance(face_masks(faces.landmarks) * (1 - hair), hair, traits)
 
 
 def cosines(
@@ -120,6 +128,25 @@ def face_masks(
     """`face_mask` of a batch."""
     masks = [face_mask(m, grow, feather) for m in landmarks.cpu().numpy()]
     return torch.from_numpy(np.stack(masks)[:, None]).to(landmarks)
+
+
+def skin_likeness(image: NDArray[np.float32], landmarks: NDArray[np.float32], lightness: float) -> NDArray[np.float32]:
+    """How much each pixel has the colour of the cheeks, 0..1; `lightness` is how much darker skin may be (CIELAB)."""
+    lab = rgb2lab(image)
+    cheeks = np.median(lab[skin_mask(landmarks) > 0], 0)
+    off = (lab - cheeks) / (lightness, CHROMA, CHROMA)
+    return np.asarray(np.exp(-np.square(off).sum(-1)), np.float32)
+
+
+def fringe(image: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Hair over the forehead (256, 256), 0..1: it stays, or a persona's forehead would end it in mid-air."""
+    left, right = landmarks[0], landmarks[1]
+    across, eyes = (right - left) / _span(landmarks), (left + right) / 2
+    y, x = _grid()
+    height = ((x - eyes[0]) * across[1] - (y - eyes[1]) * across[0]) / _span(landmarks)
+    above = np.clip((height - FOREHEAD[0]) / (FOREHEAD[1] - FOREHEAD[0]), 0, 1)
+    likeness = gaussian_filter(skin_likeness(image, landmarks, HAIR), 1.5)
+    return np.asarray(gaussian_filter(np.clip(4 * (0.55 - likeness), 0, 1) * above, 1.5), np.float32)
 
 
 def skin_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from skimage.color import rgb2lab
 from skimage.transform import ThinPlateSplineTransform, warp
 from torch import Tensor, nn
 
@@ -18,7 +17,7 @@ from core import objectives
 from core.networks import Persona
 from core.networks.personas import Traits
 from core.stages.align import SIDE, AlignedFaces
-from core.stages.decouple import Appearance, face_mask, features_mask, skin_mask, to_arrays
+from core.stages.decouple import HAIR, Appearance, face_mask, features_mask, fringe, skin_likeness, to_arrays
 
 # Structural similarity (inside the face, same landmarks and light) above which a look might be taken for the
 # source's. Measured: two people 0.64 (median; 95 % of pairs below 0.76), one person in two photos 0.78; see
@@ -28,9 +27,7 @@ SPARE = 0.04  # what the optimiser may add
 POOL = 6  # the best-fitting personas from which a seed draws
 REACH = 24  # how many may be tried in all, when those look too much like the source
 LIGHT_SIGMA = 14.0  # px; shading coarser than this is the photo's, finer detail the persona's
-# How far from the cheeks' colour skin may be, CIELAB: chroma; lightness where deep shade is expected, and where dark
-# means hair.
-CHROMA, SHADE, HAIR = 18.0, 60.0, 22.0
+SHADE = 60.0  # CIELAB lightness: how much darker than the cheeks skin may be in a photo of any light
 LIGHT_RANGE = (0.3, 3.0)  # how far the persona may be brightened or darkened to fit
 # Points far from the face that a landmark warp leaves in place, px.
 ANCHORS = ((0, 0), (SIDE - 1, 0), (0, SIDE - 1), (SIDE - 1, SIDE - 1), (SIDE / 2, SIDE - 1), (SIDE / 2, 0))
@@ -99,11 +96,12 @@ def compose(source: NDArray[np.float32], landmarks: NDArray[np.float32], persona
     """The source (256, 256, 3) with the persona's interior, in the source's geometry and light."""
     target = target_landmarks(landmarks, persona.landmarks)
     picture = bring_to(np.asarray(persona.image / 255, np.float32), persona.landmarks, target)
+    bare = 1 - fringe(source, landmarks)
     # Light is compared where both pictures show skin: dark brows, lips and hair are no shadow to be handed on.
     inside = face_mask(landmarks, feather=0.5) * (1 - np.maximum(features_mask(landmarks), features_mask(target)))
-    here = shading(source, inside * skin_likeness(source, landmarks, SHADE))
+    here = shading(source, inside * bare * skin_likeness(source, landmarks, SHADE))
     there = shading(picture, inside * skin_likeness(picture, target, HAIR))
-    mask = face_mask(landmarks)[..., None]
+    mask = (face_mask(landmarks) * bare)[..., None]
     mixed = source + mask * (lit(picture, (here + 0.02) / (there + 0.02), there) - source)
     return np.asarray(np.clip(mixed, 0, 1), np.float32)
 
@@ -123,14 +121,6 @@ def lit(image: NDArray[np.float32], light: NDArray[np.float32], skin: NDArray[np
 def _saturation(image: NDArray[np.float32]) -> NDArray[np.float32]:
     top = image.max(-1, keepdims=True)
     return np.asarray((top - image.min(-1, keepdims=True)) / (top + 1e-3), np.float32)
-
-
-def skin_likeness(image: NDArray[np.float32], landmarks: NDArray[np.float32], lightness: float) -> NDArray[np.float32]:
-    """How much each pixel has the colour of the cheeks, 0..1; `lightness` is how much darker skin may be (CIELAB)."""
-    lab = rgb2lab(image)
-    cheeks = np.median(lab[skin_mask(landmarks) > 0], 0)
-    off = (lab - cheeks) / (lightness, CHROMA, CHROMA)
-    return np.asarray(np.exp(-np.square(off).sum(-1)), np.float32)
 
 
 def target_landmarks(source: NDArray[np.float32], persona: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from core.methods import sider
 from core.networks import Networks
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import cosines, decouple
+from core.stages.recompose import Recomposed
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def panel(networks: Networks) -> Networks:
 
 def protected(faces: AlignedFaces, panel: Networks, **changes: float) -> dict[str, float]:
     """Cosine to the source by role, on stored pixels."""
-    config = dataclasses.replace(sider.PRESETS["natural"], margin=0.2, lift=0.2, ceiling=0.8, **changes)
+    config = dataclasses.replace(sider.PRESETS["natural"], margin=0.2, aim=0.2, lift=0.2, ceiling=0.8, **changes)
     made = sider.protect(faces, panel, config, torch.Generator().manual_seed(1), lambda *_: None)
     identity, _ = decouple(faces, panel)
     with torch.no_grad():
@@ -33,11 +34,25 @@ def protected(faces: AlignedFaces, panel: Networks, **changes: float) -> dict[st
     return {e.role: float(c) for e, c in zip(panel.encoders, found, strict=True)}
 
 
-def test_an_unconvinced_referee_raises_the_margin(faces: AlignedFaces, panel: Networks) -> None:
+def test_an_unconvinced_referee_raises_the_aim(faces: AlignedFaces, panel: Networks) -> None:
     content, doubtful = (protected(faces, panel, confirmation=c) for c in (-10.0, 0.99))
     (surrogate,) = panel.surrogates
     assert surrogate.required(0.2) <= content["surrogate"] < surrogate.required(0.8) <= doubtful["surrogate"]
     assert doubtful["referee"] > content["referee"]
+
+
+def test_each_face_gets_the_persona_that_machines_find_nearest(faces: AlignedFaces, panel: Networks) -> None:
+    identity, _ = decouple(faces, panel)
+    own, gray = faces.images, torch.full_like(faces.images, 0.5)
+    swapped = torch.arange(len(faces))[:, None, None, None] % 2 == 1
+    starts = [
+        Recomposed(torch.where(swapped, a, b), tuple(f"{name}{i}" for i in range(len(faces))))
+        for name, a, b in (("first", own, gray), ("second", gray, own))
+    ]
+    best, worst = sider.nearest(starts, faces, identity, panel)
+    assert torch.equal(best.images, own)
+    assert torch.equal(worst.images, gray)
+    assert best.personas == tuple(f"{('second', 'first')[i % 2]}{i}" for i in range(len(faces)))
 
 
 def test_only_the_region_of_the_masks_is_looked_at() -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from core import objectives
 from core.networks import Networks
 from core.stages.align import AlignedFaces
-from core.stages.decouple import decouple, face_mask, to_arrays
+from core.stages.decouple import decouple, face_mask, fringe, skin_mask, to_arrays
 from core.stages.recompose import RECOGNISABLE, choose, compose, decode, encode, pixel_gain, recompose
 
 
@@ -88,3 +88,22 @@ def test_any_autoencoder_of_diffusers_fits(autoencoder: nn.Module) -> None:
         z = encode(images, autoencoder)
         assert decode(z, autoencoder).shape == images.shape
         assert torch.equal(z, encode(images, autoencoder))
+
+
+def test_hair_over_the_forehead_stays_and_skin_does_not_count_as_hair(faces: AlignedFaces, networks: Networks) -> None:
+    source, marks = to_arrays(faces.images)[0], faces.landmarks[0].numpy()
+    left, right = marks[0], marks[1]
+    span = float(np.linalg.norm(right - left))
+    skin = np.broadcast_to(np.median(source[skin_mask(marks) > 0], 0), source.shape).astype(np.float32).copy()
+    assert fringe(skin, marks).max() < 0.05
+    top = int((left[1] + right[1]) / 2 - 0.55 * span)
+    haired = skin.copy()
+    haired[:top] *= 0.3
+    haired[int(left[1]) - 3 : int(left[1]) + 3] *= 0.3  # brows and eyes are dark as well, and no fringe
+    hair = fringe(haired, marks)
+    assert hair[top - 4, 128] > 0.9
+    assert hair[int(left[1]) - 6 :].max() < 0.01
+    composed = compose(haired, marks, networks.personas[0])
+    inside = (face_mask(marks) > 0.9) & (hair > 0.95)
+    assert inside.any()
+    assert np.abs(composed - haired)[inside].max() < 0.05
