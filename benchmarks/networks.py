@@ -103,7 +103,7 @@ def loop(networks: Networks) -> dict[str, str]:
     identity, appearance = decouple(faces, networks)
     start = recompose(faces, appearance, networks.personas, 1, torch.Generator().manual_seed(0))[0]
     never = Descent(steps=STEPS, calm=STEPS)
-    config = dataclasses.replace(PRESETS["standard"], descent=never, margin=0.95)
+    config = dataclasses.replace(PRESETS["standard"], descent=never, aim=0.95)
     search = Search(faces, identity, appearance, start, networks, config)
     z = encode(faces.images, networks.autoencoder)
     both = seconds(backward(lambda u: decode(u, networks.autoencoder), z))

@@ -77,16 +77,18 @@ def texture_change(
 
 def resurfacing(
     x: Float[Tensor, "b 3 H W"],
-    start: Float[Tensor, "b 3 H W"],
     source: Float[Tensor, "b 3 H W"],
+    start: Float[Tensor, "b 1 h w"],
     mask: Float[Tensor, "b 1 H W"],
 ) -> Float[Tensor, " b"]:
     """How much more of the source's drawing `x` shows than the start did: [s(x, source) - s(start, source)]_+.
 
+    start: the second term, `structure_map` of start and source.
+
     The cheapest way back to the source's identity is to draw the source's brows again; this closes it, and
     asks no recognition network.
     """
-    gained = structure_map(x, source) - structure_map(start, source)
+    gained = structure_map(x, source) - start
     weight = F.avg_pool2d(mask, 11, 2)
     return (F.relu(gained) * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1e-6)
 

@@ -39,8 +39,9 @@ def test_only_the_mask_counts() -> None:
 
 def test_resurfacing_counts_what_comes_back_of_the_source() -> None:
     start, source = smooth(0), smooth(1)
-    assert float(objectives.resurfacing(start, start, source, MASK)) == 0
-    half, whole = (float(objectives.resurfacing(a, start, source, MASK)) for a in ((start + source) / 2, source))
+    drawn = objectives.structure_map(start, source)
+    assert float(objectives.resurfacing(start, source, drawn, MASK)) == 0
+    half, whole = (float(objectives.resurfacing(a, source, drawn, MASK)) for a in ((start + source) / 2, source))
     assert 0 < half < whole
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from training import portraits
 from training.guard import Guard, Image
 from training.portraits import Portrait
 
-MEMBERS = 6
+MEMBERS, ATTEMPTS = 6, 4
 ROUNDS = 2
 FINEST_SIGMA = 2.0  # px; detail below this scale comes from the most typical member
 GLASSES = 30.0  # grey levels; rims make strong horizontal edges at the bridge and under the eyes
@@ -159,9 +160,9 @@ def register(image: Image, target: Image) -> tuple[Image, float]:
     return np.clip(moved, 0, 1), float(residual)
 
 
-def blend(members: list[Candidate]) -> tuple[Image, NDArray[np.float64]]:
-    """The persona of these members (RGB in [0, 1]) and its five landmarks, px."""
-    target = np.mean([m.portrait.landmarks for m in members], 0)
+def blend(members: list[Candidate]) -> Image:
+    """The persona of these members (RGB in [0, 1]), at their mean landmarks."""
+    target = mean_landmarks(members)
     shaped = [bring_to(m.image, m.portrait.landmarks, target) for m in members]
     tone = np.median(shaped, 0)
     shaped = [match_colours(x, tone) for x in shaped]
@@ -177,7 +178,7 @@ def blend(members: list[Candidate]) -> tuple[Image, NDArray[np.float64]]:
     typical = moved[int(np.argmin(residuals))]
     finest = typical - gaussian_filter(typical, (FINEST_SIGMA, FINEST_SIGMA, 0))
     sharp = gaussian_filter(mean, (FINEST_SIGMA, FINEST_SIGMA, 0)) + finest
-    return np.clip(sharp, 0, 1), target
+    return np.asarray(np.clip(sharp, 0, 1))
 
 
 def make(seed: int, without: set[str], kept: dict[str, Marks], folder: Path) -> list[Persona]:
@@ -186,37 +187,50 @@ def make(seed: int, without: set[str], kept: dict[str, Marks], folder: Path) -> 
     pool = candidates(guard)
     plan = [group for group, count in GROUPS for _ in range(count)]
     bank: list[Persona] = []
+    sources: dict[str, list[str]] = {}
     folder.mkdir(parents=True, exist_ok=True)
     for number, group in enumerate(track(plan, "personas")):
         name = f"{number:03d}"
         if name in without:
             continue
-        if name not in kept:
-            made = make_one(number, group, pool, guard, seed)
+        drawn = draws(pool, group, number, seed)
+        if name in kept:
+            members = next(m for m in drawn if np.allclose(mean_landmarks(m), kept[name], atol=0.01))
+        else:
+            made = make_one(drawn, guard)
             if made is None:
                 continue
-            image, kept[name] = made
+            members, image, kept[name] = made
             Picture.fromarray((image * 255).round().astype(np.uint8)).save(picture(folder, name), quality=95, method=6)
         bank.append(described(name, kept[name], guard, folder))
-        save_table(bank, folder)
+        sources[name] = [f"{m.portrait.source}/{m.portrait.path.stem}" for m in members]
+        save_table(bank, sources, folder)
     for old in set(folder.glob("*.webp")) - {picture(folder, p.name) for p in bank}:
         old.unlink()
     return bank
 
 
-def make_one(number: int, group: Group, pool: list[Candidate], guard: Guard, seed: int) -> tuple[Image, Marks] | None:
-    """Image and landmarks of one persona of a group, with random numbers of its own."""
+def draws(pool: list[Candidate], group: Group, number: int, seed: int) -> Iterator[list[Candidate]]:
+    """Members of a group for some attempts at one persona, with random numbers of its own: always the same ones."""
     rng = np.random.default_rng((seed, number))
     of_group = sorted((c for c in pool if c.group == group), key=lambda c: c.smile)
     # Half are drawn from the less smiling half, so that the bank has closed mouths too.
     half = of_group[: max(len(of_group) // 2, MEMBERS + 4)] if number % 2 else of_group
-    for _ in range(4):
-        members = choose(half, rng)
-        mean, landmarks = blend(members)
-        image, apart = guard.push_away(mean, landmarks, [m.portrait for m in members])
+    for _ in range(ATTEMPTS):
+        yield choose(half, rng)
+
+
+def make_one(drawn: Iterator[list[Candidate]], guard: Guard) -> tuple[list[Candidate], Image, Marks] | None:
+    """Members, image and landmarks of the first persona that matches none of its members."""
+    for members in drawn:
+        image, apart = guard.push_away(blend(members), mean_landmarks(members), [m.portrait for m in members])
         if apart:
-            return image, landmarks.round(2)
+            return members, image, mean_landmarks(members).round(2)
     return None
+
+
+def mean_landmarks(members: list[Candidate]) -> Marks:
+    return np.asarray(np.mean([m.portrait.landmarks for m in members], 0))
 
 
 def described(name: str, landmarks: Marks, guard: Guard, folder: Path) -> Persona:
@@ -232,11 +246,19 @@ def picture(folder: Path, name: str) -> Path:
     return folder / f"{name}.webp"
 
 
-def save_table(bank: list[Persona], folder: Path) -> None:
+def save_table(bank: list[Persona], sources: dict[str, list[str]], folder: Path) -> None:
+    """Name, landmarks, traits and the portraits it was made of, for each persona."""
     rows = []
     for persona in bank:
         marks = [[round(float(v), 2) for v in p] for p in persona.landmarks]
-        rows.append({"name": persona.name, "landmarks": marks, "traits": asdict(persona.traits)})
+        rows.append(
+            {
+                "name": persona.name,
+                "landmarks": marks,
+                "traits": asdict(persona.traits),
+                "sources": sources[persona.name],
+            }
+        )
     (folder / TABLE).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 

@@ -54,14 +54,14 @@ class Config:
     """
 
     margin: float = 0.5
-    aim: float = 0.7
+    aim: float = 0.78
     slack: float = 0.1
-    confirmation: float = 0.6
+    confirmation: float = 0.7
     lift: float = 0.04
-    ceiling: float = 0.8
+    ceiling: float = 0.86
     draws: int = 1
     tau: float = 0.1
-    balance: float = 0.25
+    balance: float = 0.2
     texture: float = 0.2
     colour: float = 0.3
     resurfacing: float = 1.0
@@ -73,9 +73,9 @@ class Config:
 
 
 PRESETS = {
-    "natural": Config(margin=0.3, aim=0.5, confirmation=0.4, ceiling=0.6, balance=0.5),
+    "natural": Config(margin=0.3, aim=0.55, confirmation=0.5, ceiling=0.65, balance=0.4),
     "standard": Config(),
-    "strong": Config(margin=0.7, aim=0.8, confirmation=0.7, ceiling=0.9, balance=0.12, descent=Descent(steps=140)),
+    "strong": Config(margin=0.7, aim=0.84, confirmation=0.8, ceiling=0.9, balance=0.12, descent=Descent(steps=140)),
 }
 
 
@@ -133,6 +133,7 @@ class Search:
         gain = pixel_gain(z_p, self.networks.autoencoder)
         region = region_of(mask)
         M = face_masks(self.faces.landmarks, grow=0.12, feather=9.0) * (1 - self.appearance.fringe)
+        drawn = objectives.structure_map(p[region], x[region])
         threshold = p.new_tensor([e.thresholds[1e-3] for e in encoders])[:, None, None]
         # Of each face; raised while the referee, which no gradient sees, is not convinced.
         aim = p.new_full((len(p),), config.aim)
@@ -149,7 +150,7 @@ class Search:
             face = render(u)
             J = config.balance * objectives.visual_distance(face[region], p[region], mask[region])
             J = J + config.texture * objectives.texture_change(face[region], p[region], mask[region])
-            J = J + config.resurfacing * objectives.resurfacing(face[region], p[region], x[region], mask[region])
+            J = J + config.resurfacing * objectives.resurfacing(face[region], x[region], drawn, mask[region])
             J = J + config.anchor * (u**2).mean((1, 2, 3))
             seen, landmarks = draw(face, self.faces.landmarks, config.jitter, generator, config.draws)
             shortfall = objectives.margin_shortfall(
@@ -162,6 +163,8 @@ class Search:
             seen = stored(self.faces, render(u))
             cosine = cosines(encoders, seen, self.faces.landmarks, self.identity)
             held, strained = ((cosine >= at(share)).all(0).all(0) for share in (config.aim, config.ceiling))
+            if not held.any():  # nothing to ask a referee about yet
+                return held
             agreed = self.confirmed(seen) | strained
             aim[held & ~agreed] += config.lift
             aim.clamp_(max=config.ceiling)
