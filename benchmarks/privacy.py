@@ -16,6 +16,7 @@ import json
 import time
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,20 @@ from torch import Tensor
 
 from benchmarks import look, report
 from benchmarks.strangers import DEGRADED, FARS, Pairs, Pixels, Recogniser, landmarks, recognisers
-from core import methods
+from core import methods, objectives
 from core.errors import NoFaceFound
 from core.methods.sider import PRESETS, Config
 from core.networks import Networks
 from core.networks.bundle import MANIFEST, PACKAGED
 from core.pipeline import Clock, make
-from core.stages.align import align, paste
-from core.stages.decouple import face_mask
+from core.stages.align import AlignedFaces, align, paste
+from core.stages.decouple import face_mask, face_masks
 from core.stages.optimise import Jitter
 from core.stages.validate import Photo
 
 FOLDER = Path(".work/privacy")
 LINE_UP = 16  # people
+DIVERSE, VARIANTS = 6, 3  # photos, and variants of each, to see how much variants differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +80,23 @@ def protect_all(run: Run, data: Pairs) -> list[dict[str, Any] | None]:
     return rows
 
 
-def _protect(run: Run, image: Tensor, number: int) -> dict[str, Any] | None:
-    photo = Photo(image.permute(1, 2, 0).numpy().copy())
-    began = time.perf_counter()
+def _faces(run: Run, image: Tensor) -> AlignedFaces | None:
     try:
-        faces = align(photo, run.networks.detector, run.networks.device, "largest")
+        photo = Photo(image.permute(1, 2, 0).numpy().copy())
+        return align(photo, run.networks.detector, run.networks.device, "largest")
     except NoFaceFound:
+        return None
+
+
+def _protect(run: Run, image: Tensor, number: int) -> dict[str, Any] | None:
+    began = time.perf_counter()
+    faces = _faces(run, image)
+    if faces is None:
         return None
     made = make(faces, methods.load("sider"), run.config, number, run.networks, Clock(lambda *_: None))
     seconds = time.perf_counter() - began
     start = paste(faces, made.protected.starts[0])
-    for name, picture in (("source", photo), ("start", start), ("protected", made.photos[0])):
+    for name, picture in (("source", faces.photo), ("start", start), ("protected", made.photos[0])):
         Image.fromarray(picture.pixels).save(run.folder / f"{number:03d}.{name}.png")
     (face,) = made.measured[0]
     return face | {"number": number, "seconds": seconds, "steps": made.protected.steps}
@@ -166,6 +174,22 @@ def _arrays(image: Tensor, landmarks: Tensor) -> tuple[Pixels, NDArray[np.float3
     return image.permute(1, 2, 0).numpy(), landmarks.numpy()
 
 
+def diversity(run: Run, data: Pairs) -> dict[str, str]:
+    """How much the variants of a photo differ from one another in structure, inside the face."""
+    apart, every = [], dataclasses.replace(run.config, variants=VARIANTS)
+    for i in track(range(0, len(data), max(1, len(data) // DIVERSE)), "variants"):
+        faces = _faces(run, data.a[i])
+        if faces is None:
+            continue
+        made = make(faces, methods.load("sider"), every, data.numbers[i], run.networks, Clock(lambda *_: None))
+        mask = face_masks(faces.landmarks)
+        for a, b in combinations(made.protected.images, 2):
+            apart.append(1 - float(objectives.structure(a, b, mask)))
+    return {
+        f"distance between two of {VARIANTS} variants, mean and least": f"{np.mean(apart):.3f}, {min(apart):.3f}",
+    }
+
+
 def facts_of(rows: list[Any]) -> dict[str, str]:
     good = [row for row in rows if row]
     seconds = [row["seconds"] for row in good]
@@ -208,6 +232,8 @@ def ablations(networks: Networks) -> list[Run]:
         Run("standard", standard, networks),
         Run("no draws", replace(standard, draws=1, jitter=plain), networks),
         Run("equal weights", replace(standard, tau=1e6), networks),
+        Run("any persona that fits", replace(standard, candidates=1), networks),
+        Run("texture and colour free", replace(standard, texture=0.0, colour=1.0), networks),
         Run("no momentum", replace(standard, descent=replace(standard.descent, momentum=0.0)), networks),
         Run("dlib alone", standard, only("dlib")),
         Run("students alone", standard, only("student")),
@@ -235,7 +261,7 @@ def main() -> None:
         f"privacy-{args.preset}",
         f"Strangers' networks, {len(data)} pairs, preset `{args.preset}`: `make bench-privacy`",
         [
-            report.bullets(facts_of(rows) | fidelity(run, rows, data)),
+            report.bullets(facts_of(rows) | fidelity(run, rows, data) | diversity(run, data)),
             "True-accept rate before protection, and after it among those that matched before.\n\n"
             + report.table(columns, recognition(run, rows, nets)),
             "The judges after what strangers do to pictures:\n\n"
