@@ -54,11 +54,11 @@ class Config:
     """
 
     margin: float = 0.5
-    aim: float = 0.78
+    aim: float = 0.76
     slack: float = 0.1
     confirmation: float = 0.7
     lift: float = 0.04
-    ceiling: float = 0.86
+    ceiling: float = 0.85
     draws: int = 1
     tau: float = 0.1
     balance: float = 0.2
@@ -73,9 +73,9 @@ class Config:
 
 
 PRESETS = {
-    "natural": Config(margin=0.3, aim=0.55, confirmation=0.5, ceiling=0.65, balance=0.4),
+    "natural": Config(margin=0.3, aim=0.5, confirmation=0.5, ceiling=0.6, balance=0.3),
     "standard": Config(),
-    "strong": Config(margin=0.7, aim=0.84, confirmation=0.8, ceiling=0.9, balance=0.12, descent=Descent(steps=140)),
+    "strong": Config(margin=0.6, aim=0.82, confirmation=0.8, ceiling=0.88, balance=0.12, descent=Descent(steps=130)),
 }
 
 
