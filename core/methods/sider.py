@@ -35,7 +35,7 @@ from core.networks import Networks
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import Appearance, Identity, cosines, decouple, face_masks
 from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise
-from core.stages.recompose import Recomposed, decode, encode, pixel_gain, recompose
+from core.stages.recompose import RECOGNISABLE, SPARE, Recomposed, decode, encode, pixel_gain, recompose
 
 PROMISE = Promise(people_recognise=False, machines_match=True)
 LOOK_AROUND = 12  # px, more than the windows in which structure is compared
@@ -86,7 +86,7 @@ def protect(
     identity, appearance = decouple(faces, networks)
     tried = max(config.variants, min(CANDIDATES, config.candidates * config.variants))
     starts = recompose(faces, appearance, networks.personas, tried, generator)
-    starts = nearest(starts, faces, identity, networks)[: config.variants]
+    starts = nearest(starts, faces, identity, appearance, networks)[: config.variants]
     images, used = [], 0
     for v, start in enumerate(starts):
         search = Search(faces, identity, appearance, start, networks, config)
@@ -97,14 +97,21 @@ def protect(
 
 
 @torch.no_grad()
-def nearest(starts: list[Recomposed], faces: AlignedFaces, identity: Identity, networks: Networks) -> list[Recomposed]:
-    """The same recompositions, each face's in the order in which surrogates find them like the source, best first."""
-    if len(starts) == 1:
-        return starts
-    images = torch.stack([start.images for start in starts])
-    cosine = cosines(networks.surrogates, images.flatten(0, 1), faces.landmarks.repeat(len(starts), 1, 1), identity)
+def nearest(
+    starts: list[Recomposed], faces: AlignedFaces, identity: Identity, appearance: Appearance, networks: Networks
+) -> list[Recomposed]:
+    """The same recompositions, each face's in the order in which surrogates find them like the source, best first.
+
+    Those that people might take for the source come last, whatever machines say.
+    """
+    k, images = len(starts), torch.stack([start.images for start in starts])
+    pictures = images.flatten(0, 1)
+    cosine = cosines(networks.surrogates, pictures, faces.landmarks.repeat(k, 1, 1), identity)
     threshold = cosine.new_tensor([e.thresholds[1e-3] for e in networks.surrogates])[:, None, None]
-    order = ((cosine - threshold) / (1 - threshold)).mean(0).argsort(0, descending=True)
+    share = ((cosine - threshold) / (1 - threshold)).mean(0)
+    sources, masks = (x.repeat(k, 1, 1, 1) for x in (faces.images, appearance.masks))
+    alike = objectives.structure(pictures, sources, masks).view(k, -1)
+    order = (share - 100 * (alike - RECOGNISABLE + SPARE).clamp_min(0)).argsort(0, descending=True)
     columns = range(len(faces))
     return [
         Recomposed(images[row, columns], tuple(starts[i].personas[b] for b, i in enumerate(row.tolist())))
