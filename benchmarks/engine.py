@@ -64,7 +64,7 @@ def summary(done: list[tuple[Portrait, Outcome | None, float]]) -> dict[str, str
     return {
         "protected without error": f"{len(good)} of {len(done)}",
         "promise held": f"{sum(o.held for _, o, _ in good)} of {len(good)}",
-        "surrogate margins held": f"{sum(margins)} of {len(margins)}",
+        "encoders that hold": f"{sum(margins)} of {len(margins)}",
         "restored bit for bit": f"{sum(exact)} of {len(good)}",
         "cosine, mean": ", ".join(
             f"{name} {np.mean([f['encoders'][name]['cosine'] for f in faces]):.3f}" for name in faces[0]["encoders"]

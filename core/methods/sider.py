@@ -86,7 +86,7 @@ def protect(
     identity, appearance = decouple(faces, networks)
     tried = max(config.variants, min(CANDIDATES, config.candidates * config.variants))
     starts = recompose(faces, appearance, networks.personas, tried, generator)
-    starts = nearest(starts, faces, identity, appearance, networks)[: config.variants]
+    starts = nearest(starts, faces, identity, appearance, networks, config.variants)
     images, used = [], 0
     for v, start in enumerate(starts):
         search = Search(faces, identity, appearance, start, networks, config)
@@ -98,11 +98,16 @@ def protect(
 
 @torch.no_grad()
 def nearest(
-    starts: list[Recomposed], faces: AlignedFaces, identity: Identity, appearance: Appearance, networks: Networks
+    starts: list[Recomposed],
+    faces: AlignedFaces,
+    identity: Identity,
+    appearance: Appearance,
+    networks: Networks,
+    count: int,
 ) -> list[Recomposed]:
-    """The same recompositions, each face's in the order in which surrogates find them like the source, best first.
+    """`count` recompositions: of each face those that surrogates find most like the source, best first.
 
-    Those that people might take for the source come last, whatever machines say.
+    Those that people might take for the source, or for one already taken, come last, whatever machines say.
     """
     k, images = len(starts), torch.stack([start.images for start in starts])
     pictures = images.flatten(0, 1)
@@ -112,11 +117,28 @@ def nearest(
     sources, masks = (x.repeat(k, 1, 1, 1) for x in (faces.images, appearance.masks))
     alike = objectives.structure(pictures, sources, masks).view(k, -1)
     order = (share - 100 * (alike - RECOGNISABLE + SPARE).clamp_min(0)).argsort(0, descending=True)
-    columns = range(len(faces))
-    return [
-        Recomposed(images[row, columns], tuple(starts[i].personas[b] for b, i in enumerate(row.tolist())))
-        for row in order
+    picked = [
+        distinct(order[:, b].tolist(), images[:, b], appearance.masks[b : b + 1], count) for b in range(len(faces))
     ]
+    return [
+        Recomposed(
+            torch.stack([images[rows[v], b] for b, rows in enumerate(picked)]),
+            tuple(starts[rows[v]].personas[b] for b, rows in enumerate(picked)),
+        )
+        for v in range(count)
+    ]
+
+
+def distinct(
+    order: list[int], images: Float[Tensor, "k 3 256 256"], mask: Float[Tensor, "1 1 256 256"], count: int
+) -> list[int]:
+    """The first `count` in this order whose looks are not taken for one another; where there are too few, any."""
+    taken: list[int] = []
+    others: list[int] = []
+    for i in order:
+        alike = (float(objectives.structure(images[i : i + 1], images[j : j + 1], mask)) for j in taken)
+        (others if any(a > RECOGNISABLE for a in alike) else taken).append(i)
+    return (taken + others)[:count]
 
 
 @dataclass(frozen=True, slots=True)

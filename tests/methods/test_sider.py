@@ -45,7 +45,7 @@ def test_each_face_gets_the_persona_that_machines_find_nearest(faces: AlignedFac
     identity, appearance = decouple(faces, panel)
     # Nobody is found upside down; mirrored she is nearly herself, in another drawing.
     starts = [Recomposed(x, ("",) * len(faces)) for x in (faces.images.flip(-2), faces.images.flip(-1))]
-    first, second = (sider.nearest(s, faces, identity, appearance, panel) for s in (starts, starts[::-1]))
+    first, second = (sider.nearest(s, faces, identity, appearance, panel, 2) for s in (starts, starts[::-1]))
     for order in (first, second):
         cosine = [float(cosines(panel.surrogates, s.images, faces.landmarks, identity).mean()) for s in order]
         assert cosine[0] > cosine[1]
@@ -54,8 +54,15 @@ def test_each_face_gets_the_persona_that_machines_find_nearest(faces: AlignedFac
 def test_a_persona_that_looks_like_the_source_comes_last(faces: AlignedFaces, panel: Networks) -> None:
     identity, appearance = decouple(faces, panel)
     own, turned = (Recomposed(x, (n,) * len(faces)) for n, x in (("own", faces.images), ("no", faces.images.flip(-2))))
-    last = sider.nearest([own, turned], faces, identity, appearance, panel)[-1]
+    last = sider.nearest([own, turned], faces, identity, appearance, panel, 2)[-1]
     assert set(last.personas) == {"own"}
+
+
+def test_variants_are_not_twins_while_there_are_others(faces: AlignedFaces) -> None:
+    face, other = faces.images[:1], faces.images[:1].flip(-2)
+    images, mask = torch.cat((face, face, other)), torch.ones(1, 1, 256, 256)
+    assert sider.distinct([0, 1, 2], images, mask, 2) == [0, 2]
+    assert sider.distinct([0, 1, 2], images, mask, 3) == [0, 2, 1]
 
 
 def test_only_the_region_of_the_masks_is_looked_at() -> None:
