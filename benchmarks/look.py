@@ -12,6 +12,7 @@ from skimage.feature import hog
 
 from core.networks import Persona
 from core.networks.personas import Traits
+from core.stages.decouple import fringe
 from core.stages.recompose import compose
 
 # (top, bottom, left, right) px of an aligned face.
@@ -30,7 +31,7 @@ NOBODY = Traits(0.0, (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0)
 
 def worn_by(source: Face, landmarks: Marks, image: NDArray[np.uint8], own: Marks) -> Face:
     """The source with the interior of another photo (landmarks `own`), in the source's geometry and light."""
-    return compose(source, landmarks, Persona("", image, own, NOBODY))
+    return compose(source, landmarks, fringe(source, landmarks), Persona("", image, own, NOBODY))
 
 
 def distances(a: Face, b: Face) -> dict[str, float]:

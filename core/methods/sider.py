@@ -206,9 +206,8 @@ class Search:
         """Whether every referee is convinced of each face; where there is none, nothing is asked."""
         agreed = torch.ones(len(seen), dtype=torch.bool, device=seen.device)
         for encoder in self.networks.referees:
-            threshold = encoder.thresholds[1e-3]
             cosine = cosines((encoder,), seen, self.faces.landmarks, self.identity)[0, 0]
-            agreed &= cosine >= threshold + self.config.confirmation * (1 - threshold)
+            agreed &= cosine >= encoder.at(self.config.confirmation)
         return agreed
 
 

@@ -62,8 +62,12 @@ class Encoder(nn.Module):
         Another photo of the person is further away than the one at hand, in every encoder by its own measure. A
         referee, which nothing is optimised against, needs no margin.
         """
+        return self.at(margin if self.role == "surrogate" else 0.0)
+
+    def at(self, share: float) -> float:
+        """The cosine that is this share of the way from the threshold at FAR 1e-3 to 1."""
         threshold = self.thresholds[1e-3]
-        return threshold + (margin * (1 - threshold) if self.role == "surrogate" else 0.0)
+        return threshold + share * (1 - threshold)
 
     def crops(self, images: Float[Tensor, "b 3 H W"], landmarks: Float[Tensor, "b 5 2"]) -> Tensor:
         """The crops the network sees, RGB in [0, 1] (B, 3, h, w); outside the image is black."""

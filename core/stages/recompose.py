@@ -17,7 +17,7 @@ from core import objectives
 from core.networks import Persona
 from core.networks.personas import Traits
 from core.stages.align import SIDE, AlignedFaces
-from core.stages.decouple import HAIR, Appearance, face_mask, features_mask, fringe, skin_likeness, to_arrays
+from core.stages.decouple import HAIR, Appearance, face_mask, features_mask, skin_likeness, to_arrays
 
 # Structural similarity (inside the face, same landmarks and light) above which a look might be taken for the
 # source's. Measured: two people 0.64 (median; 95 % of pairs below 0.76), one person in two photos 0.78; see
@@ -63,11 +63,12 @@ def _recompose_one(
 ) -> list[tuple[Tensor, str]]:
     """The first `variants` candidates that do not look like face `b`; if too few, those that look least like it."""
     source, marks = to_arrays(faces.images[b : b + 1])[0], faces.landmarks[b].cpu().numpy()
+    hair = appearance.fringe[b, 0].cpu().numpy()
     mask = appearance.masks[b : b + 1]
     tried: list[tuple[float, Tensor, str]] = []
     good = 0
     for persona in candidates:
-        image = torch.from_numpy(compose(source, marks, persona)).permute(2, 0, 1).to(faces.images)
+        image = torch.from_numpy(compose(source, marks, hair, persona)).permute(2, 0, 1).to(faces.images)
         alike = float(objectives.structure(image[None], faces.images[b : b + 1], mask))
         tried.append((alike, image, persona.name))
         good += alike <= RECOGNISABLE - SPARE
@@ -92,11 +93,13 @@ def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: tor
     return [fitting[i] for i in drawn] + fitting[pool:REACH]
 
 
-def compose(source: NDArray[np.float32], landmarks: NDArray[np.float32], persona: Persona) -> NDArray[np.float32]:
-    """The source (256, 256, 3) with the persona's interior, in the source's geometry and light."""
+def compose(
+    source: NDArray[np.float32], landmarks: NDArray[np.float32], hair: NDArray[np.float32], persona: Persona
+) -> NDArray[np.float32]:
+    """The source (256, 256, 3) with the persona's interior, in the source's geometry and light; its `fringe` stays."""
     target = target_landmarks(landmarks, persona.landmarks)
     picture = bring_to(np.asarray(persona.image / 255, np.float32), persona.landmarks, target)
-    bare = 1 - fringe(source, landmarks)
+    bare = 1 - hair
     # Light is compared where both pictures show skin: dark brows, lips and hair are no shadow to be handed on.
     inside = face_mask(landmarks, feather=0.5) * (1 - np.maximum(features_mask(landmarks), features_mask(target)))
     here = shading(source, inside * bare * skin_likeness(source, landmarks, SHADE))

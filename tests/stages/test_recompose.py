@@ -38,7 +38,7 @@ def test_personas_fit_presentation_and_tone(faces: AlignedFaces, networks: Netwo
 
 def test_nothing_outside_the_mask_changes_and_the_inside_does(faces: AlignedFaces, networks: Networks) -> None:
     source, marks = to_arrays(faces.images)[0], faces.landmarks[0].numpy()
-    composed = compose(source, marks, networks.personas[0])
+    composed = compose(source, marks, fringe(source, marks), networks.personas[0])
     mask = face_mask(marks)
     assert (composed[mask == 0] == source[mask == 0]).all()
     assert np.abs(composed - source)[mask > 0.9].mean() > 0.02
@@ -103,7 +103,7 @@ def test_hair_over_the_forehead_stays_and_skin_does_not_count_as_hair(faces: Ali
     hair = fringe(haired, marks)
     assert hair[top - 4, 128] > 0.9
     assert hair[int(left[1]) - 6 :].max() < 0.01
-    composed = compose(haired, marks, networks.personas[0])
+    composed = compose(haired, marks, hair, networks.personas[0])
     inside = (face_mask(marks) > 0.9) & (hair > 0.95)
     assert inside.any()
     assert np.abs(composed - haired)[inside].max() < 0.05
