@@ -67,7 +67,7 @@ class Config:
     colour: float = 0.3
     resurfacing: float = 1.0
     anchor: float = 10.0
-    candidates: int = 5
+    candidates: int = 8
     unlike: float = 2.0
     variants: int = 1
     descent: Descent = field(default_factory=Descent)
