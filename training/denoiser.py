@@ -2,9 +2,10 @@
 
 A portrait's latents, noised, are to be denoised under tokens of its identity (dlib's vector) and of its appearance. The
 appearance is read from another photo or edit of the same person where there is one, else from the same photo with its
-features hidden, so that it cannot carry who it is. Checkpoints every few minutes and goes on from there. The last
-line gives the error on people who were held out, by noise level: where it departs from that on the training faces, the
-network has learned them by heart.
+features hidden, so that it cannot carry who it is. Checkpoints every few minutes and goes on from there. Each
+checkpoint also gives the error on people who were held out, by noise level: where it departs from that on the training
+faces, the network has learned them by heart. At the end the average goes into the packaged bundle; run
+`training.manifest` then.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from core.networks import Networks, warp
+from core.networks.bundle import PACKAGED
 from core.networks.denoiser import Denoiser, make
 from core.stages.recompose import encode
 from training import muon, pairs, portraits, schedule
@@ -246,7 +248,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     networks = Networks.load()
-    train(Run.start(networks, networks.device), networks, args.minutes, networks.device)
+    run = Run.start(networks, networks.device)
+    train(run, networks, args.minutes, networks.device)
+    run.average.save(PACKAGED / "denoiser")
 
 
 if __name__ == "__main__":
