@@ -37,6 +37,7 @@ OF_JOB = {
     "not_found": 404,
     "internal_error": 500,
     "poisoned": 500,
+    "job_expired": 504,
     "store_unavailable": 503,
     "unavailable": 503,
 }

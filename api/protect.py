@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Response
@@ -65,16 +66,20 @@ def protect(
         method=form.method, preset=form.preset, variants=form.variants,
     )  # fmt: skip
     request = form.model_dump(include={"method", "preset", "variants", "seed", "faces"})
-    found.jobs.add(queued(job_id, who.tenant, "protect", photo_id, request), kept)
+    found.jobs.add(queued(job_id, who.tenant, "protect", photo_id, request, form.expires_in), kept)
     found.publish(job_id)
     response.headers["Location"] = f"/jobs/{job_id}"
     response.headers["Retry-After"] = "2"
     return Accepted(job_id=job_id, photo_id=photo_id, state=State.queued, restore_code=code)
 
 
-def queued(job_id: str, tenant: str, kind: str, photo_id: str, request: dict[str, object]) -> Job:
-    """The row of a new job."""
+def queued(
+    job_id: str, tenant: str, kind: str, photo_id: str, request: dict[str, object], expires_in: int | None
+) -> Job:
+    """The row of a new job; expires_in: seconds."""
+    created = now()
     return Job(
         id=job_id, tenant=tenant, kind=kind, photo_id=photo_id, request=request,
-        state=State.queued, attempt=0, step="queued", progress=0.0, created_at=now(),
+        state=State.queued, attempt=0, crashes=0, step="queued", progress=0.0, created_at=created,
+        expires_at=created + timedelta(seconds=expires_in) if expires_in else None,
     )  # fmt: skip

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, File, Form, Response, UploadFile
-from pydantic import SecretStr
+from fastapi import APIRouter, Depends, Form, Response
 
 from api.auth import Caller, needs
 from api.parts import Parts, parts
 from api.problems import documented
 from api.protect import queued, room
-from api.schemas import Accepted
+from api.schemas import Accepted, RestoreForm
 from core.errors import StateConflict
 from core.jobs.repository import new_id
 from core.jobs.states import State
@@ -32,34 +31,27 @@ def restore(
     response: Response,
     found: Annotated[Parts, Depends(parts)],
     who: Annotated[Caller, Depends(needs("restore"))],
-    photo_id: Annotated[str, Form(max_length=40)],
-    password: Annotated[SecretStr, Form(description="the password, or the restore code")],
-    reason: Annotated[
-        str, Form(min_length=3, max_length=200, description="kept with the job", examples=["dispute 4711"])
-    ],
-    photo: Annotated[
-        UploadFile | None, File(description="the protected file; without it the stored first variant is used")
-    ] = None,
+    form: Annotated[RestoreForm, Form(media_type="multipart/form-data")],
 ) -> Accepted:
     """Answers at once; the job's result is a link to the original, bit for bit, given once.
 
     Whether the password is right is found by the worker: the job then fails with `restore_denied`, as it does
     for an altered key or photo.
     """
-    kept = found.photos.get(photo_id, who.tenant)
+    kept = found.photos.get(form.photo_id, who.tenant)
     if kept.protected_at is None:
         raise StateConflict("the photo is not protected yet; wait for its job")
-    salt, cost = found.shelf.restoration_kdf(who.tenant, photo_id)
-    key = derive_key(password.get_secret_value(), salt, cost)
+    salt, cost = found.shelf.restoration_kdf(who.tenant, kept.id)
+    key = derive_key(form.password.get_secret_value(), salt, cost)
     job_id = new_id("job")
-    if photo is not None:
-        data = photo.file.read(found.settings.max_upload_bytes * 4 + 1)
+    if form.photo is not None:
+        data = form.photo.file.read(found.settings.max_upload_bytes * 4 + 1)
         read_photo(data, Limits(found.settings.max_upload_bytes * 4, found.settings.max_pixels))
         found.shelf.put_upload(who.tenant, job_id, data)
     found.shelf.put_secret(who.tenant, job_id, Lock(key, salt, cost))
-    request = {"reason": reason, "uploaded": photo is not None}
-    found.jobs.add(queued(job_id, who.tenant, "restore", photo_id, request))
+    request = {"reason": form.reason, "uploaded": form.photo is not None}
+    found.jobs.add(queued(job_id, who.tenant, "restore", kept.id, request, form.expires_in))
     found.publish(job_id)
     response.headers["Location"] = f"/jobs/{job_id}"
     response.headers["Retry-After"] = "1"
-    return Accepted(job_id=job_id, photo_id=photo_id, state=State.queued, restore_code=None)
+    return Accepted(job_id=job_id, photo_id=kept.id, state=State.queued, restore_code=None)

@@ -25,7 +25,15 @@ class Faces(StrEnum):
     largest = "largest"
 
 
-class ProtectForm(BaseModel):
+class JobForm(BaseModel):
+    """What every job may ask for."""
+
+    expires_in: int | None = Field(
+        None, ge=10, le=86_400, description="seconds; a job that is not finished by then ends `expired`"
+    )
+
+
+class ProtectForm(JobForm):
     """The form of `POST /protect`."""
 
     photo: UploadFile = Field(description="JPEG, PNG or WebP")
@@ -35,6 +43,17 @@ class ProtectForm(BaseModel):
     seed: int | None = Field(None, ge=0, lt=2**63, description="the same seed gives the same faces")
     faces: Faces = Faces.all
     password: SecretStr | None = Field(None, description="needed to restore; without one a code is returned once")
+
+
+class RestoreForm(JobForm):
+    """The form of `POST /restore`."""
+
+    photo_id: str = Field(max_length=40)
+    password: SecretStr = Field(description="the password, or the restore code")
+    reason: str = Field(min_length=3, max_length=200, description="kept with the job", examples=["dispute 4711"])
+    photo: UploadFile | None = Field(
+        None, description="the protected file; without it the stored first variant is used"
+    )
 
 
 class Problem(BaseModel):
@@ -64,7 +83,7 @@ class Accepted(BaseModel):
 
 
 class JobView(BaseModel):
-    """A job. `result` is there when it succeeded, `problem` when it failed."""
+    """A job. `result` is there when it succeeded, `problem` when it failed or expired."""
 
     job_id: str
     photo_id: str | None = Field(description="null for keys that may only watch")
@@ -75,6 +94,7 @@ class JobView(BaseModel):
     position: int | None = Field(description="queued jobs before this one; null when it is not queued")
     attempt: int
     created_at: datetime
+    expires_at: datetime | None = Field(description="its deadline, if it has one")
     started_at: datetime | None
     finished_at: datetime | None
     result: dict[str, Any] | None = Field(
@@ -86,7 +106,8 @@ class JobView(BaseModel):
             "example": {
                 "job_id": JOB, "photo_id": PHOTO, "kind": "protect", "state": "running", "step": "optimise",
                 "progress": 0.4, "position": None, "attempt": 1, "created_at": "2026-11-21T10:00:00Z",
-                "started_at": "2026-11-21T10:00:01Z", "finished_at": None, "result": None, "problem": None,
+                "expires_at": None, "started_at": "2026-11-21T10:00:01Z", "finished_at": None, "result": None,
+                "problem": None,
             }
         }
     )  # fmt: skip

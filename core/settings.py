@@ -32,7 +32,6 @@ class Settings(BaseSettings):
     lease_seconds: int = Field(
         default=60, gt=5, description="a running job without heartbeat for this long is requeued"
     )
-    max_attempts: int = Field(default=3, ge=1, description="runs of a job before it fails as poisoned")
 
     bundle: str | None = Field(default=None, description="folder or hub repository of weights; unset: the packaged one")
     device: str | None = Field(default=None, description="torch device; unset: cuda if there is one, else cpu")

@@ -1,4 +1,4 @@
-"""Puts right what crashes leave: expired leases, messages never sent, messages lost by the queue."""
+"""Puts right what crashes leave: lost leases, messages never sent or lost, objects of ended jobs; ends late jobs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 import structlog
 
-from core.jobs.states import State
 from worker.context import Context
-from worker.tasks import clean_up
+from worker.tasks import tidy
 
 logger = structlog.get_logger(__name__)
 
@@ -39,13 +38,13 @@ class Reaper(threading.Thread):
     def sweep(self) -> None:
         """One round."""
         jobs = self._context.jobs
-        for job_id in jobs.requeue_expired(self._context.settings.max_attempts):
-            job = jobs.get(job_id)
-            logger.warning("lease_expired", job_id=job_id, state=job.state)
-            if job.state == State.failed:
-                clean_up(job, self._context.shelf, failed=True)
+        for job_id in (*jobs.requeue_lapsed(), *jobs.expire()):
+            logger.warning("reaped", job_id=job_id, state=jobs.get(job_id).state)
         jobs.republish_stale(STALE_SECONDS)
         for job_id in jobs.unpublished():
             self._publish(job_id)
             jobs.mark_published(job_id)
             logger.info("published_again", job_id=job_id)
+        # Last: the store may be away, and the queue need not wait for it.
+        for job in jobs.uncleared(self._context.settings.lease_seconds):
+            tidy(job.id, self._context)

@@ -11,9 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import ConfigurationError, NotFound, RestoreDenied, SiderError, StateConflict, Unavailable
 from core.jobs.database import now
+from core.jobs.leftovers import clear
+from core.jobs.retries import fault_of, pause
+from core.jobs.states import ENDS
 from core.jobs.tables import Job
 from core.stages.validate import Limits, read_photo
-from core.vault.shelf import Shelf, protected_key
 from worker.context import Context
 
 logger = structlog.get_logger(__name__)
@@ -32,8 +34,9 @@ def run(job_id: str, context: Context) -> None:
     try:
         _attempt(job, context, log)
     except (StateConflict, SQLAlchemyError) as error:
-        # Another attempt has the job, or gets it when the lease runs out; upload and secret are for that one.
+        # Cancelled or too late, or another attempt has the job or gets it when the lease runs out.
         log.warning("given_up", error=type(error).__name__)
+    tidy(job.id, context)
 
 
 def _attempt(job: Job, context: Context, log: Any) -> None:
@@ -44,16 +47,27 @@ def _attempt(job: Job, context: Context, log: Any) -> None:
     except (StateConflict, SQLAlchemyError):
         raise
     except Exception as error:
-        if isinstance(error, Unavailable) and job.attempt < context.settings.max_attempts:
-            log.warning("handed_back", code=error.code)
-            context.jobs.release(job.id, job.attempt)
-            return
-        context.jobs.fail(job.id, job.attempt, _problem(error, log))
-        clean_up(job, context.shelf, failed=True)
+        fault = fault_of(error)
+        wait = pause(fault, job.attempt - job.crashes)
+        if wait is None:
+            context.jobs.fail(job.id, job.attempt, _problem(error, log))
+        else:
+            context.jobs.release(job.id, job.attempt, wait)
+            log.warning("handed_back", error=type(error).__name__, fault=fault, seconds=wait)
     else:
         context.jobs.finish(job.id, job.attempt, result, photo)
         log.info("succeeded")
-        clean_up(job, context.shelf)
+
+
+def tidy(job_id: str, context: Context) -> None:
+    """Clear what a job leaves, if it has ended; what cannot be done now is for the reaper."""
+    try:
+        job = context.jobs.get(job_id)
+        if job.state in ENDS:
+            clear(job, context.shelf)
+            context.jobs.mark_cleared(job.id)
+    except (Unavailable, SQLAlchemyError) as error:
+        logger.warning("clearing_postponed", job_id=job_id, error=type(error).__name__)
 
 
 def protect(job: Job, context: Context, heart: Heart) -> Result:
@@ -129,7 +143,7 @@ class Heart:
         self._thread.join()
 
     def beat(self, step: str, fraction: float) -> None:
-        """What the engine reports; raises StateConflict once the lease is lost, to stop work in vain."""
+        """What the engine reports; raises StateConflict once the lease is lost or the job ended: no work in vain."""
         start, length = SPANS.get(step, (self.progress, 0.0))
         self.step, self.progress = step, round(start + length * fraction, 3)
         if self.lost:
@@ -150,18 +164,6 @@ class Heart:
             except SQLAlchemyError as error:
                 # The database may be locked for a moment; the lease outlives several missed beats.
                 logger.warning("heartbeat_missed", job_id=self.job.id, error=type(error).__name__)
-
-
-def clean_up(job: Job, shelf: Shelf, failed: bool = False) -> None:
-    """Upload and secret have served; a failed protect leaves nothing at all."""
-    try:
-        shelf.drop_job(job.tenant, job.id)
-        if failed and job.kind == "protect":
-            shelf.drop_restoration(job.tenant, job.photo_id)
-            for number in range(1, job.request["variants"] + 1):
-                shelf.photos.delete(protected_key(job.tenant, job.photo_id, number))
-    except Unavailable as error:
-        logger.warning("clean_up_missed", job_id=job.id, code=error.code)
 
 
 def _problem(error: Exception, log: Any) -> dict[str, Any]:

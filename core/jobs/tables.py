@@ -44,7 +44,11 @@ class Photo(Base):
 
 
 class Job(Base):
-    """A unit of work. attempt counts runs and fences: a worker whose attempt is not the row's writes nothing."""
+    """A unit of work. attempt counts runs and fences: a worker whose attempt is not the row's writes nothing.
+
+    crashes: runs that were lost with their worker. due_at: not sent to the queue again before. cleared_at: upload
+    and secret, and all that a job without success has made, are gone from the store.
+    """
 
     __tablename__ = "jobs"
 
@@ -57,19 +61,24 @@ class Job(Base):
     result: Mapped[dict[str, Any] | None]
     problem: Mapped[dict[str, Any] | None]
     attempt: Mapped[int] = mapped_column(Integer, default=0)
+    crashes: Mapped[int] = mapped_column(Integer, default=0)
     step: Mapped[str] = mapped_column(String(32), default="queued")
     progress: Mapped[float] = mapped_column(Float, default=0.0)
     lease_until: Mapped[datetime | None]
     created_at: Mapped[datetime]
+    due_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
     published_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    cleared_at: Mapped[datetime | None]
     link_given_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index("ix_jobs_state_created", "state", "created_at"),
         Index("ix_jobs_tenant_created", "tenant", "created_at"),
         Index("ix_jobs_photo", "photo_id"),
+        Index("ix_jobs_cleared", "cleared_at", "finished_at"),
     )
 
 

@@ -44,11 +44,13 @@ class Service:
 
     def work(self, engine: LightEngine | None = None) -> None:
         """Let a worker take every message."""
-        context = Context(
-            self.parts.settings, self.parts.jobs, self.parts.photos, self.parts.shelf, engine or LightEngine()
-        )
         while self.broker.messages:
-            tasks.run(self.broker.messages.pop(0), context)
+            tasks.run(self.broker.messages.pop(0), self.context(engine))
+
+    def context(self, engine: LightEngine | None = None) -> Context:
+        """A worker's view of the same parts."""
+        parts = self.parts
+        return Context(parts.settings, parts.jobs, parts.photos, parts.shelf, engine or LightEngine())
 
     def upload(self, headers: dict[str, str], **form: Any) -> Any:
         data = {"password": PASSWORD, **form}
