@@ -29,13 +29,17 @@ class Caller:
         return not self.scopes.isdisjoint(scopes)
 
 
-def caller(
-    found: Annotated[Parts, Depends(parts)],
+def credential(
     token: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)],
     key: Annotated[str | None, Security(header)],
-) -> Caller:
+) -> str:
+    """Dependency: the text of the API key, empty without one."""
+    return token.credentials if token else key or ""
+
+
+def caller(found: Annotated[Parts, Depends(parts)], text: Annotated[str, Depends(credential)]) -> Caller:
     """Dependency: the caller (AccessDenied without a good key)."""
-    row = found.keys.verify(token.credentials if token else key or "")
+    row = found.keys.verify(text)
     return Caller(row.tenant, row.id, frozenset(row.scopes.split()))
 
 

@@ -17,6 +17,7 @@ from core.errors import Unavailable
 from core.jobs.database import connect
 from core.jobs.keys import ApiKeys
 from core.jobs.photos import Photos
+from core.jobs.receipts import Receipts
 from core.jobs.repository import Jobs
 from core.settings import Settings
 from core.vault import shelf
@@ -73,6 +74,10 @@ class Parts:
     @property
     def photos(self) -> Photos:
         return Photos(self.engine)
+
+    @property
+    def receipts(self) -> Receipts:
+        return Receipts(self.engine)
 
     @property
     def keys(self) -> ApiKeys:

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Response
 
 from api.auth import Caller, needs
+from api.idempotency import Attempt, Once, once
 from api.parts import Parts, parts
 from api.problems import documented
 from api.schemas import Accepted, ProtectForm
@@ -33,13 +34,14 @@ def room(found: Annotated[Parts, Depends(parts)]) -> None:
     "/protect",
     status_code=202,
     dependencies=[Depends(room)],
-    responses=documented(400, 401, 403, 413, 415, 422, 503),
+    responses=documented(400, 401, 403, 409, 413, 415, 422, 503),
     summary="Protect a photo",
 )
 def protect(
     response: Response,
     found: Annotated[Parts, Depends(parts)],
     who: Annotated[Caller, Depends(needs("protect"))],
+    once: Annotated[Once, Depends(once)],
     form: Annotated[ProtectForm, Form(media_type="multipart/form-data")],
 ) -> Accepted:
     """Accepts a photo and answers at once; poll `Location` for the job.
@@ -53,12 +55,18 @@ def protect(
         raise RequestRefused(f"{form.variants} variants; at most {settings.max_variants}")
     data = form.photo.file.read(settings.max_upload_bytes + 1)
     read_photo(data, Limits(settings.max_upload_bytes, settings.max_pixels))
+    with once.attempt(form, data) as attempt:
+        accepted = attempt.earlier or _accept(found, who, form, data, attempt)
+    describe(response, accepted, attempt)
+    return accepted
+
+
+def _accept(found: Parts, who: Caller, form: ProtectForm, data: bytes, attempt: Attempt) -> Accepted:
+    """Objects first, then the row: a crash in between leaves an orphan that nobody was promised."""
     code = None if form.password else passwords.new_restore_code()
     secret = code or (form.password.get_secret_value() if form.password else "")
     passwords.check_new(secret)
-
     job_id, photo_id = new_id("job"), new_id("pho")
-    # Objects first, then the row: a crash in between leaves an orphan that nobody was promised.
     found.shelf.put_secret(who.tenant, job_id, passwords.lock(secret))
     found.shelf.put_upload(who.tenant, job_id, data)
     kept = Photo(
@@ -66,11 +74,19 @@ def protect(
         method=form.method, preset=form.preset, variants=form.variants,
     )  # fmt: skip
     request = form.model_dump(include={"method", "preset", "variants", "seed", "faces"})
-    found.jobs.add(queued(job_id, who.tenant, "protect", photo_id, request, form.expires_in), kept)
+    job = queued(job_id, who.tenant, "protect", photo_id, request, form.expires_in)
+    accepted = Accepted(job_id=job_id, photo_id=photo_id, state=State.queued, restore_code=code)
+    found.jobs.add(job, kept, lambda session: attempt.sign(session, accepted))
     found.publish(job_id)
-    response.headers["Location"] = f"/jobs/{job_id}"
+    return accepted
+
+
+def describe(response: Response, accepted: Accepted, attempt: Attempt) -> None:
+    """The header fields of an acceptance."""
+    response.headers["Location"] = f"/jobs/{accepted.job_id}"
     response.headers["Retry-After"] = "2"
-    return Accepted(job_id=job_id, photo_id=photo_id, state=State.queued, restore_code=code)
+    if attempt.earlier:
+        response.headers["Idempotent-Replayed"] = "true"
 
 
 def queued(

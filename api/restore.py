@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Response
 
 from api.auth import Caller, needs
+from api.idempotency import Attempt, Once, once
 from api.parts import Parts, parts
 from api.problems import documented
-from api.protect import queued, room
+from api.protect import describe, queued, room
 from api.schemas import Accepted, RestoreForm
 from core.errors import StateConflict
 from core.jobs.repository import new_id
@@ -31,6 +32,7 @@ def restore(
     response: Response,
     found: Annotated[Parts, Depends(parts)],
     who: Annotated[Caller, Depends(needs("restore"))],
+    once: Annotated[Once, Depends(once)],
     form: Annotated[RestoreForm, Form(media_type="multipart/form-data")],
 ) -> Accepted:
     """Answers at once; the job's result is a link to the original, bit for bit, given once.
@@ -38,20 +40,30 @@ def restore(
     Whether the password is right is found by the worker: the job then fails with `restore_denied`, as it does
     for an altered key or photo.
     """
+    limits = Limits(found.settings.max_upload_bytes * 4, found.settings.max_pixels)
+    data = None
+    if form.photo is not None:
+        data = form.photo.file.read(limits.max_bytes + 1)
+        read_photo(data, limits)
+    with once.attempt(form, data or b"") as attempt:
+        accepted = attempt.earlier or _accept(found, who, form, data, attempt)
+    describe(response, accepted, attempt)
+    return accepted
+
+
+def _accept(found: Parts, who: Caller, form: RestoreForm, data: bytes | None, attempt: Attempt) -> Accepted:
     kept = found.photos.get(form.photo_id, who.tenant)
     if kept.protected_at is None:
         raise StateConflict("the photo is not protected yet; wait for its job")
     salt, cost = found.shelf.restoration_kdf(who.tenant, kept.id)
     key = derive_key(form.password.get_secret_value(), salt, cost)
     job_id = new_id("job")
-    if form.photo is not None:
-        data = form.photo.file.read(found.settings.max_upload_bytes * 4 + 1)
-        read_photo(data, Limits(found.settings.max_upload_bytes * 4, found.settings.max_pixels))
+    if data is not None:
         found.shelf.put_upload(who.tenant, job_id, data)
     found.shelf.put_secret(who.tenant, job_id, Lock(key, salt, cost))
-    request = {"reason": form.reason, "uploaded": form.photo is not None}
-    found.jobs.add(queued(job_id, who.tenant, "restore", kept.id, request, form.expires_in))
+    request = {"reason": form.reason, "uploaded": data is not None}
+    job = queued(job_id, who.tenant, "restore", kept.id, request, form.expires_in)
+    accepted = Accepted(job_id=job_id, photo_id=kept.id, state=State.queued, restore_code=None)
+    found.jobs.add(job, also=lambda session: attempt.sign(session, accepted))
     found.publish(job_id)
-    response.headers["Location"] = f"/jobs/{job_id}"
-    response.headers["Retry-After"] = "1"
-    return Accepted(job_id=job_id, photo_id=kept.id, state=State.queued, restore_code=None)
+    return accepted

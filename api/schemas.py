@@ -75,7 +75,8 @@ class Accepted(BaseModel):
     state: State
     restore_code: str | None = Field(
         None,
-        description="Only when no password was given, and only in this answer: keep it, it is shown once.",
+        description="Only when no password was given, and only in this answer: keep it, it is shown once. The same "
+        "request, sent again under its Idempotency-Key within 24 hours, is told it again.",
     )
     model_config = ConfigDict(
         json_schema_extra={"example": {"job_id": JOB, "photo_id": PHOTO, "state": "queued", "restore_code": None}}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from core.jobs.database import connect
 from core.jobs.photos import Photos
+from core.jobs.receipts import Receipts
 from core.jobs.repository import Jobs
 from core.settings import Settings
 from core.vault import shelf
@@ -20,6 +21,7 @@ class Context:
     settings: Settings
     jobs: Jobs
     photos: Photos
+    receipts: Receipts
     shelf: Shelf
     engine: Engine
 
@@ -27,4 +29,4 @@ class Context:
 def connect_context(settings: Settings, engine: Engine) -> Context:
     """Real parts of an environment."""
     database = connect(settings.database_url)
-    return Context(settings, Jobs(database), Photos(database), shelf.connect(settings), engine)
+    return Context(settings, Jobs(database), Photos(database), Receipts(database), shelf.connect(settings), engine)

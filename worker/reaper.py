@@ -45,6 +45,7 @@ class Reaper(threading.Thread):
             self._publish(job_id)
             jobs.mark_published(job_id)
             logger.info("published_again", job_id=job_id)
+        self._context.receipts.sweep()
         # Last: the store may be away, and the queue need not wait for it.
         for job in jobs.uncleared(self._context.settings.lease_seconds):
             tidy(job.id, self._context)

@@ -6,6 +6,7 @@ Every write of a worker names its attempt; a worker that lost its lease has an o
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, cast
 
@@ -33,9 +34,13 @@ class Jobs:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def add(self, job: Job, photo: Photo | None = None) -> None:
-        """Queue a job; a new photo's row is committed with it. The message is sent after this (outbox)."""
+    def add(self, job: Job, photo: Photo | None = None, also: Callable[[Session], None] = lambda _: None) -> None:
+        """Queue a job; a new photo's row, and what else is to be, is committed with it.
+
+        The message is sent after this (outbox).
+        """
         with Session(self.engine) as session, session.begin():
+            also(session)
             if photo:
                 session.add(photo)
                 session.flush()

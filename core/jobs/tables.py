@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, Integer, String, TypeDecorator
+from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, Integer, LargeBinary, String, TypeDecorator
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -80,6 +80,21 @@ class Job(Base):
         Index("ix_jobs_photo", "photo_id"),
         Index("ix_jobs_cleared", "cleared_at", "finished_at"),
     )
+
+
+class Receipt(Base):
+    """The first answer to a request with an Idempotency-Key; sealed, and None while it is worked on.
+
+    id, fingerprint: keyed digests of the key and of the payload. token: whose reservation it is.
+    """
+
+    __tablename__ = "receipts"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    token: Mapped[str] = mapped_column(String(32))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    answer: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class ApiKey(Base):

@@ -17,6 +17,7 @@ from api.app import create_app
 from api.parts import Parts
 from core.jobs import database
 from core.settings import Settings
+from core.stages.validate import Photo
 from core.vault.keyring import Keyring
 from core.vault.shelf import Shelf
 from tests.fakes import LightEngine, MemoryBlobs, MemoryBroker, picture
@@ -50,12 +51,12 @@ class Service:
     def context(self, engine: LightEngine | None = None) -> Context:
         """A worker's view of the same parts."""
         parts = self.parts
-        return Context(parts.settings, parts.jobs, parts.photos, parts.shelf, engine or LightEngine())
+        return Context(parts.settings, parts.jobs, parts.photos, parts.receipts, parts.shelf, engine or LightEngine())
 
-    def upload(self, headers: dict[str, str], **form: Any) -> Any:
+    def upload(self, headers: dict[str, str], photo: Photo = PHOTO, **form: Any) -> Any:
         data = {"password": PASSWORD, **form}
         return self.client.post(
-            "/protect", files={"photo": ("me.png", PHOTO.to_png(), "image/png")}, headers=headers,
+            "/protect", files={"photo": ("me.png", photo.to_png(), "image/png")}, headers=headers,
             data={k: v for k, v in data.items() if v is not None},
         )  # fmt: skip
 
