@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
@@ -21,6 +24,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     app = FastAPI(
         title="sider",
         version="0.1.0",
+        lifespan=_closing,
         description="Face privacy as a service: people see someone else, machines still recognise the person, "
         "and the password brings the original back, bit for bit. Restorable photos are pseudonymised, not anonymous.",
         openapi_tags=[
@@ -39,6 +43,12 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
         app.include_router(module.router)
     _describe_problems(app)
     return app
+
+
+@asynccontextmanager
+async def _closing(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    await app.state.parts.limits.close()
 
 
 def _describe_problems(app: FastAPI) -> None:

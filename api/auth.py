@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
 
-from api.parts import Parts, parts
+from api.parts import parts
 from core.errors import AccessDenied
 
 bearer = HTTPBearer(auto_error=False, description="API key: sdr_...")
@@ -37,10 +38,19 @@ def credential(
     return token.credentials if token else key or ""
 
 
-def caller(found: Annotated[Parts, Depends(parts)], text: Annotated[str, Depends(credential)]) -> Caller:
-    """Dependency: the caller (AccessDenied without a good key)."""
-    row = found.keys.verify(text)
-    return Caller(row.tenant, row.id, frozenset(row.scopes.split()))
+async def authenticate(request: Request) -> Caller:
+    """The caller (AccessDenied without a good key), kept with the request."""
+    text = credential(await bearer(request), await header(request))
+    row = await run_in_threadpool(parts(request).keys.verify, text)
+    who = Caller(row.tenant, row.id, frozenset(row.scopes.split()))
+    request.state.caller = who
+    return who
+
+
+def caller(request: Request, _: Annotated[str, Depends(credential)]) -> Caller:
+    """Dependency: the caller, authenticated before the body was read (api/limits.py)."""
+    found: Caller = request.state.caller
+    return found
 
 
 def needs(*scopes: str) -> Callable[[Caller], Caller]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import structlog
 from fastapi import APIRouter, Depends, Query
 
+from api.admission import GuardedRoute
 from api.auth import Caller, needs
 from api.parts import Parts, parts
 from api.problems import documented, of_job
@@ -17,11 +18,11 @@ from core.jobs.states import State
 from core.jobs.tables import Job
 from core.vault.shelf import restored_key
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["jobs"], route_class=GuardedRoute)
 logger = structlog.get_logger(__name__)
 
 
-@router.get("/jobs/{job_id}", responses=documented(401, 403, 404, 503), summary="State of a job")
+@router.get("/jobs/{job_id}", responses=documented(401, 403, 404, 429, 503), summary="State of a job")
 def get_job(
     job_id: str,
     found: Annotated[Parts, Depends(parts)],
@@ -35,7 +36,7 @@ def get_job(
     return view(found.jobs.get(job_id, None if who.may("ops") else who.tenant), found, who)
 
 
-@router.delete("/jobs/{job_id}", responses=documented(401, 403, 404, 409, 503), summary="Cancel a job")
+@router.delete("/jobs/{job_id}", responses=documented(401, 403, 404, 409, 429, 503), summary="Cancel a job")
 def cancel_job(
     job_id: str, found: Annotated[Parts, Depends(parts)], who: Annotated[Caller, Depends(needs("protect", "restore"))]
 ) -> JobView:
@@ -55,7 +56,7 @@ def cancel_job(
     return view(job, found, who)
 
 
-@router.get("/jobs", responses=documented(401, 403, 404, 422, 503), summary="All jobs, for dashboards")
+@router.get("/jobs", responses=documented(401, 403, 404, 422, 429, 503), summary="All jobs, for dashboards")
 def list_jobs(
     found: Annotated[Parts, Depends(parts)],
     _: Annotated[Caller, Depends(needs("ops"))],

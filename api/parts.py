@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.limits import RateLimits, connect_limits
 from core.errors import Unavailable
 from core.jobs.database import connect
 from core.jobs.keys import ApiKeys
@@ -66,6 +67,7 @@ class Parts:
     engine: Engine
     shelf: Shelf
     broker: Broker
+    limits: RateLimits
 
     @property
     def jobs(self) -> Jobs:
@@ -104,6 +106,7 @@ def connect_parts(settings: Settings) -> Parts:
         engine=connect(settings.database_url),
         shelf=shelf.connect(settings),
         broker=CeleryBroker(settings.broker_url.get_secret_value()),
+        limits=connect_limits(settings),
     )
 
 

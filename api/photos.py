@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
+from api.admission import GuardedRoute
 from api.auth import Caller, needs
 from api.parts import Parts, parts
 from api.problems import documented, of_job
@@ -15,10 +16,10 @@ from core.jobs.states import State
 from core.jobs.tables import Photo
 from core.vault.shelf import protected_key, restored_key
 
-router = APIRouter(tags=["photos"])
+router = APIRouter(tags=["photos"], route_class=GuardedRoute)
 
 
-@router.get("/photos/{photo_id}", responses=documented(401, 403, 404, 503), summary="A protected photo")
+@router.get("/photos/{photo_id}", responses=documented(401, 403, 404, 429, 503), summary="A protected photo")
 def get_photo(
     photo_id: str,
     found: Annotated[Parts, Depends(parts)],
@@ -42,7 +43,7 @@ def get_photo(
     )
 
 
-@router.delete("/photos/{photo_id}", responses=documented(401, 403, 404, 503), summary="Erase a photo")
+@router.delete("/photos/{photo_id}", responses=documented(401, 403, 404, 429, 503), summary="Erase a photo")
 def erase_photo(
     photo_id: str, found: Annotated[Parts, Depends(parts)], who: Annotated[Caller, Depends(needs("protect"))]
 ) -> Erased:

@@ -27,6 +27,7 @@ STATUS: dict[type[errors.SiderError], int] = {
     errors.NotFound: 404,
     errors.StateConflict: 409,
     errors.AccessDenied: 403,
+    errors.TooMany: 429,
     errors.Unavailable: 503,
     errors.ConfigurationError: 500,
 }
@@ -52,6 +53,7 @@ EXAMPLES = {
     413: ("photo_too_large", "The request is larger than this service accepts."),
     415: ("photo_format", "not a JPEG, PNG or WebP"),
     422: ("request_invalid", "photo: Field required"),
+    429: ("rate_limited", "this key has made too many calls (writes)"),
     503: ("queue_full", "the queue is full; try again later"),
 }
 
@@ -70,8 +72,8 @@ def respond(body: dict[str, Any]) -> JSONResponse:
     headers = {}
     if body["status"] == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if body["status"] == 503:
-        headers["Retry-After"] = str(RETRY_SECONDS)
+    if body["status"] in (429, 503):
+        headers["Retry-After"] = str(body.get("retry_after", RETRY_SECONDS))
     return JSONResponse(body, body["status"], headers, MEDIA_TYPE)
 
 

@@ -7,13 +7,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Response
 
+from api.admission import QueueingRoute
 from api.auth import Caller, needs
 from api.idempotency import Attempt, Once, once
 from api.parts import Parts, parts
 from api.problems import documented
 from api.schemas import Accepted, ProtectForm
 from core import methods
-from core.errors import RequestRefused, Unavailable
+from core.errors import RequestRefused
 from core.jobs.database import now
 from core.jobs.repository import new_id
 from core.jobs.states import State
@@ -21,20 +22,13 @@ from core.jobs.tables import Job, Photo
 from core.stages.validate import Limits, read_photo
 from core.vault import passwords
 
-router = APIRouter(tags=["photos"])
-
-
-def room(found: Annotated[Parts, Depends(parts)]) -> None:
-    """Dependency: shed load before the upload is worked on."""
-    if found.jobs.depth() >= found.settings.max_queue:
-        raise Unavailable("the queue is full; try again later", code="queue_full")
+router = APIRouter(tags=["photos"], route_class=QueueingRoute)
 
 
 @router.post(
     "/protect",
     status_code=202,
-    dependencies=[Depends(room)],
-    responses=documented(400, 401, 403, 409, 413, 415, 422, 503),
+    responses=documented(400, 401, 403, 409, 413, 415, 422, 429, 503),
     summary="Protect a photo",
 )
 def protect(

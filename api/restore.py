@@ -6,11 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Response
 
+from api.admission import QueueingRoute
 from api.auth import Caller, needs
 from api.idempotency import Attempt, Once, once
 from api.parts import Parts, parts
 from api.problems import documented
-from api.protect import describe, queued, room
+from api.protect import describe, queued
 from api.schemas import Accepted, RestoreForm
 from core.errors import StateConflict
 from core.jobs.repository import new_id
@@ -18,14 +19,13 @@ from core.jobs.states import State
 from core.stages.validate import Limits, read_photo
 from core.vault.passwords import Lock, derive_key
 
-router = APIRouter(tags=["photos"])
+router = APIRouter(tags=["photos"], route_class=QueueingRoute)
 
 
 @router.post(
     "/restore",
     status_code=202,
-    dependencies=[Depends(room)],
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
     summary="Restore an original",
 )
 def restore(

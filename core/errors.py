@@ -73,6 +73,13 @@ class AccessDenied(SiderError):
     default_code = "forbidden"
 
 
+class TooMany(SiderError):
+    """A caller asks for more than its share; `details` has `retry_after`, seconds. Codes: rate_limited,
+    tenant_queue_full."""
+
+    default_code = "rate_limited"
+
+
 class Unavailable(SiderError):
     """A part we depend on does not answer, or the queue is full. Codes: store_unavailable,
     broker_unavailable, database_unavailable, queue_full."""

@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=20 * 2**20, gt=0, description="largest photo file, bytes")
     max_pixels: int = Field(default=40_000_000, gt=0, description="largest photo, pixels")
     max_queue: int = Field(default=1000, gt=0, description="jobs waiting before uploads are refused with 503")
+    tenant_share: float = Field(default=0.5, gt=0, le=1, description="share of the queue that one tenant may fill")
+    rate_writes: str = Field(default="1200/minute", description="POST and DELETE calls an API key may make")
+    rate_reads: str = Field(default="6000/minute", description="GET calls an API key may make")
     max_variants: int = Field(default=4, ge=1, description="protected variants a photo")
     link_seconds: int = Field(default=300, gt=0, description="life of a presigned download link")
     lease_seconds: int = Field(

@@ -188,9 +188,10 @@ class Jobs:
         """All jobs of a photo."""
         return self._all(select(Job).where(Job.photo_id == photo_id))
 
-    def depth(self) -> int:
-        """Jobs waiting or running."""
-        return self._count(select(func.count()).where(Job.state.in_([State.queued, State.running])))
+    def depth(self, tenant: str | None = None) -> int:
+        """Jobs waiting or running; of `tenant` only, unless None."""
+        query = select(func.count()).where(Job.state.in_([State.queued, State.running]))
+        return self._count(query.where(Job.tenant == tenant) if tenant else query)
 
     def position(self, job: Job) -> int:
         """How many queued jobs are before this one."""

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from limits.aio.storage import MemoryStorage
 from PIL import Image
 
 from api.app import create_app
+from api.limits import RateLimits
 from api.parts import Parts
 from core.jobs import database
 from core.settings import Settings
@@ -85,12 +87,14 @@ class Service:
 def service(tmp_path: Path) -> Iterator[Service]:
     settings = Settings(
         database_url=f"sqlite:///{tmp_path / 'sider.db'}", keyring_file=tmp_path / "k.json", max_queue=5,
-        max_upload_bytes=300_000,
+        tenant_share=1, max_upload_bytes=300_000,
     )  # fmt: skip
     database.upgrade(settings.database_url)
     engine = database.connect(settings.database_url)
     photos, keys, broker = MemoryBlobs(), MemoryBlobs(), MemoryBroker()
-    parts = Parts(settings, engine, Shelf(photos, keys, Keyring.open_or_create(settings.keyring_file)), broker)
+    shelf = Shelf(photos, keys, Keyring.open_or_create(settings.keyring_file))
+    limits = RateLimits(MemoryStorage(), {"writes": "60/minute", "reads": "60/minute"})
+    parts = Parts(settings, engine, shelf, broker, limits)
     with TestClient(create_app(settings, parts)) as client:
         yield Service(client, parts, photos, keys, broker, tmp_path)
     engine.dispose()
