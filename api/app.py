@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
-from api import health, jobs, photos, problems, protect, restore
+from api import events, health, jobs, photos, problems, protect, restore
 from api.parts import Parts, connect_parts
 from api.schemas import Problem
 from core import logs
@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     limit = settings.max_upload_bytes * 4 + FORM_OVERHEAD
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=limit)
     problems.install(app)
-    for module in (protect, restore, jobs, photos, health):
+    for module in (protect, restore, jobs, events, photos, health):
         app.include_router(module.router)
     _describe_problems(app)
     return app

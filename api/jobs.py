@@ -66,20 +66,7 @@ def list_jobs(
 ) -> JobPage:
     """Newest first, of all tenants, without anything personal."""
     jobs = found.jobs.page(state, cursor, limit + 1)
-    rows = [
-        JobSummary(
-            job_id=j.id,
-            kind=j.kind,
-            state=State(j.state),
-            step=j.step,
-            progress=j.progress,
-            attempt=j.attempt,
-            created_at=j.created_at,
-            finished_at=j.finished_at,
-            problem_code=j.problem["code"] if j.problem else None,
-        )
-        for j in jobs[:limit]
-    ]
+    rows = [JobSummary.of(job) for job in jobs[:limit]]
     return JobPage(jobs=rows, next=rows[-1].job_id if len(jobs) > limit else None)
 
 

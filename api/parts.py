@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import redis
@@ -25,6 +26,7 @@ from core.vault import shelf
 from core.vault.shelf import Shelf
 
 TASK, QUEUE = "sider.run", "sider"
+MAX_WATCHERS = 200  # requests of a process that wait for jobs; each looks at the job table once a second
 
 logger = structlog.get_logger(__name__)
 
@@ -68,6 +70,7 @@ class Parts:
     shelf: Shelf
     broker: Broker
     limits: RateLimits
+    watchers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_WATCHERS))
 
     @property
     def jobs(self) -> Jobs:

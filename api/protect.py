@@ -6,13 +6,16 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Response
+from starlette.concurrency import run_in_threadpool
 
 from api.admission import QueueingRoute
 from api.auth import Caller, needs
+from api.events import end_of, preferred_wait
 from api.idempotency import Attempt, Once, once
+from api.jobs import view
 from api.parts import Parts, parts
 from api.problems import documented
-from api.schemas import Accepted, ProtectForm
+from api.schemas import Accepted, Finished, ProtectForm
 from core import methods
 from core.errors import RequestRefused
 from core.jobs.database import now
@@ -28,21 +31,39 @@ router = APIRouter(tags=["photos"], route_class=QueueingRoute)
 @router.post(
     "/protect",
     status_code=202,
-    responses=documented(400, 401, 403, 409, 413, 415, 422, 429, 503),
+    response_model=None,
+    responses=documented(400, 401, 403, 409, 413, 415, 422, 429, 503)
+    | {
+        202: {"model": Accepted, "description": "Accepted"},
+        200: {"model": Finished, "description": "Ended within the time of `Prefer: wait`"},
+    },
     summary="Protect a photo",
 )
-def protect(
+async def protect(
     response: Response,
     found: Annotated[Parts, Depends(parts)],
     who: Annotated[Caller, Depends(needs("protect"))],
     once: Annotated[Once, Depends(once)],
+    wait: Annotated[int, Depends(preferred_wait)],
     form: Annotated[ProtectForm, Form(media_type="multipart/form-data")],
-) -> Accepted:
+) -> Accepted | Finished:
     """Accepts a photo and answers at once; poll `Location` for the job.
 
     The photo is checked before it is accepted. The password never leaves this process: it is turned into a key
-    here, and only that key travels, sealed to the job.
+    here, and only that key travels, sealed to the job. With `Prefer: wait=N` the answer comes when the job has ended
+    (200), or after N seconds, 30 at most, as if it had not been asked for (202).
     """
+    accepted = await run_in_threadpool(_protect, response, found, who, once, form)
+    if wait and not found.watchers.locked():
+        response.headers["Preference-Applied"] = f"wait={wait}"
+        if job := await end_of(found, accepted.job_id, wait):
+            response.status_code = 200
+            seen = await run_in_threadpool(view, job, found, who)
+            return Finished(**seen.model_dump(), restore_code=accepted.restore_code)
+    return accepted
+
+
+def _protect(response: Response, found: Parts, who: Caller, once: Once, form: ProtectForm) -> Accepted:
     settings = found.settings
     methods.check(form.method, form.preset)
     if form.variants > settings.max_variants:

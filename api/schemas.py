@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from core import methods
 from core.jobs.states import State
+from core.jobs.tables import Job
 
 JOB = "job_3f0c9a6d2b7e4c1f8a5d0e9b6c3f7a12"
 PHOTO = "pho_9b1d4e7a0c3f6b2e5d8a1c4f7b0e3d6a"
@@ -114,6 +115,12 @@ class JobView(BaseModel):
     )  # fmt: skip
 
 
+class Finished(JobView):
+    """A protection that was waited for; `restore_code` as in the answer that does not wait."""
+
+    restore_code: str | None = None
+
+
 class JobSummary(BaseModel):
     """A job as dashboards see it: no photo, no person."""
 
@@ -126,6 +133,21 @@ class JobSummary(BaseModel):
     created_at: datetime
     finished_at: datetime | None
     problem_code: str | None
+
+    @classmethod
+    def of(cls, job: Job) -> JobSummary:
+        """From the job's row."""
+        return cls(
+            job_id=job.id,
+            kind=job.kind,
+            state=State(job.state),
+            step=job.step,
+            progress=job.progress,
+            attempt=job.attempt,
+            created_at=job.created_at,
+            finished_at=job.finished_at,
+            problem_code=job.problem["code"] if job.problem else None,
+        )
 
 
 class JobPage(BaseModel):

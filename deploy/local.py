@@ -201,6 +201,7 @@ class LocalStack:
         argv = [
             sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", "--host", HOST,
             "--port", str(self.ports["api"]), "--no-access-log", "--no-server-header",
+            "--timeout-graceful-shutdown", "10",  # event streams would hold it for as long as they last
         ]  # fmt: skip
         return Part("api", argv, self._api_is_ready, os.environ | self.env())
 

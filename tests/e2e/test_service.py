@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from core.errors import NotFound
 from core.stages.validate import Photo
 from core.vault.blobs import S3Blobs
 from deploy.local import REGION, LocalStack
@@ -77,10 +78,15 @@ def test_wrong_password_is_denied(http: httpx2.Client, photo_id: str) -> None:
     assert (job["state"], job["problem"]["code"]) == ("failed", "restore_denied")
 
 
-def faceless(http: httpx2.Client) -> dict[str, Any]:
+def noise() -> bytes:
+    """A picture without a face."""
     buffer = io.BytesIO()
     Image.effect_noise((300, 300), 60).save(buffer, "PNG")
-    files = {"photo": ("noise.png", buffer.getvalue())}
+    return buffer.getvalue()
+
+
+def faceless(http: httpx2.Client) -> dict[str, Any]:
+    files = {"photo": ("noise.png", noise())}
     return finished(http, http.post("/protect", data={"password": PASSWORD}, files=files))
 
 
@@ -94,6 +100,42 @@ def test_garbage_is_refused_at_the_door(http: httpx2.Client) -> None:
     assert 400 <= answer.status_code < 500
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["code"] == "photo_damaged"
+
+
+def test_followed_by_events_to_its_end(http: httpx2.Client, astronaut: Photo) -> None:
+    form = {"password": PASSWORD, "preset": "natural"}
+    accepted = http.post("/protect", data=form, files={"photo": ("a.png", astronaut.to_png())})
+    with http.stream("GET", f"{accepted.headers['location']}/events") as answer:
+        told = [line.removeprefix("event: ") for line in answer.iter_lines() if line.startswith("event: ")]
+    assert set(told[:-1]) == {"job"}
+    assert told[-1] == "end"
+    assert http.get(accepted.headers["location"]).json()["state"] == "succeeded"
+
+
+def test_an_answer_that_waits_is_the_finished_job(http: httpx2.Client) -> None:
+    files = {"photo": ("noise.png", noise())}
+    answer = http.post("/protect", data={"password": PASSWORD}, files=files, headers={"Prefer": "wait=30"})
+    assert (answer.status_code, answer.json()["problem"]["code"]) == (200, "no_face_found")
+
+
+def test_a_running_protection_is_cancelled_and_leaves_nothing(
+    http: httpx2.Client, stack: LocalStack, astronaut: Photo
+) -> None:
+    form = {"password": PASSWORD, "preset": "strong", "variants": "4"}
+    accepted = http.post("/protect", data=form, files={"photo": ("a.png", astronaut.to_png())})
+    location, photo_id = accepted.headers["location"], accepted.json()["photo_id"]
+    while http.get(location).json()["step"] != "optimise":
+        time.sleep(0.1)
+    assert http.delete(location).json()["state"] == "cancelled"
+    faceless(http)  # the only worker is free again
+    assert http.get(location).json()["state"] == "cancelled"
+    credentials = (stack.secrets["s3_access"], stack.secrets["s3_secret"])
+    for bucket, key in {
+        "sider-keys": f"local/restoration/{photo_id}",
+        "sider-photos": f"local/protected/{photo_id}/v1.png",
+    }.items():
+        with pytest.raises(NotFound):
+            S3Blobs(bucket, stack.s3_url, REGION, credentials).get(key)
 
 
 def test_erased_for_good(http: httpx2.Client, astronaut: Photo) -> None:
