@@ -21,6 +21,7 @@ from core.jobs.keys import ApiKeys
 from core.jobs.photos import Photos
 from core.jobs.receipts import Receipts
 from core.jobs.repository import Jobs
+from core.jobs.webhooks import Webhooks
 from core.settings import Settings
 from core.vault import shelf
 from core.vault.shelf import Shelf
@@ -83,6 +84,10 @@ class Parts:
     @property
     def receipts(self) -> Receipts:
         return Receipts(self.engine)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        return Webhooks(self.engine)
 
     @property
     def keys(self) -> ApiKeys:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Response
 from starlette.concurrency import run_in_threadpool
 
+from api.acceptance import accept, describe, queued
 from api.admission import QueueingRoute
 from api.auth import Caller, needs
 from api.events import end_of, preferred_wait
@@ -20,8 +20,7 @@ from core import methods
 from core.errors import RequestRefused
 from core.jobs.database import now
 from core.jobs.repository import new_id
-from core.jobs.states import State
-from core.jobs.tables import Job, Photo
+from core.jobs.tables import Photo
 from core.stages.validate import Limits, read_photo
 from core.vault import passwords
 
@@ -68,15 +67,17 @@ def _protect(response: Response, found: Parts, who: Caller, once: Once, form: Pr
     methods.check(form.method, form.preset)
     if form.variants > settings.max_variants:
         raise RequestRefused(f"{form.variants} variants; at most {settings.max_variants}")
+    if form.webhook_url:
+        found.webhooks.check(form.webhook_url, who.tenant, settings.webhook_private)
     data = form.photo.file.read(settings.max_upload_bytes + 1)
     read_photo(data, Limits(settings.max_upload_bytes, settings.max_pixels))
     with once.attempt(form, data) as attempt:
-        accepted = attempt.earlier or _accept(found, who, form, data, attempt)
+        accepted = attempt.earlier or _keep(found, who, form, data, attempt)
     describe(response, accepted, attempt)
     return accepted
 
 
-def _accept(found: Parts, who: Caller, form: ProtectForm, data: bytes, attempt: Attempt) -> Accepted:
+def _keep(found: Parts, who: Caller, form: ProtectForm, data: bytes, attempt: Attempt) -> Accepted:
     """Objects first, then the row: a crash in between leaves an orphan that nobody was promised."""
     code = None if form.password else passwords.new_restore_code()
     secret = code or (form.password.get_secret_value() if form.password else "")
@@ -89,28 +90,4 @@ def _accept(found: Parts, who: Caller, form: ProtectForm, data: bytes, attempt: 
         method=form.method, preset=form.preset, variants=form.variants,
     )  # fmt: skip
     request = form.model_dump(include={"method", "preset", "variants", "seed", "faces"})
-    job = queued(job_id, who.tenant, "protect", photo_id, request, form.expires_in)
-    accepted = Accepted(job_id=job_id, photo_id=photo_id, state=State.queued, restore_code=code)
-    found.jobs.add(job, kept, lambda session: attempt.sign(session, accepted))
-    found.publish(job_id)
-    return accepted
-
-
-def describe(response: Response, accepted: Accepted, attempt: Attempt) -> None:
-    """The header fields of an acceptance."""
-    response.headers["Location"] = f"/jobs/{accepted.job_id}"
-    response.headers["Retry-After"] = "2"
-    if attempt.earlier:
-        response.headers["Idempotent-Replayed"] = "true"
-
-
-def queued(
-    job_id: str, tenant: str, kind: str, photo_id: str, request: dict[str, object], expires_in: int | None
-) -> Job:
-    """The row of a new job; expires_in: seconds."""
-    created = now()
-    return Job(
-        id=job_id, tenant=tenant, kind=kind, photo_id=photo_id, request=request,
-        state=State.queued, attempt=0, crashes=0, step="queued", progress=0.0, created_at=created,
-        expires_at=created + timedelta(seconds=expires_in) if expires_in else None,
-    )  # fmt: skip
+    return accept(found, queued(job_id, who.tenant, "protect", photo_id, request), form, attempt, kept, code)

@@ -6,16 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Response
 
+from api.acceptance import accept, describe, queued
 from api.admission import QueueingRoute
 from api.auth import Caller, needs
 from api.idempotency import Attempt, Once, once
 from api.parts import Parts, parts
 from api.problems import documented
-from api.protect import describe, queued
 from api.schemas import Accepted, RestoreForm
 from core.errors import StateConflict
 from core.jobs.repository import new_id
-from core.jobs.states import State
 from core.stages.validate import Limits, read_photo
 from core.vault.passwords import Lock, derive_key
 
@@ -41,17 +40,19 @@ def restore(
     for an altered key or photo.
     """
     limits = Limits(found.settings.max_upload_bytes * 4, found.settings.max_pixels)
+    if form.webhook_url:
+        found.webhooks.check(form.webhook_url, who.tenant, found.settings.webhook_private)
     data = None
     if form.photo is not None:
         data = form.photo.file.read(limits.max_bytes + 1)
         read_photo(data, limits)
     with once.attempt(form, data or b"") as attempt:
-        accepted = attempt.earlier or _accept(found, who, form, data, attempt)
+        accepted = attempt.earlier or _keep(found, who, form, data, attempt)
     describe(response, accepted, attempt)
     return accepted
 
 
-def _accept(found: Parts, who: Caller, form: RestoreForm, data: bytes | None, attempt: Attempt) -> Accepted:
+def _keep(found: Parts, who: Caller, form: RestoreForm, data: bytes | None, attempt: Attempt) -> Accepted:
     kept = found.photos.get(form.photo_id, who.tenant)
     if kept.protected_at is None:
         raise StateConflict("the photo is not protected yet; wait for its job")
@@ -62,8 +63,4 @@ def _accept(found: Parts, who: Caller, form: RestoreForm, data: bytes | None, at
         found.shelf.put_upload(who.tenant, job_id, data)
     found.shelf.put_secret(who.tenant, job_id, Lock(key, salt, cost))
     request = {"reason": form.reason, "uploaded": data is not None}
-    job = queued(job_id, who.tenant, "restore", kept.id, request, form.expires_in)
-    accepted = Accepted(job_id=job_id, photo_id=kept.id, state=State.queued, restore_code=None)
-    found.jobs.add(job, also=lambda session: attempt.sign(session, accepted))
-    found.publish(job_id)
-    return accepted
+    return accept(found, queued(job_id, who.tenant, "restore", kept.id, request), form, attempt)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from core import methods
 from core.jobs.states import State
 from core.jobs.tables import Job
+from core.jobs.webhooks import MAX_URL
 
 JOB = "job_3f0c9a6d2b7e4c1f8a5d0e9b6c3f7a12"
 PHOTO = "pho_9b1d4e7a0c3f6b2e5d8a1c4f7b0e3d6a"
@@ -31,6 +32,9 @@ class JobForm(BaseModel):
 
     expires_in: int | None = Field(
         None, ge=10, le=86_400, description="seconds; a job that is not finished by then ends `expired`"
+    )
+    webhook_url: str | None = Field(
+        None, max_length=MAX_URL, description="https; gets a signed message when the job has ended (Standard Webhooks)"
     )
 
 

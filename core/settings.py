@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     rate_writes: str = Field(default="1200/minute", description="POST and DELETE calls an API key may make")
     rate_reads: str = Field(default="6000/minute", description="GET calls an API key may make")
     max_variants: int = Field(default=4, ge=1, description="protected variants a photo")
+    webhook_private: bool = Field(
+        default=False, description="for tests: webhooks may go to plain http and to addresses that are not global"
+    )
     link_seconds: int = Field(default=300, gt=0, description="life of a presigned download link")
     lease_seconds: int = Field(
         default=60, gt=5, description="a running job without heartbeat for this long is requeued"

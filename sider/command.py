@@ -20,6 +20,8 @@ app = typer.Typer(
 )  # fmt: skip
 keys_app = typer.Typer(help="API keys of the service.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+webhooks_app = typer.Typer(help="Webhooks of the service.", no_args_is_help=True)
+app.add_typer(webhooks_app, name="webhooks")
 console = Console(stderr=True)
 
 Paths = Annotated[list[Path], typer.Argument(help="photos, or folders of photos")]
@@ -128,6 +130,14 @@ def revoke_key(
 
     revoke(table_url(data), key_id)
     console.print(f"revoked {key_id}")
+
+
+@webhooks_app.command("secret")
+def webhook_secret(tenant: str, data: Data = Path(".local")) -> None:
+    """Make the secret that signs a tenant's webhooks, shown this once; the one before signs for another day."""
+    from sider.keys import table_url, webhook_secret  # noqa: PLC0415
+
+    print(webhook_secret(table_url(data), tenant, data))  # noqa: T201
 
 
 @app.command()

@@ -11,7 +11,9 @@ from core.errors import ConfigurationError
 from core.jobs import database
 from core.jobs.keys import ApiKeys
 from core.jobs.tables import ApiKey
+from core.jobs.webhooks import Webhooks
 from core.settings import Settings
+from core.vault.keyring import Keyring
 
 
 def table_url(data: Path) -> str:
@@ -41,6 +43,20 @@ def issue(url: str, tenant: str, scopes: tuple[str, ...], name: str, days: int |
 def revoke(url: str, key_id: str) -> None:
     """End a key (NotFound)."""
     _keys(url).revoke(key_id)
+
+
+def webhook_secret(url: str, tenant: str, data: Path) -> str:
+    """A new secret for a tenant's webhooks, sealed by the service's keyring.
+
+    Raises:
+        ConfigurationError: neither SIDER_KEYRING_FILE nor `data` has the keyring.
+        RequestRefused: unusable tenant name.
+    """
+    settings = Settings()
+    named = "keyring_file" in settings.model_fields_set
+    keyring = Keyring.open(settings.keyring_file if named else data / "keyring.json")
+    database.upgrade(url)
+    return Webhooks(database.connect(url)).new_secret(tenant, keyring)
 
 
 def table(url: str) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from core.errors import RequestRefused
+from core.jobs import database
+from core.jobs.webhooks import Webhooks
 from core.stages.validate import Photo
+from core.vault.keyring import Keyring
 from sider.command import app
 
 PASSWORD = "correct horse battery"
@@ -124,8 +129,6 @@ def test_keys_need_a_service(tmp_path: Path) -> None:
 
 
 def test_two_photos_of_one_name_are_refused(folder: Path) -> None:
-    from core.errors import RequestRefused
-
     (folder / "in" / "deep" / "her.png").write_bytes(b"")
     result = CliRunner().invoke(
         app,
@@ -142,6 +145,18 @@ def test_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert key_id in CliRunner().invoke(app, ["keys", "list"]).stdout
     assert CliRunner().invoke(app, ["keys", "revoke", key_id]).exit_code == 0
     assert "revoked" in CliRunner().invoke(app, ["keys", "list"]).stdout
+
+
+def test_webhook_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIDER_DATABASE_URL", f"sqlite:///{tmp_path / 'x.db'}")
+    make = ["webhooks", "secret", "bank", "--data", str(tmp_path)]
+    assert "keyring" in str(CliRunner().invoke(app, make).exception)  # it would be sealed by a ring nobody has
+    ring = Keyring.open_or_create(tmp_path / "keyring.json")
+    secret = CliRunner().invoke(app, make).stdout.strip().removeprefix("whsec_")
+    engine = database.connect(f"sqlite:///{tmp_path / 'x.db'}")
+    assert Webhooks(engine).secrets("bank", ring) == [base64.b64decode(secret)]
+    engine.dispose()
+    assert isinstance(CliRunner().invoke(app, ["webhooks", "secret", "B/k", *make[3:]]).exception, RequestRefused)
 
 
 def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

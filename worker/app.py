@@ -15,7 +15,9 @@ from celery.signals import setup_logging, worker_process_init, worker_ready
 from core.settings import Settings
 from worker import engine, logs, tasks
 from worker.context import Context, connect_context
+from worker.courier import Courier
 from worker.reaper import Reaper
+from worker.sweeper import Sweeper
 
 # Before torch is loaded: its threads wait 1,000 rounds for work, then sleep. By default they spin so long that on
 # busy cores a photo takes 3 to 15 times as long; on idle ones nothing is lost (measured, DESIGN.md).
@@ -83,7 +85,9 @@ def _warm(**_: Any) -> None:
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _sweep(**_: Any) -> None:
-    Reaper(connect_context(settings, engine.Loaded(settings)), publish).start()
+    context = connect_context(settings, engine.Loaded(settings))
+    Sweeper("reaper", Reaper(context, publish).sweep).start()
+    Sweeper("courier", Courier(context).sweep).start()
 
 
 _found: list[Context] = []

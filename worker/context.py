@@ -8,6 +8,7 @@ from core.jobs.database import connect
 from core.jobs.photos import Photos
 from core.jobs.receipts import Receipts
 from core.jobs.repository import Jobs
+from core.jobs.webhooks import Webhooks
 from core.settings import Settings
 from core.vault import shelf
 from core.vault.shelf import Shelf
@@ -22,6 +23,7 @@ class Context:
     jobs: Jobs
     photos: Photos
     receipts: Receipts
+    webhooks: Webhooks
     shelf: Shelf
     engine: Engine
 
@@ -29,4 +31,12 @@ class Context:
 def connect_context(settings: Settings, engine: Engine) -> Context:
     """Real parts of an environment."""
     database = connect(settings.database_url)
-    return Context(settings, Jobs(database), Photos(database), Receipts(database), shelf.connect(settings), engine)
+    return Context(
+        settings=settings,
+        jobs=Jobs(database),
+        photos=Photos(database),
+        receipts=Receipts(database),
+        webhooks=Webhooks(database),
+        shelf=shelf.connect(settings),
+        engine=engine,
+    )

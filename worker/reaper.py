@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import structlog
@@ -12,28 +11,14 @@ from worker.tasks import tidy
 
 logger = structlog.get_logger(__name__)
 
-SWEEP_SECONDS = 3.0
 STALE_SECONDS = 300.0  # queued this long after publishing: the queue may have lost the message
 
 
-class Reaper(threading.Thread):
-    """Sweeps in the background of a worker's parent process; any number of workers may do so at once."""
+class Reaper:
+    """One round after the other; any number of workers may do so at once."""
 
     def __init__(self, context: Context, publish: Callable[[str], None]) -> None:
-        super().__init__(name="reaper", daemon=True)
         self._context, self._publish = context, publish
-        self._stopped = threading.Event()
-
-    def run(self) -> None:
-        while not self._stopped.wait(SWEEP_SECONDS):
-            try:
-                self.sweep()
-            except Exception as error:
-                # Whatever is away now (database, broker) will be there at a later sweep.
-                logger.warning("sweep_failed", error=type(error).__name__)
-
-    def stop(self) -> None:
-        self._stopped.set()
 
     def sweep(self) -> None:
         """One round."""

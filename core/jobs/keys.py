@@ -36,8 +36,7 @@ class ApiKeys:
         """
         if not scopes or set(scopes) - set(SCOPES):
             raise RequestRefused(f"scopes are of {', '.join(SCOPES)}; got {', '.join(scopes) or 'none'}")
-        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", tenant):
-            raise RequestRefused("a tenant's name is lower-case letters, digits and hyphens")
+        check_tenant(tenant)
         identifier, secret = secrets.token_hex(6), secrets.token_hex(20)
         row = ApiKey(
             id=identifier,
@@ -89,6 +88,12 @@ class ApiKeys:
         if row.last_used_at is None or (now() - row.last_used_at).total_seconds() > 60:
             with self.engine.begin() as connection:
                 connection.execute(update(ApiKey).where(ApiKey.id == row.id).values(last_used_at=now()))
+
+
+def check_tenant(name: str) -> None:
+    """Raises RequestRefused for a name that no tenant can have."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
+        raise RequestRefused("a tenant's name is lower-case letters, digits and hyphens")
 
 
 def _alive(row: ApiKey) -> bool:

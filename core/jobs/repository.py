@@ -40,11 +40,10 @@ class Jobs:
         The message is sent after this (outbox).
         """
         with Session(self.engine) as session, session.begin():
-            also(session)
-            if photo:
-                session.add(photo)
+            for row in (photo, job) if photo else (job,):
+                session.add(row)
                 session.flush()
-            session.add(job)
+            also(session)
 
     def get(self, job_id: str, tenant: str | None = None) -> Job:
         """One job; of `tenant` only, unless None.

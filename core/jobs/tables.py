@@ -97,6 +97,34 @@ class Receipt(Base):
     created_at: Mapped[datetime] = mapped_column(index=True)
 
 
+class Delivery(Base):
+    """A webhook that is owed. due_at: of the next attempt; None when there is none. answer: status or kind of error."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    tenant: Mapped[str] = mapped_column(String(64))
+    url: Mapped[str] = mapped_column(String(500))
+    attempts: Mapped[int] = mapped_column(Integer)
+    answer: Mapped[str | None] = mapped_column(String(40))
+    due_at: Mapped[datetime | None] = mapped_column(index=True)
+    delivered_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
+class WebhookSecret(Base):
+    """What signs a tenant's webhooks, sealed by the keyring. retires_at: None for the newest."""
+
+    __tablename__ = "webhook_secrets"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64), index=True)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime]
+    retires_at: Mapped[datetime | None]
+
+
 class ApiKey(Base):
     """A credential: only the hash of its secret is kept."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,14 @@ class Service:
         _, text = self.parts.keys.issue(tenant, scopes)
         return {"Authorization": f"Bearer {text}"}
 
+    def change(self, **settings: Any) -> None:
+        """From now on the service has other settings."""
+        self.replace(settings=self.parts.settings.model_copy(update=settings))
+
+    def replace(self, **parts: Any) -> None:
+        """From now on the service has other parts."""
+        self.parts = self.client.app.state.parts = replace(self.parts, **parts)  # type: ignore[attr-defined]
+
     def work(self, engine: LightEngine | None = None) -> None:
         """Let a worker take every message."""
         while self.broker.messages:
@@ -53,7 +61,15 @@ class Service:
     def context(self, engine: LightEngine | None = None) -> Context:
         """A worker's view of the same parts."""
         parts = self.parts
-        return Context(parts.settings, parts.jobs, parts.photos, parts.receipts, parts.shelf, engine or LightEngine())
+        return Context(
+            settings=parts.settings,
+            jobs=parts.jobs,
+            photos=parts.photos,
+            receipts=parts.receipts,
+            webhooks=parts.webhooks,
+            shelf=parts.shelf,
+            engine=engine or LightEngine(),
+        )
 
     def upload(self, headers: dict[str, str], photo: Photo = PHOTO, **form: Any) -> Any:
         data = {"password": PASSWORD, **form}

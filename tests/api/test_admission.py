@@ -102,8 +102,7 @@ def test_every_answer_says_how_many_calls_are_left(service: Service) -> None:
 
 
 def test_one_tenant_leaves_room_for_others(service: Service) -> None:
-    service.parts = replace(service.parts, settings=service.parts.settings.model_copy(update={"tenant_share": 0.4}))
-    service.client.app.state.parts = service.parts  # type: ignore[attr-defined]
+    service.change(tenant_share=0.4)
     greedy, modest = service.key("protect"), service.key("protect", tenant="rival")
     fill(service, greedy, 2)
     answer = service.upload(service.key("protect"))  # another key of the same tenant

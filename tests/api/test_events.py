@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,8 +118,7 @@ def test_the_database_is_lost_in_the_middle(
 
 def one_watcher(service: Service) -> asyncio.Semaphore:
     """From now on one request at a time may watch."""
-    service.parts = replace(service.parts, watchers=asyncio.Semaphore(1))
-    service.client.app.state.parts = service.parts  # type: ignore[attr-defined]
+    service.replace(watchers=asyncio.Semaphore(1))
     return service.parts.watchers
 
 

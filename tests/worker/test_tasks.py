@@ -18,6 +18,7 @@ from core.jobs.repository import Jobs, new_id
 from core.jobs.retries import PAUSES, Fault
 from core.jobs.states import State
 from core.jobs.tables import Job, Photo
+from core.jobs.webhooks import Webhooks
 from core.settings import Settings
 from core.vault.keyring import Keyring
 from core.vault.passwords import KdfCost, lock
@@ -49,7 +50,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     engine = database.connect(settings.database_url)
     photos, keys = MemoryBlobs(), MemoryBlobs()
     shelf = Shelf(photos, keys, Keyring.open_or_create(tmp_path / "k.json"))
-    context = Context(settings, Jobs(engine), Photos(engine), Receipts(engine), shelf, LightEngine())
+    context = Context(settings, Jobs(engine), Photos(engine), Receipts(engine), Webhooks(engine), shelf, LightEngine())
     job_id, photo_id, now = new_id("job"), new_id("pho"), database.now()
     shelf.put_upload("bank", job_id, picture().to_png())
     shelf.put_secret("bank", job_id, lock("correct horse", KdfCost(1, 64, 1)))
