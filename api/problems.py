@@ -72,7 +72,7 @@ def respond(body: dict[str, Any]) -> JSONResponse:
     headers = {}
     if body["status"] == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if body["status"] in (429, 503):
+    if body["status"] == 503 or "retry_after" in body:
         headers["Retry-After"] = str(body.get("retry_after", RETRY_SECONDS))
     return JSONResponse(body, body["status"], headers, MEDIA_TYPE)
 

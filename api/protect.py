@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends, Form, Response
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from api.acceptance import accept, describe, queued
@@ -25,6 +27,7 @@ from core.stages.validate import Limits, read_photo
 from core.vault import passwords
 
 router = APIRouter(tags=["photos"], route_class=QueueingRoute)
+logger = structlog.get_logger(__name__)
 
 
 @router.post(
@@ -55,10 +58,14 @@ async def protect(
     accepted = await run_in_threadpool(_protect, response, found, who, once, form)
     if wait and not found.watchers.locked():
         response.headers["Preference-Applied"] = f"wait={wait}"
-        if job := await end_of(found, accepted.job_id, wait):
-            response.status_code = 200
-            seen = await run_in_threadpool(view, job, found, who)
-            return Finished(**seen.model_dump(), restore_code=accepted.restore_code)
+        try:
+            if job := await end_of(found, accepted.job_id, wait):
+                seen = await run_in_threadpool(view, job, found, who)
+                response.status_code = 200
+                return Finished(**seen.model_dump(), restore_code=accepted.restore_code)
+        except SQLAlchemyError as error:
+            # Accepted is accepted, and the restore code must reach its owner.
+            logger.warning("wait_cut", job_id=accepted.job_id, error=type(error).__name__)
     return accepted
 
 

@@ -95,5 +95,7 @@ def _over() -> ColumnElement[bool]:
 
 def _in_progress() -> StateConflict:
     return StateConflict(
-        "the first request with this Idempotency-Key is still answered", code="idempotency_in_progress"
+        "the first request with this Idempotency-Key is still being answered",
+        code="idempotency_in_progress",
+        details={"retry_after": 1},
     )

@@ -109,7 +109,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
     engine = database.connect(settings.database_url)
     photos, keys, broker = MemoryBlobs(), MemoryBlobs(), MemoryBroker()
     shelf = Shelf(photos, keys, Keyring.open_or_create(settings.keyring_file))
-    limits = RateLimits(MemoryStorage(), {"writes": "60/minute", "reads": "60/minute"})
+    limits = RateLimits(MemoryStorage(), {"writes": "600/day", "reads": "600/day"})
     parts = Parts(settings, engine, shelf, broker, limits)
     with TestClient(create_app(settings, parts)) as client:
         yield Service(client, parts, photos, keys, broker, tmp_path)

@@ -99,19 +99,20 @@ def test_owner_and_ops_listen_and_see_no_person(service: Service) -> None:
     assert service.client.get(f"/jobs/{job_id}/events").status_code == 401
 
 
+def lose_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("gone"))
+
+    monkeypatch.setattr(Jobs, "get", lost)
+
+
 def test_the_database_is_lost_in_the_middle(
     service: Service, each_second: list[Callable[[], object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     headers = service.key("protect")
     location = service.upload(headers).headers["location"]
 
-    def lose() -> None:
-        def lost(*_: object) -> None:
-            raise OperationalError("SELECT", {}, Exception("gone"))
-
-        monkeypatch.setattr(Jobs, "get", lost)
-
-    each_second.append(lose)
+    each_second.append(lambda: lose_the_database(monkeypatch))
     [first] = listen(service, location, headers)
     assert first["event"] == "job"
 
@@ -185,6 +186,14 @@ def test_an_answer_that_waited_in_vain(service: Service, monkeypatch: pytest.Mon
     answer = service.upload(service.key("protect") | {"Prefer": "wait=600"})
     assert (answer.status_code, answer.json()["state"]) == (202, "queued")
     assert "location" in answer.headers
+
+
+def test_a_database_lost_while_waiting_loses_no_restore_code(
+    service: Service, each_second: list[Callable[[], object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each_second.append(lambda: lose_the_database(monkeypatch))
+    answer = service.upload(service.key("protect") | {"Prefer": "wait=20"}, password=None)
+    assert (answer.status_code, answer.json()["restore_code"] is None) == (202, False)
 
 
 @pytest.mark.parametrize(

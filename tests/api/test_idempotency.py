@@ -76,6 +76,7 @@ def test_while_the_first_is_in_progress(service: Service, monkeypatch: pytest.Mo
     monkeypatch.setattr(service.photos, "put", meanwhile)
     assert service.upload(headers).status_code == 202
     assert [(a.status_code, a.json()["code"]) for a in answers] == [(409, "idempotency_in_progress")]
+    assert answers[0].headers["retry-after"] == "1"
     assert len(service.parts.jobs.page(None, None, 9)) == 1
 
 
