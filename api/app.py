@@ -11,7 +11,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from api import events, health, jobs, photos, problems, protect, restore
 from api.parts import Parts, connect_parts
 from api.schemas import Problem
-from core import logs
+from core import logs, methods
 from core.settings import Settings
 
 FORM_OVERHEAD = 64 * 2**10  # bytes of a multipart body around the photo
@@ -33,6 +33,9 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
             {"name": "health", "description": "For load balancers and probes."},
         ],
     )
+    # Read now, by one thread: Python 3.11 may fail to parse in many threads at once (seen with 20 parallel uploads).
+    for name in methods.names():
+        methods.presets(name)
     app.state.parts = parts or connect_parts(settings)
     # Inside the problem handler (FastAPI's own max_body_size is outside it and would answer in plain text).
     # A restore may carry a protected PNG, which is larger than the JPEG it came from.

@@ -118,6 +118,16 @@ def test_framework_errors_are_problems_too(service: Service, method: str, path: 
     assert body["detail"]
 
 
+def test_no_request_parses_source(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11 raises SystemError when threads do so at once."""
+
+    def not_safe(*_: object, **__: object) -> None:
+        raise SystemError("AST constructor recursion depth mismatch")
+
+    monkeypatch.setattr("ast.parse", not_safe)
+    assert service.upload(service.key("protect")).status_code == 202
+
+
 def test_unexpected_errors_leak_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     def explode(*_: object) -> None:
         raise RuntimeError("the password is hunter2")
