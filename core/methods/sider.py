@@ -11,9 +11,9 @@ M mask, C takes most of the colour out of a change.
     x(u) = p + M C(Dec(z) - Dec(z_p))
     J(u) = sum_k w_k [m_k - cos(E_k(T(x(u))), e_k)]_+ + lambda V(x(u), p) + sigma S(x(u), p) + rho R(x(u)) + nu mean u^2
 
-Of several personas that fit, the one is taken that machines already find nearest to the source: the less there is to
-move, the less is seen. The aims of a face rise until a referee, an encoder that no gradient sees, reads the source
-as well: faces that carry over easily stay closer to the persona.
+Of several personas that fit, one is taken that machines already find near the source, because the less there is to
+move, the less is seen, and that people find unlike it. The aims of a face rise until a referee, an encoder that no
+gradient sees, reads the source as well: faces that carry over easily stay closer to the persona.
 
 Deviates: the latent starts from a blended persona, not from a denoised one (the denoiser is not trained yet),
 and only the *change* of the decoded image is added to p, so that what the autoencoder cannot code stays sharp.
@@ -35,7 +35,7 @@ from core.networks import Networks
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import Appearance, Identity, cosines, decouple, face_masks
 from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise
-from core.stages.recompose import RECOGNISABLE, SPARE, Recomposed, decode, encode, pixel_gain, recompose
+from core.stages.recompose import RECOGNISABLE, SPARE, Recomposed, decode, encode, gather, pixel_gain, recompose
 
 PROMISE = Promise(people_recognise=False, machines_match=True)
 LOOK_AROUND = 12  # px, more than the windows in which structure is compared
@@ -51,6 +51,7 @@ class Config:
     aim is raised by `lift` at each look, up to `ceiling`. draws: T a step. tau: cosine, sharpness of the encoders'
     weights. balance: lambda, the semantic-visual balancing factor. texture: sigma. colour: share of a change's colour
     that C leaves. resurfacing: rho. anchor: nu. candidates: personas tried for each variant, CANDIDATES in all.
+    unlike: what a unit of structural similarity to the source counts against one, in shares of the way to 1.
     """
 
     margin: float = 0.5
@@ -66,7 +67,8 @@ class Config:
     colour: float = 0.3
     resurfacing: float = 1.0
     anchor: float = 10.0
-    candidates: int = 4
+    candidates: int = 5
+    unlike: float = 2.0
     variants: int = 1
     descent: Descent = field(default_factory=Descent)
     jitter: Jitter = field(default_factory=Jitter)
@@ -86,7 +88,7 @@ def protect(
     identity, appearance = decouple(faces, networks)
     tried = max(config.variants, min(CANDIDATES, config.candidates * config.variants))
     starts = recompose(faces, appearance, networks.personas, tried, generator)
-    starts = nearest(starts, faces, identity, appearance, networks, config.variants)
+    starts = nearest(starts, faces, identity, appearance.masks, networks, config)
     images, used = [], 0
     for v, start in enumerate(starts):
         search = Search(faces, identity, appearance, start, networks, config)
@@ -101,32 +103,25 @@ def nearest(
     starts: list[Recomposed],
     faces: AlignedFaces,
     identity: Identity,
-    appearance: Appearance,
+    masks: Float[Tensor, "b 1 256 256"],
     networks: Networks,
-    count: int,
+    config: Config,
 ) -> list[Recomposed]:
-    """`count` recompositions: of each face those that surrogates find most like the source, best first.
+    """A recomposition a variant: of each face those that machines find most like the source and people least.
 
     Those that people might take for the source, or for one already taken, come last, whatever machines say.
     """
-    k, images = len(starts), torch.stack([start.images for start in starts])
-    pictures = images.flatten(0, 1)
-    cosine = cosines(networks.surrogates, pictures, faces.landmarks.repeat(k, 1, 1), identity)
+    images, alike = torch.stack([s.images for s in starts]), torch.stack([s.alike for s in starts])
+    marks = faces.landmarks.repeat(len(starts), 1, 1)
+    cosine = cosines(networks.surrogates, images.flatten(0, 1), marks, identity)
     threshold = cosine.new_tensor([e.thresholds[1e-3] for e in networks.surrogates])[:, None, None]
     share = ((cosine - threshold) / (1 - threshold)).mean(0)
-    sources, masks = (x.repeat(k, 1, 1, 1) for x in (faces.images, appearance.masks))
-    alike = objectives.structure(pictures, sources, masks).view(k, -1)
-    order = (share - 100 * (alike - RECOGNISABLE + SPARE).clamp_min(0)).argsort(0, descending=True)
+    score = share - config.unlike * alike - 100 * (alike - RECOGNISABLE + SPARE).clamp_min(0)
+    order = score.argsort(0, descending=True)
     picked = [
-        distinct(order[:, b].tolist(), images[:, b], appearance.masks[b : b + 1], count) for b in range(len(faces))
+        distinct(order[:, b].tolist(), images[:, b], masks[b : b + 1], config.variants) for b in range(len(faces))
     ]
-    return [
-        Recomposed(
-            torch.stack([images[rows[v], b] for b, rows in enumerate(picked)]),
-            tuple(starts[rows[v]].personas[b] for b, rows in enumerate(picked)),
-        )
-        for v in range(count)
-    ]
+    return [gather(starts[rows[v]].face(b) for b, rows in enumerate(picked)) for v in range(config.variants)]
 
 
 def distinct(

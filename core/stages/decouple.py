@@ -27,6 +27,7 @@ OUTLINE = (
     (-0.48, -0.76), (0.0, -0.80), (0.48, -0.76), (0.86, -0.54), (1.00, 0.00), (0.90, 0.60), (0.70, 1.12),
     (0.40, 1.46), (0.0, 1.56), (-0.40, 1.46), (-0.70, 1.12), (-0.90, 0.60), (-1.00, 0.00), (-0.86, -0.54),
 )  # fmt: skip
+TURN = 0.6  # of the outline's half on the side a head turns to, how much goes out of sight for a `turn` of 1
 
 # How far from the cheeks' colour skin may be, CIELAB: chroma, and lightness where darker means hair.
 CHROMA, HAIR = 18.0, 22.0
@@ -84,9 +85,8 @@ def cosines(
 
 def measure(picture: NDArray[np.float32], landmarks: NDArray[np.float32], presentation: float) -> Traits:
     """Traits of one aligned face, RGB in [0, 1] (256, 256, 3)."""
-    left, right, nose, mouth_left, mouth_right = landmarks
-    eyes, mouth, span = (left + right) / 2, (mouth_left + mouth_right) / 2, np.linalg.norm(right - left)
-    axis = (right - left) / span
+    left, right, _, mouth_left, mouth_right = landmarks
+    eyes, mouth, span = (left + right) / 2, (mouth_left + mouth_right) / 2, _span(landmarks)
     lab = rgb2lab(picture)
     mask = face_mask(landmarks)
     tone = (lab * mask[..., None]).sum((0, 1)) / mask.sum()
@@ -98,12 +98,18 @@ def measure(picture: NDArray[np.float32], landmarks: NDArray[np.float32], presen
     return Traits(
         presentation=round(presentation, 4),
         tone=(round(float(tone[0]), 2), round(float(tone[1]), 2), round(float(tone[2]), 2)),
-        yaw=round(float((nose - eyes) @ axis / span), 4),
+        yaw=round(turn(landmarks), 4),
         smile=round(float(np.linalg.norm(mouth_right - mouth_left) / span), 4),
         drop=round(float(np.linalg.norm(mouth - eyes) / span), 4),
         texture=round(float(texture), 4),
         light=round(cheeks[1] - cheeks[0], 2),
     )
+
+
+def turn(landmarks: NDArray[np.float32]) -> float:
+    """How far the nose is off the middle of the eyes, in inter-ocular distances; positive to the picture's right."""
+    left, right, nose = landmarks[:3]
+    return float((nose - (left + right) / 2) @ (right - left)) / _span(landmarks) ** 2
 
 
 def face_mask(landmarks: NDArray[np.float32], grow: float = 0.0, feather: float = 5.0) -> NDArray[np.float32]:
@@ -112,7 +118,10 @@ def face_mask(landmarks: NDArray[np.float32], grow: float = 0.0, feather: float 
     eyes, mouth = (left + right) / 2, (landmarks[3] + landmarks[4]) / 2
     across, down = (right - left) * (1 + grow), (mouth - eyes) * (1 + grow)
     up = down * float(np.linalg.norm(across) / np.linalg.norm(down))
-    points = [eyes + across * x + (down if y > 0 else up) * y for x, y in OUTLINE]
+    hidden = TURN * turn(landmarks)
+    points = [
+        eyes + across * x * np.clip(1 - hidden * np.sign(x), 0.4, 1) + (down if y > 0 else up) * y for x, y in OUTLINE
+    ]
     fine = 4  # drawn four times as large, then shrunk: a smooth outline
     canvas = Image.new("L", (SIDE * fine, SIDE * fine))
     ImageDraw.Draw(canvas).polygon([tuple((p + 0.5) * fine) for p in points], fill=255)

@@ -3,6 +3,7 @@ between images and the latent space of the autoencoder."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ from core.stages.decouple import HAIR, Appearance, face_mask, features_mask, ski
 # benchmarks/engine.py.
 RECOGNISABLE = 0.76
 SPARE = 0.04  # what the optimiser may add
-POOL = 6  # the best-fitting personas from which a seed draws
+SPREAD = 3  # personas that a seed draws from beyond those that are tried, best fitting first
 REACH = 24  # how many may be tried in all, when those look too much like the source
 LIGHT_SIGMA = 14.0  # px; shading coarser than this is the photo's, finer detail the persona's
 SHADE = 60.0  # CIELAB lightness: how much darker than the cheeks skin may be in a photo of any light
@@ -35,10 +36,18 @@ ANCHORS = ((0, 0), (SIDE - 1, 0), (0, SIDE - 1), (SIDE - 1, SIDE - 1), (SIDE / 2
 
 @dataclass(frozen=True, slots=True)
 class Recomposed:
-    """images: faces with a persona's interior in the source's context, RGB in [0, 1] (B, 3, 256, 256)."""
+    """images: faces with a persona's interior in the source's context, RGB in [0, 1] (B, 3, 256, 256).
+
+    alike: structural similarity to the source inside the face, (B,); above RECOGNISABLE it may be taken for it.
+    """
 
     images: Float[Tensor, "b 3 256 256"]
     personas: tuple[str, ...]
+    alike: Float[Tensor, " b"]
+
+    def face(self, b: int) -> Recomposed:
+        """One of them, as a batch of its own."""
+        return Recomposed(self.images[b : b + 1], self.personas[b : b + 1], self.alike[b : b + 1])
 
 
 def recompose(
@@ -53,30 +62,35 @@ def recompose(
         _recompose_one(faces, appearance, b, choose(traits, bank, variants, generator), variants)
         for b, traits in enumerate(appearance.traits)
     ]
-    return [
-        Recomposed(torch.stack([row[v][0] for row in rows]), tuple(row[v][1] for row in rows)) for v in range(variants)
-    ]
+    return [gather(row[v] for row in rows) for v in range(variants)]
+
+
+def gather(rows: Iterable[Recomposed]) -> Recomposed:
+    """Recompositions of single faces as one batch."""
+    rows = list(rows)
+    names = tuple(name for r in rows for name in r.personas)
+    return Recomposed(torch.cat([r.images for r in rows]), names, torch.cat([r.alike for r in rows]))
 
 
 def _recompose_one(
     faces: AlignedFaces, appearance: Appearance, b: int, candidates: list[Persona], variants: int
-) -> list[tuple[Tensor, str]]:
+) -> list[Recomposed]:
     """The first `variants` candidates that do not look like face `b`; if too few, those that look least like it."""
     source, marks = to_arrays(faces.images[b : b + 1])[0], faces.landmarks[b].cpu().numpy()
     hair = appearance.fringe[b, 0].cpu().numpy()
     mask = appearance.masks[b : b + 1]
-    tried: list[tuple[float, Tensor, str]] = []
+    tried: list[Recomposed] = []
     good = 0
     for persona in candidates:
         image = torch.from_numpy(compose(source, marks, hair, persona)).permute(2, 0, 1).to(faces.images)
-        alike = float(objectives.structure(image[None], faces.images[b : b + 1], mask))
-        tried.append((alike, image, persona.name))
-        good += alike <= RECOGNISABLE - SPARE
+        alike = objectives.structure(image[None], faces.images[b : b + 1], mask)
+        tried.append(Recomposed(image[None], (persona.name,), alike))
+        good += bool(alike <= RECOGNISABLE - SPARE)
         if good == variants:
             break
     # Stable: among those that are unlike enough the generator's order stays.
-    tried.sort(key=lambda t: max(0.0, t[0] - RECOGNISABLE + SPARE))
-    return [(image, name) for _, image, name in tried[:variants]]
+    tried.sort(key=lambda r: max(0.0, float(r.alike) - RECOGNISABLE + SPARE))
+    return tried[:variants]
 
 
 def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: torch.Generator) -> list[Persona]:
@@ -88,7 +102,7 @@ def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: tor
         if name not in names:  # one person, whichever way turned
             names.add(name)
             fitting.append(persona)
-    pool = min(len(fitting), max(POOL, 2 * count))
+    pool = min(len(fitting), count + SPREAD)
     drawn = torch.randperm(pool, generator=generator).tolist()
     return [fitting[i] for i in drawn] + fitting[pool:REACH]
 
