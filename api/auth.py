@@ -24,9 +24,19 @@ class Caller:
     key_id: str
     scopes: frozenset[str]
 
+    @property
+    def actor(self) -> str:
+        """As the audit log names it."""
+        return f"key:{self.key_id}"
+
     def may(self, *scopes: str) -> bool:
         """Whether the key has one of these scopes."""
         return not self.scopes.isdisjoint(scopes)
+
+    def needs(self, *scopes: str) -> None:
+        """Insist on one of these scopes (AccessDenied)."""
+        if not self.may(*scopes):
+            raise AccessDenied(f"this key lacks the scope {' or '.join(scopes)}", code="forbidden")
 
 
 def caller(
@@ -43,8 +53,7 @@ def needs(*scopes: str) -> Callable[[Caller], Caller]:
     """Dependency: a caller whose key has one of these scopes (AccessDenied)."""
 
     def check(who: Annotated[Caller, Depends(caller)]) -> Caller:
-        if not who.may(*scopes):
-            raise AccessDenied(f"this key lacks the scope {' or '.join(scopes)}", code="forbidden")
+        who.needs(*scopes)
         return who
 
     return check

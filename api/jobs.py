@@ -10,6 +10,7 @@ from api.auth import Caller, needs
 from api.parts import Parts, parts
 from api.problems import documented, of_job
 from api.schemas import JobPage, JobSummary, JobView
+from core.jobs.audit import Entry
 from core.jobs.states import State
 from core.jobs.tables import Job
 from core.vault.shelf import restored_key
@@ -79,6 +80,7 @@ def _result(job: Job, found: Parts, who: Caller) -> dict[str, Any] | None:
     # Last in line: asking for the link uses it up.
     if not (restored and who.may("restore") and found.jobs.give_link(job.id)):
         return job.result
+    found.audit.record(Entry("link", "given", who.actor, job.tenant, job.photo_id, {"job": job.id}))
     key = restored_key(job.tenant, job.id)
     link = found.shelf.photos.link(key, found.settings.link_seconds, f"{job.photo_id}.png")
     return {**(job.result or {}), "link": link}

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import Unavailable
+from core.jobs.audit import Audit
 from core.jobs.database import connect
 from core.jobs.keys import ApiKeys
 from core.jobs.photos import Photos
@@ -77,6 +78,10 @@ class Parts:
     @property
     def keys(self) -> ApiKeys:
         return ApiKeys(self.engine)
+
+    @property
+    def audit(self) -> Audit:
+        return Audit(self.engine)
 
     def publish(self, job_id: str) -> None:
         """Send the message; if the queue is away the worker's reaper sends it later: the row is committed."""

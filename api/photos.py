@@ -10,6 +10,7 @@ from api.auth import Caller, needs
 from api.parts import Parts, parts
 from api.problems import documented, of_job
 from api.schemas import Erased, PhotoView, Variant
+from core.jobs.audit import Entry
 from core.jobs.database import now
 from core.jobs.states import State
 from core.jobs.tables import Photo
@@ -51,8 +52,10 @@ def erase_photo(
     Then go the protected pictures, restored originals and the uploads of jobs still on their way.
     """
     photo = found.photos.get(photo_id, who.tenant)
+    # Said before it is done: should we end in between, the log has the reason for the missing key.
+    found.audit.record(Entry("erase", "accepted", who.actor, who.tenant, photo_id))
     _destroy(found, photo)
-    found.photos.mark_erased(photo_id)
+    found.photos.mark_erased(photo_id, Entry("erase", "succeeded", who.actor, who.tenant, photo_id))
     # A worker that stored the photo during the first round looks at the row only before or after it was marked:
     # before, and this round finds its objects; after, and it takes them back itself.
     deleted = _destroy(found, photo)

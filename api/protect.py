@@ -65,16 +65,16 @@ def protect(
         method=form.method, preset=form.preset, variants=form.variants,
     )  # fmt: skip
     request = form.model_dump(include={"method", "preset", "variants", "seed", "faces"})
-    found.jobs.add(queued(job_id, who.tenant, "protect", photo_id, request), kept)
+    found.jobs.add(queued(job_id, who, "protect", photo_id, request), kept)
     found.publish(job_id)
     response.headers["Location"] = f"/jobs/{job_id}"
     response.headers["Retry-After"] = "2"
     return Accepted(job_id=job_id, photo_id=photo_id, state=State.queued, restore_code=code)
 
 
-def queued(job_id: str, tenant: str, kind: str, photo_id: str, request: dict[str, object]) -> Job:
+def queued(job_id: str, who: Caller, kind: str, photo_id: str, request: dict[str, object]) -> Job:
     """The row of a new job."""
     return Job(
-        id=job_id, tenant=tenant, kind=kind, photo_id=photo_id, request=request,
+        id=job_id, tenant=who.tenant, actor=who.actor, kind=kind, photo_id=photo_id, request=request,
         state=State.queued, attempt=0, step="queued", progress=0.0, created_at=now(),
     )  # fmt: skip

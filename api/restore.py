@@ -7,12 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Form, Response, UploadFile
 from pydantic import SecretStr
 
-from api.auth import Caller, needs
+from api.auth import Caller, caller
 from api.parts import Parts, parts
 from api.problems import documented
 from api.protect import queued, room
-from api.schemas import Accepted
+from api.schemas import PHOTO, Accepted
 from core.errors import StateConflict
+from core.jobs.audit import Entry
 from core.jobs.repository import new_id
 from core.jobs.states import State
 from core.stages.validate import Limits, read_photo
@@ -31,11 +32,11 @@ router = APIRouter(tags=["photos"])
 def restore(
     response: Response,
     found: Annotated[Parts, Depends(parts)],
-    who: Annotated[Caller, Depends(needs("restore"))],
-    photo_id: Annotated[str, Form(max_length=40)],
+    who: Annotated[Caller, Depends(caller)],
+    photo_id: Annotated[str, Form(pattern="^pho_[0-9a-f]{32}$", examples=[PHOTO])],
     password: Annotated[SecretStr, Form(description="the password, or the restore code")],
     reason: Annotated[
-        str, Form(min_length=3, max_length=200, description="kept with the job", examples=["dispute 4711"])
+        str, Form(min_length=3, max_length=200, description="kept in the audit log", examples=["dispute 4711"])
     ],
     photo: Annotated[
         UploadFile | None, File(description="the protected file; without it the stored first variant is used")
@@ -44,21 +45,24 @@ def restore(
     """Answers at once; the job's result is a link to the original, bit for bit, given once.
 
     Whether the password is right is found by the worker: the job then fails with `restore_denied`, as it does
-    for an altered key or photo.
+    for an altered key or photo. Every attempt with a good API key is in the audit log, with its outcome.
     """
-    kept = found.photos.get(photo_id, who.tenant)
-    if kept.protected_at is None:
-        raise StateConflict("the photo is not protected yet; wait for its job")
-    salt, cost = found.shelf.restoration_kdf(who.tenant, photo_id)
-    key = derive_key(password.get_secret_value(), salt, cost)
     job_id = new_id("job")
-    if photo is not None:
-        data = photo.file.read(found.settings.max_upload_bytes * 4 + 1)
-        read_photo(data, Limits(found.settings.max_upload_bytes * 4, found.settings.max_pixels))
-        found.shelf.put_upload(who.tenant, job_id, data)
-    found.shelf.put_secret(who.tenant, job_id, Lock(key, salt, cost))
     request = {"reason": reason, "uploaded": photo is not None}
-    found.jobs.add(queued(job_id, who.tenant, "restore", photo_id, request))
+    attempt = Entry("restore", "accepted", who.actor, who.tenant, photo_id, {"reason": reason})
+    with found.audit.refusals(attempt):
+        who.needs("restore")
+        kept = found.photos.get(photo_id, who.tenant)
+        if kept.protected_at is None:
+            raise StateConflict("the photo is not protected yet; wait for its job")
+        salt, cost = found.shelf.restoration_kdf(who.tenant, photo_id)
+        key = derive_key(password.get_secret_value(), salt, cost)
+        if photo is not None:
+            data = photo.file.read(found.settings.max_upload_bytes * 4 + 1)
+            read_photo(data, Limits(found.settings.max_upload_bytes * 4, found.settings.max_pixels))
+            found.shelf.put_upload(who.tenant, job_id, data)
+        found.shelf.put_secret(who.tenant, job_id, Lock(key, salt, cost))
+        found.jobs.add(queued(job_id, who, "restore", photo_id, request))
     found.publish(job_id)
     response.headers["Location"] = f"/jobs/{job_id}"
     response.headers["Retry-After"] = "1"

@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     s3_checksums: bool = Field(default=True, description="False for S3 servers that refuse boto3's checksums")
     bucket_photos: str = Field(default="sider-photos", description="uploads (sealed), protected photos, results")
     bucket_keys: str = Field(default="sider-keys", description="sealed restoration keys and job secrets")
+    bucket_audit: str = Field(default="sider-audit", description="signed heads of the audit log, written once")
+    audit_head_seconds: float = Field(default=60, gt=0, description="a changed audit log is signed this often at most")
     keyring_file: Path = Field(default=Path("keyring.json"), description="key-encryption keys, mode 0600")
 
     max_upload_bytes: int = Field(default=20 * 2**20, gt=0, description="largest photo file, bytes")

@@ -20,13 +20,15 @@ app = typer.Typer(
 )  # fmt: skip
 keys_app = typer.Typer(help="API keys of the service.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+audit_app = typer.Typer(help="The audit log of the service.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
 console = Console(stderr=True)
 
 Paths = Annotated[list[Path], typer.Argument(help="photos, or folders of photos")]
 Out = Annotated[Path, typer.Option(help="folder for the results")]
 PasswordFile = Annotated[Path | None, typer.Option(help="file whose first line is the password or restore code")]
 Overwrite = Annotated[bool, typer.Option(help="replace results of earlier runs; their keys are lost")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON line a photo on standard output")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON line a result on standard output")]
 Data = Annotated[Path, typer.Option(help="folder of the local service (`sider up`)")]
 
 
@@ -106,17 +108,19 @@ def issue_key(
     data: Data = Path(".local"),
 ) -> None:
     """Make a key; it is shown this once."""
-    from sider.keys import issue, table_url  # noqa: PLC0415
+    from sider.keys import issue  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
 
-    print(issue(table_url(data), tenant, tuple(scope), name, days))  # noqa: T201
+    print(issue(settings_of(data).database_url, tenant, tuple(scope), name, days))  # noqa: T201
 
 
 @keys_app.command("list")
 def list_keys(data: Data = Path(".local")) -> None:
     """Show all keys, without their secrets."""
-    from sider.keys import table, table_url  # noqa: PLC0415
+    from sider.keys import table  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
 
-    Console().print(table(table_url(data)))
+    Console().print(table(settings_of(data).database_url))
 
 
 @keys_app.command("revoke")
@@ -124,10 +128,35 @@ def revoke_key(
     key_id: Annotated[str, typer.Argument(help="the part between the underscores")], data: Data = Path(".local")
 ) -> None:
     """End a key at once."""
-    from sider.keys import revoke, table_url  # noqa: PLC0415
+    from sider.keys import revoke  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
 
-    revoke(table_url(data), key_id)
+    revoke(settings_of(data).database_url, key_id)
     console.print(f"revoked {key_id}")
+
+
+@audit_app.command("verify")
+def verify_audit(as_json: Json = False, data: Data = Path(".local")) -> None:
+    """Find every entry that was removed, altered or moved; the exit code is 1 when there is one."""
+    from sider.audit import verify_log  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    raise typer.Exit(verify_log(settings_of(data), console, as_json))
+
+
+@audit_app.command("list")
+def list_audit(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="newest entries to show")] = 50,
+    tenant: Annotated[str | None, typer.Option(help="of this tenant only")] = None,
+    subject: Annotated[str | None, typer.Option(help="of this photo or API key only")] = None,
+    as_json: Json = False,
+    data: Data = Path(".local"),
+) -> None:
+    """Show who protected, restored, fetched and erased what, and why."""
+    from sider.audit import show_log  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    show_log(settings_of(data), limit, tenant, subject, as_json)
 
 
 @app.command()

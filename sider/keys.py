@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 from rich.table import Column, Table
 
-from core.errors import ConfigurationError
 from core.jobs import database
 from core.jobs.keys import ApiKeys
 from core.jobs.tables import ApiKey
-from core.settings import Settings
-
-
-def table_url(data: Path) -> str:
-    """The job table that SIDER_DATABASE_URL names, else that of the local service in `data`.
-
-    Raises:
-        ConfigurationError: neither is there. Keys in a new, empty table would open nothing.
-    """
-    settings = Settings()
-    if "database_url" in settings.model_fields_set:
-        return settings.database_url
-    if not (data / "sider.db").is_file():
-        raise ConfigurationError(
-            f"no service keeps its data in {data}; start it (sider up), name its folder (--data), or its database "
-            "in SIDER_DATABASE_URL"
-        )
-    return f"sqlite:///{(data / 'sider.db').resolve()}"
 
 
 def issue(url: str, tenant: str, scopes: tuple[str, ...], name: str, days: int | None) -> str:

@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import delete
 from typer.testing import CliRunner
 
+from core.jobs import database
+from core.jobs.audit import Audit
+from core.jobs.heads import Heads
+from core.jobs.tables import AuditEntry
 from core.stages.validate import Photo
+from core.vault.keyring import Keyring
 from sider.command import app
+from tests.fakes import MemoryBlobs
 
 PASSWORD = "correct horse battery"
 
@@ -142,6 +149,28 @@ def test_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert key_id in CliRunner().invoke(app, ["keys", "list"]).stdout
     assert CliRunner().invoke(app, ["keys", "revoke", key_id]).exit_code == 0
     assert "revoked" in CliRunner().invoke(app, ["keys", "list"]).stdout
+
+
+def test_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url, store = f"sqlite:///{tmp_path / 'x.db'}", MemoryBlobs()
+    monkeypatch.setenv("SIDER_DATABASE_URL", url)
+    monkeypatch.setenv("SIDER_KEYRING_FILE", str(tmp_path / "k.json"))
+    monkeypatch.setattr("sider.audit.bucket", lambda settings, name: store)
+    CliRunner().invoke(app, ["keys", "issue", "bank", "--scope", "protect", "--name", "[red]mobile app"])
+    engine = database.connect(url)
+    Heads(Audit(engine), store, Keyring.open_or_create(tmp_path / "k.json"), seconds=60).anchor()
+    shown = CliRunner().invoke(app, ["audit", "list", "--tenant", "bank"], env={"COLUMNS": "200"}).stdout
+    assert "issued" in shown
+    assert "[red]mobile app" in shown
+    code, [entry] = run("audit", "list", "--json")
+    assert (code, entry["seq"], entry["event"]) == (0, 1, "api_key")
+    assert run("audit", "verify", "--json") == (0, [{"entries": 1, "heads": 1, "unsigned": 0, "faults": []}])
+    with engine.begin() as connection:
+        connection.execute(delete(AuditEntry))
+    engine.dispose()
+    result = CliRunner().invoke(app, ["audit", "verify"])
+    assert result.exit_code == 1
+    assert "entry 1 is missing" in result.stderr
 
 
 def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Puts right what crashes leave: expired leases, messages never sent, messages lost by the queue."""
+"""Puts right what crashes leave: expired leases, messages never sent or lost by the queue. Signs the audit log."""
 
 from __future__ import annotations
 
@@ -49,3 +49,4 @@ class Reaper(threading.Thread):
             self._publish(job_id)
             jobs.mark_published(job_id)
             logger.info("published_again", job_id=job_id)
+        self._context.heads.anchor()

@@ -6,6 +6,7 @@ from sqlalchemy import Engine, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
+from core.jobs.audit import Entry, append
 from core.jobs.database import now
 from core.jobs.tables import Photo
 
@@ -28,7 +29,8 @@ class Photos:
             raise NotFound("no such photo")
         return photo
 
-    def mark_erased(self, photo_id: str) -> None:
-        """From now on nobody finds it. The measured report goes too; the row stays as the receipt."""
+    def mark_erased(self, photo_id: str, receipt: Entry) -> None:
+        """From now on nobody finds it. The measured report goes too; row and audit log keep the receipt."""
         with self.engine.begin() as connection:
             connection.execute(update(Photo).where(Photo.id == photo_id).values(erased_at=now(), report=None))
+            append(connection, receipt)

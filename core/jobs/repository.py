@@ -9,15 +9,17 @@ import secrets
 from datetime import timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Engine, Select, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, Engine, Row, Select, func, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound, StateConflict
+from core.jobs.audit import Entry, append
 from core.jobs.database import now
-from core.jobs.states import State, sources
+from core.jobs.states import TRANSITIONS, State, sources
 from core.jobs.tables import Job, Photo
 
 POISONED = "poisoned"
+TOLD = ("reason", "custody", "subject", "variants")  # what the audit log tells of a request
 
 
 def new_id(kind: str) -> str:
@@ -32,12 +34,15 @@ class Jobs:
         self.engine = engine
 
     def add(self, job: Job, photo: Photo | None = None) -> None:
-        """Queue a job; a new photo's row is committed with it. The message is sent after this (outbox)."""
+        """Queue a job; a new photo's row is committed with it, and both with an entry in the audit log. The message
+        is sent after this (outbox)."""
         with Session(self.engine) as session, session.begin():
             if photo:
                 session.add(photo)
                 session.flush()
             session.add(job)
+            session.flush()
+            append(session.connection(), _entry(job, "accepted", job.actor))
 
     def get(self, job_id: str, tenant: str | None = None) -> Job:
         """One job; of `tenant` only, unless None.
@@ -194,6 +199,9 @@ class Jobs:
             if moved.rowcount and photo:
                 owner = select(Job.photo_id).where(Job.id == job_id).scalar_subquery()
                 connection.execute(update(Photo).where(Photo.id == owner).values(**photo))
+            if moved.rowcount and not TRANSITIONS[target]:
+                ended = connection.execute(select(Job).where(Job.id == job_id)).one()
+                append(connection, _entry(ended, ended.problem["code"] if ended.problem else target, "service"))
         return bool(moved.rowcount)
 
     def _execute(self, statement: Any) -> int:
@@ -207,6 +215,11 @@ class Jobs:
     def _count(self, query: Select[int]) -> int:
         with self.engine.connect() as connection:
             return connection.execute(query).scalar_one()
+
+
+def _entry(job: Job | Row[Any], outcome: str, actor: str) -> Entry:
+    told = {name: job.request[name] for name in TOLD if job.request.get(name) is not None}
+    return Entry(job.kind, outcome, actor, job.tenant, job.photo_id, {"job": job.id, **told})
 
 
 def _requeued() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, Integer, String, TypeDecorator
+from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Integer, String, TypeDecorator
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -44,7 +44,8 @@ class Photo(Base):
 
 
 class Job(Base):
-    """A unit of work. attempt counts runs and fences: a worker whose attempt is not the row's writes nothing."""
+    """A unit of work. attempt counts runs and fences: a worker whose attempt is not the row's writes nothing.
+    actor: who asked for it, as the audit log names it."""
 
     __tablename__ = "jobs"
 
@@ -65,6 +66,7 @@ class Job(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     link_given_at: Mapped[datetime | None]
+    actor: Mapped[str] = mapped_column(String(40), default="")
 
     __table_args__ = (
         Index("ix_jobs_state_created", "state", "created_at"),
@@ -87,3 +89,31 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class AuditEntry(Base):
+    """One line of the audit log; see core.jobs.audit. hash: of the entry before and of all that this one says."""
+
+    __tablename__ = "audit_entries"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    event: Mapped[str] = mapped_column(String(16))
+    outcome: Mapped[str] = mapped_column(String(40))
+    actor: Mapped[str] = mapped_column(String(40))
+    tenant: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(String(40))
+    details: Mapped[dict[str, Any]]
+    hash: Mapped[str] = mapped_column(String(64))
+
+    __table_args__ = (Index("ix_audit_tenant", "tenant", "seq"), Index("ix_audit_subject", "subject", "seq"))
+
+
+class AuditTip(Base):
+    """The one row that says where the audit log ends."""
+
+    __tablename__ = "audit_tip"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))

@@ -26,25 +26,29 @@ class Shelf:
     keys: Blobs
     keyring: Keyring
 
+    @property
+    def _ring(self) -> Keyring:
+        return self.keyring.latest()
+
     # Uploads wait sealed: the store never sees a customer's face unprotected.
     def put_upload(self, tenant: str, job_id: str, data: bytes) -> None:
-        sealed = seal(data, Binding(tenant, job_id, "upload"), self.keyring)
+        sealed = seal(data, Binding(tenant, job_id, "upload"), self._ring)
         self.photos.put(f"{tenant}/incoming/{job_id}", sealed)
 
     def get_upload(self, tenant: str, job_id: str) -> bytes:
         sealed = self.photos.get(f"{tenant}/incoming/{job_id}")
-        return open_sealed(sealed, Binding(tenant, job_id, "upload"), self.keyring)
+        return open_sealed(sealed, Binding(tenant, job_id, "upload"), self._ring)
 
     # The password itself stays in the API process; what travels is the key derived from it, sealed to the job.
     def put_secret(self, tenant: str, job_id: str, lock: Lock) -> None:
         cost = [lock.cost.time, lock.cost.memory_kib, lock.cost.lanes]
         plain = json.dumps({"key": lock.key.hex(), "salt": lock.salt.hex(), "cost": cost}).encode()
-        sealed = seal(plain, Binding(tenant, job_id, "job-secret"), self.keyring)
+        sealed = seal(plain, Binding(tenant, job_id, "job-secret"), self._ring)
         self.keys.put(f"{tenant}/secrets/{job_id}", sealed)
 
     def get_secret(self, tenant: str, job_id: str) -> Lock:
         sealed = self.keys.get(f"{tenant}/secrets/{job_id}")
-        plain = json.loads(open_sealed(sealed, Binding(tenant, job_id, "job-secret"), self.keyring))
+        plain = json.loads(open_sealed(sealed, Binding(tenant, job_id, "job-secret"), self._ring))
         return Lock(bytes.fromhex(plain["key"]), bytes.fromhex(plain["salt"]), KdfCost(*plain["cost"]))
 
     def drop_job(self, tenant: str, job_id: str) -> None:
@@ -53,12 +57,12 @@ class Shelf:
         self.photos.delete(f"{tenant}/incoming/{job_id}")
 
     def put_restoration(self, tenant: str, photo_id: str, packed: bytes, lock: Lock) -> None:
-        sealed = seal(packed, Binding(tenant, photo_id, "restoration"), self.keyring, lock)
+        sealed = seal(packed, Binding(tenant, photo_id, "restoration"), self._ring, lock)
         self.keys.put(f"{tenant}/restoration/{photo_id}", sealed)
 
     def get_restoration(self, tenant: str, photo_id: str, password_key: bytes) -> bytes:
         sealed = self.keys.get(f"{tenant}/restoration/{photo_id}")
-        return open_sealed(sealed, Binding(tenant, photo_id, "restoration"), self.keyring, password_key)
+        return open_sealed(sealed, Binding(tenant, photo_id, "restoration"), self._ring, password_key)
 
     def restoration_kdf(self, tenant: str, photo_id: str) -> tuple[bytes, KdfCost]:
         """Salt and cost of a photo's restoration key (NotFound, RestoreDenied)."""
@@ -79,14 +83,16 @@ class Shelf:
 
 def connect(settings: Settings) -> Shelf:
     """Both buckets and the keyring of an environment."""
+    photos, keys = bucket(settings, settings.bucket_photos), bucket(settings, settings.bucket_keys)
+    return Shelf(photos, keys, Keyring.open_or_create(settings.keyring_file))
+
+
+def bucket(settings: Settings, name: str) -> S3Blobs:
+    """A bucket of an environment's store."""
     credentials = None
     if settings.s3_access_key and settings.s3_secret_key:
         credentials = (settings.s3_access_key.get_secret_value(), settings.s3_secret_key.get_secret_value())
-    photos, keys = (
-        S3Blobs(bucket, settings.s3_endpoint, settings.s3_region, credentials, settings.s3_checksums)
-        for bucket in (settings.bucket_photos, settings.bucket_keys)
-    )
-    return Shelf(photos, keys, Keyring.open_or_create(settings.keyring_file))
+    return S3Blobs(name, settings.s3_endpoint, settings.s3_region, credentials, settings.s3_checksums)
 
 
 def protected_key(tenant: str, photo_id: str, variant: int) -> str:

@@ -16,6 +16,7 @@ from PIL import Image
 from api.app import create_app
 from api.parts import Parts
 from core.jobs import database
+from core.jobs.heads import Heads
 from core.settings import Settings
 from core.vault.keyring import Keyring
 from core.vault.shelf import Shelf
@@ -35,6 +36,7 @@ class Service:
     parts: Parts
     photos: MemoryBlobs
     keys: MemoryBlobs
+    heads: MemoryBlobs
     broker: MemoryBroker
     folder: Path
 
@@ -44,11 +46,12 @@ class Service:
 
     def work(self, engine: LightEngine | None = None) -> None:
         """Let a worker take every message."""
-        context = Context(
-            self.parts.settings, self.parts.jobs, self.parts.photos, self.parts.shelf, engine or LightEngine()
-        )
+        parts = self.parts
+        heads = Heads(parts.audit, self.heads, parts.shelf.keyring, seconds=1e-9)
+        context = Context(parts.settings, parts.jobs, parts.photos, parts.shelf, engine or LightEngine(), heads)
         while self.broker.messages:
             tasks.run(self.broker.messages.pop(0), context)
+        heads.anchor()
 
     def upload(self, headers: dict[str, str], **form: Any) -> Any:
         data = {"password": PASSWORD, **form}
@@ -89,5 +92,5 @@ def service(tmp_path: Path) -> Iterator[Service]:
     photos, keys, broker = MemoryBlobs(), MemoryBlobs(), MemoryBroker()
     parts = Parts(settings, engine, Shelf(photos, keys, Keyring.open_or_create(settings.keyring_file)), broker)
     with TestClient(create_app(settings, parts)) as client:
-        yield Service(client, parts, photos, keys, broker, tmp_path)
+        yield Service(client, parts, photos, keys, MemoryBlobs(), broker, tmp_path)
     engine.dispose()

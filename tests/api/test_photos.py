@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from core.errors import PromiseNotMet
+from core.jobs.audit import Entry
 from core.jobs.photos import Photos
 from tests.api.conftest import PASSWORD, PHOTO, Service
 from tests.fakes import LightEngine, picture
@@ -62,10 +63,10 @@ def test_a_worker_in_the_middle_of_erasure_leaves_no_key(service: Service, monke
     photo_id = service.upload(headers).json()["photo_id"]
     mark = service.parts.photos.mark_erased
 
-    def work_then_mark(self: Photos, photo: str) -> None:
+    def work_then_mark(self: Photos, photo: str, receipt: Entry) -> None:
         service.photos.objects[f"bank/protected/{photo}/v1.png"] = b"late"
         service.keys.objects[f"bank/restoration/{photo}"] = b"late"
-        mark(photo)
+        mark(photo, receipt)
 
     monkeypatch.setattr(Photos, "mark_erased", work_then_mark)
     assert service.client.delete(f"/photos/{photo_id}", headers=headers).status_code == 200

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from typing import Any
 
+import boto3
 import httpx2
 import numpy as np
 import pytest
+from botocore.exceptions import ClientError
 from PIL import Image
 
 from core.stages.validate import Photo
@@ -141,3 +145,31 @@ def test_a_killed_worker_process_has_a_successor(stack: LocalStack, http: httpx2
     [child] = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
     os.kill(int(child), signal.SIGKILL)
     assert faceless(http)["problem"]["code"] == "no_face_found"
+
+
+def test_the_audit_log_is_whole_and_its_heads_cannot_be_deleted(
+    stack: LocalStack, photo_id: str, http: httpx2.Client
+) -> None:
+    restore(http, photo_id, PASSWORD)
+    verify = [sys.executable, "-m", "sider", "audit", "verify", "--json", "--data", str(stack.data)]
+    for _ in range(60):
+        found = json.loads(subprocess.run(verify, capture_output=True, text=True, check=True).stdout)
+        if found["heads"]:
+            break
+        time.sleep(2)
+    assert found["heads"] > 0
+    assert found["faults"] == []
+    env = stack.env()
+    client = boto3.client(
+        "s3", endpoint_url=stack.s3_url, region_name=REGION, aws_access_key_id=env["SIDER_S3_ACCESS_KEY"],
+        aws_secret_access_key=env["SIDER_S3_SECRET_KEY"],
+    )  # fmt: skip
+    head = client.list_object_versions(Bucket="sider-audit", Prefix="heads/")["Versions"][0]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.delete_object(Bucket="sider-audit", Key=head["Key"], VersionId=head["VersionId"])
+    client.put_object(Bucket="sider-audit", Key=head["Key"], Body=b"{}")
+    client.delete_object(Bucket="sider-audit", Key=head["Key"])
+    store = S3Blobs("sider-audit", stack.s3_url, REGION, (stack.secrets["s3_access"], stack.secrets["s3_secret"]))
+    kept = [data for key, data in store.history("heads/") if key == head["Key"]]
+    assert b"{}" in kept
+    assert len(kept) == 2

@@ -77,7 +77,7 @@ def test_noise_is_denied(noise: bytes) -> None:
 
 def test_rewrap_needs_no_password_and_old_key_may_go() -> None:
     sealed = seal(b"face", BINDING, RING, LOCK)
-    both = RING.rotated()
+    both = Keyring(Path("unused"), {**RING.keys, 2: b"n" * 32}, {1: "", 2: ""})
     moved = rewrap(sealed, BINDING, both)
     assert open_sealed(sealed, BINDING, both, LOCK.key) == b"face"  # old items open as long as the old key is there
     only_new = Keyring(Path("unused"), {2: both.keys[2]}, both.created)
