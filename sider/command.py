@@ -20,6 +20,8 @@ app = typer.Typer(
 )  # fmt: skip
 keys_app = typer.Typer(help="API keys of the service.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+keyring_app = typer.Typer(help="Key-encryption keys of the service.", no_args_is_help=True)
+app.add_typer(keyring_app, name="keyring")
 audit_app = typer.Typer(help="The audit log of the service.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
 console = Console(stderr=True)
@@ -157,6 +159,43 @@ def list_audit(
     from sider.service import settings_of  # noqa: PLC0415
 
     show_log(settings_of(data), limit, tenant, subject, as_json)
+
+
+@keyring_app.command("list")
+def list_versions(data: Data = Path(".local")) -> None:
+    """Show the versions of the keyring, without keys."""
+    from sider.keyring import versions  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    Console().print(versions(settings_of(data)))
+
+
+@keyring_app.command("rotate")
+def rotate_keyring(data: Data = Path(".local")) -> None:
+    """Make a new key that seals from now on; the older ones still open. Running processes need no restart."""
+    from sider.keyring import rotate  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    console.print(f"version {rotate(settings_of(data))} seals from now on; keep a copy of the file, then: rewrap")
+
+
+@keyring_app.command("rewrap")
+def rewrap_store(data: Data = Path(".local")) -> None:
+    """Move all sealed items to the newest key, while the service runs. After an interruption run it again."""
+    from sider.keyring import rewrap_all  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    raise typer.Exit(rewrap_all(settings_of(data), console))
+
+
+@keyring_app.command("retire")
+def retire_version(version: int, data: Data = Path(".local")) -> None:
+    """Destroy an old key, if nothing needs it any more."""
+    from sider.keyring import retire  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    retire(settings_of(data), version, console)
+    console.print(f"version {version} is destroyed; copies of the keyring still hold it")
 
 
 @app.command()

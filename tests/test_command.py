@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from core.jobs.heads import Heads
 from core.jobs.tables import AuditEntry
 from core.stages.validate import Photo
 from core.vault.keyring import Keyring
+from core.vault.shelf import Shelf
 from sider.command import app
 from tests.fakes import MemoryBlobs
 
@@ -171,6 +173,36 @@ def test_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(app, ["audit", "verify"])
     assert result.exit_code == 1
     assert "entry 1 is missing" in result.stderr
+
+
+def test_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Shelf(MemoryBlobs(), MemoryBlobs(), Keyring.open_or_create(tmp_path / "k.json"))
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    monkeypatch.setenv("SIDER_DATABASE_URL", url)
+    monkeypatch.setenv("SIDER_KEYRING_FILE", str(tmp_path / "k.json"))
+    monkeypatch.setattr("core.vault.shelf.connect", lambda settings: replace(store, keyring=store.keyring.latest()))
+    store.put_upload("bank", "job_1", b"photo")
+
+    def keyring(*words: str) -> Any:
+        return CliRunner().invoke(app, ["keyring", *words])
+
+    assert "version 2 seals" in keyring("rotate").stderr
+    assert "may be in use" in str(keyring("retire", "1").exception)
+    monkeypatch.setattr("sider.keyring.SETTLED_SECONDS", 0.0)
+    assert "still needs version 1" in str(keyring("retire", "1").exception)
+    assert "1 items, 1 moved to version 2" in keyring("rewrap").stderr
+    store.keys.put("bank/restoration/pho_1", b"nonsense")
+    damaged = keyring("rewrap")
+    assert (damaged.exit_code, "pho_1" in damaged.stderr) == (1, True)
+    store.keys.delete("bank/restoration/pho_1")
+    assert keyring("retire", "1").exit_code == 0
+    assert list(Keyring.open(tmp_path / "k.json").keys) == [2]
+    assert "retired" in keyring("list").stdout
+    assert store.get_upload("bank", "job_1") == b"photo"
+    engine = database.connect(url)
+    told = [(e.outcome, e.subject) for e in Audit(engine).latest(99) if e.outcome != "accepted"]
+    engine.dispose()
+    assert told == [("rotated", "2"), ("state_conflict", "1"), *[("rewrapped", "2")] * 2, ("retired", "1")]
 
 
 def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

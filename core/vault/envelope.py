@@ -125,6 +125,14 @@ def kdf_of(sealed: bytes) -> tuple[bytes, KdfCost] | None:
     return parts.salt, parts.cost
 
 
+def key_version(sealed: bytes) -> int | None:
+    """The version of the keyring that an item is wrapped by; None if it needs none (RestoreDenied: malformed)."""
+    try:
+        return _take_apart(sealed).key_version
+    except (ValueError, struct.error):
+        raise RestoreDenied from None
+
+
 def rewrap(sealed: bytes, binding: Binding, keyring: Keyring) -> bytes:
     """The same item under the keyring's current key; needs no password and shows no plaintext.
 

@@ -7,7 +7,9 @@ restoration keys and the secrets of jobs on their way; nothing of it is ever lin
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from core.settings import Settings
 from core.vault.blobs import Blobs, S3Blobs
@@ -16,6 +18,16 @@ from core.vault.keyring import Keyring
 from core.vault.passwords import KdfCost, Lock
 
 PNG = "image/png"
+# Folder of a tenant -> the purpose its items are sealed for.
+PURPOSES = {"restoration": "restoration", "secrets": "job-secret", "incoming": "upload"}
+
+
+class Item(NamedTuple):
+    """A sealed item: where it lies, and what it is bound to."""
+
+    blobs: Blobs
+    key: str
+    binding: Binding
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,15 @@ class Shelf:
 
     def drop_restoration(self, tenant: str, photo_id: str) -> None:
         self.keys.delete(f"{tenant}/restoration/{photo_id}")
+
+    def items(self) -> Iterator[Item]:
+        """Every sealed item of the store, in the order of its listing."""
+        for blobs in (self.keys, self.photos):
+            for key in blobs.names():
+                tenant, _, rest = key.partition("/")
+                folder, _, subject = rest.partition("/")
+                if folder in PURPOSES:
+                    yield Item(blobs, key, Binding(tenant, subject, PURPOSES[folder]))
 
     def put_protected(self, tenant: str, photo_id: str, variant: int, png: bytes) -> None:
         self.photos.put(protected_key(tenant, photo_id, variant), png, PNG)

@@ -22,6 +22,8 @@ from PIL import Image
 
 from core.stages.validate import Photo
 from core.vault.blobs import S3Blobs
+from core.vault.envelope import key_version
+from core.vault.keyring import Keyring
 from deploy.local import REGION, LocalStack
 
 pytestmark = pytest.mark.e2e
@@ -164,12 +166,34 @@ def test_the_audit_log_is_whole_and_its_heads_cannot_be_deleted(
         "s3", endpoint_url=stack.s3_url, region_name=REGION, aws_access_key_id=env["SIDER_S3_ACCESS_KEY"],
         aws_secret_access_key=env["SIDER_S3_SECRET_KEY"],
     )  # fmt: skip
-    head = client.list_object_versions(Bucket="sider-audit", Prefix="heads/")["Versions"][0]
-    with pytest.raises(ClientError, match="AccessDenied"):
-        client.delete_object(Bucket="sider-audit", Key=head["Key"], VersionId=head["VersionId"])
-    client.put_object(Bucket="sider-audit", Key=head["Key"], Body=b"{}")
-    client.delete_object(Bucket="sider-audit", Key=head["Key"])
     store = S3Blobs("sider-audit", stack.s3_url, REGION, (stack.secrets["s3_access"], stack.secrets["s3_secret"]))
-    kept = [data for key, data in store.history("heads/") if key == head["Key"]]
-    assert b"{}" in kept
-    assert len(kept) == 2
+    assert [store.put_once("probe", data) for data in (b"first", b"second")] == [True, False]
+    version = client.list_object_versions(Bucket="sider-audit", Prefix="probe")["Versions"][0]["VersionId"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.delete_object(Bucket="sider-audit", Key="probe", VersionId=version)
+    client.put_object(Bucket="sider-audit", Key="probe", Body=b"forged")
+    client.delete_object(Bucket="sider-audit", Key="probe")
+    assert sorted(data for _, data in store.history("probe")) == [b"first", b"forged"]
+
+
+def test_the_keyring_is_rotated_under_a_running_service(
+    stack: LocalStack, photo_id: str, http: httpx2.Client, astronaut: Photo
+) -> None:
+    def sider(*words: str) -> None:
+        argv = [sys.executable, "-m", "sider", "keyring", *words, "--data", str(stack.data)]
+        subprocess.run(argv, check=True, capture_output=True)
+
+    def version() -> int | None:
+        credentials = (stack.secrets["s3_access"], stack.secrets["s3_secret"])
+        return key_version(
+            S3Blobs("sider-keys", stack.s3_url, REGION, credentials).get(f"local/restoration/{photo_id}")
+        )
+
+    for words, expected in ((("list",), 1), (("rotate",), 1), (("rewrap",), 2)):
+        sider(*words)
+        assert version() == expected
+        assert restore(http, photo_id, PASSWORD)["result"]["sha256"] == astronaut.sha256
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        sider("retire", "1")
+    assert b"may be in use" in caught.value.stderr
+    assert list(Keyring.open(stack.data / "keyring.json").keys) == [1, 2]
