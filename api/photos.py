@@ -14,6 +14,7 @@ from core.jobs.audit import Entry
 from core.jobs.database import now
 from core.jobs.states import State
 from core.jobs.tables import Photo
+from core.vault.custody import Custody
 from core.vault.shelf import protected_key, restored_key
 
 router = APIRouter(tags=["photos"])
@@ -36,6 +37,7 @@ def get_photo(
         problem=of_job(job.problem) if job.problem else None,
         method=photo.method,
         preset=photo.preset,
+        custody=Custody(photo.custody),
         created_at=photo.created_at,
         protected_at=photo.protected_at,
         report=photo.report,

@@ -18,6 +18,7 @@ from core.jobs.states import State
 from core.jobs.tables import Job, Photo
 from core.stages.validate import Limits, read_photo
 from core.vault import passwords
+from core.vault.custody import Custody
 
 router = APIRouter(tags=["photos"])
 
@@ -52,19 +53,20 @@ def protect(
         raise RequestRefused(f"{form.variants} variants; at most {settings.max_variants}")
     data = form.photo.file.read(settings.max_upload_bytes + 1)
     read_photo(data, Limits(settings.max_upload_bytes, settings.max_pixels))
-    code = None if form.password else passwords.new_restore_code()
-    secret = code or (form.password.get_secret_value() if form.password else "")
-    passwords.check_new(secret)
+    password = form.password.get_secret_value() if form.password else None
+    form.custody.check(password)
+    code = None if password or form.custody is Custody.SERVER else passwords.new_restore_code()
 
     job_id, photo_id = new_id("job"), new_id("pho")
     # Objects first, then the row: a crash in between leaves an orphan that nobody was promised.
-    found.shelf.put_secret(who.tenant, job_id, passwords.lock(secret))
+    if secret := password or code:
+        found.shelf.put_secret(who.tenant, job_id, passwords.lock(secret))
     found.shelf.put_upload(who.tenant, job_id, data)
     kept = Photo(
         id=photo_id, tenant=who.tenant, created_at=now(),
-        method=form.method, preset=form.preset, variants=form.variants,
+        method=form.method, preset=form.preset, variants=form.variants, custody=form.custody,
     )  # fmt: skip
-    request = form.model_dump(include={"method", "preset", "variants", "seed", "faces"})
+    request = form.model_dump(include={"method", "preset", "variants", "seed", "faces", "custody"})
     found.jobs.add(queued(job_id, who, "protect", photo_id, request), kept)
     found.publish(job_id)
     response.headers["Location"] = f"/jobs/{job_id}"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from core import methods
 from core.jobs.states import State
+from core.vault.custody import Custody
 
 JOB = "job_3f0c9a6d2b7e4c1f8a5d0e9b6c3f7a12"
 PHOTO = "pho_9b1d4e7a0c3f6b2e5d8a1c4f7b0e3d6a"
@@ -35,6 +36,11 @@ class ProtectForm(BaseModel):
     seed: int | None = Field(None, ge=0, lt=2**63, description="the same seed gives the same faces")
     faces: Faces = Faces.all
     password: SecretStr | None = Field(None, description="needed to restore; without one a code is returned once")
+    custody: Custody = Field(
+        Custody.SPLIT,
+        description="what restoring takes: `server` the service alone, without a password; `split` the service and the "
+        "password (or code); `caller` the password (16 characters or more, or the code) alone",
+    )
 
 
 class Problem(BaseModel):
@@ -129,6 +135,7 @@ class PhotoView(BaseModel):
     state: State
     method: str
     preset: str
+    custody: Custody
     created_at: datetime
     protected_at: datetime | None
     variants: list[Variant]
@@ -138,7 +145,8 @@ class PhotoView(BaseModel):
         json_schema_extra={
             "example": {
                 "photo_id": PHOTO, "job_id": JOB, "state": "succeeded", "problem": None, "method": "sider",
-                "preset": "standard", "created_at": "2026-11-21T10:00:00Z", "protected_at": "2026-11-21T10:00:09Z",
+                "preset": "standard", "custody": "split",
+                "created_at": "2026-11-21T10:00:00Z", "protected_at": "2026-11-21T10:00:09Z",
                 "variants": [{"name": "v1", "link": "https://store.example/..."}], "report": {"held": True},
             }
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 
 from core.errors import SiderError
+from core.vault.custody import Custody
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see worker/app.py
 
@@ -43,18 +45,22 @@ def protect(
     variants: Annotated[int, typer.Option(min=1, max=16)] = 1,
     seed: Annotated[int | None, typer.Option(min=0, help="the same seed gives the same faces")] = None,
     password_file: PasswordFile = None,
+    custody: Annotated[Custody, typer.Option(help="restoring takes: keyring, keyring and password, password")] = (
+        Custody.SPLIT
+    ),
     keep_missed: Annotated[bool, typer.Option(help="write pictures that miss their promise, too")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Protect photos: OUT/<stem>.png, further variants <stem>.v2.png, and the sealed <stem>.key beside them."""
     from core.pipeline import Request  # noqa: PLC0415 - torch takes seconds; `sider --help` should not
-    from sider.photos import Protection, read_password  # noqa: PLC0415
+    from sider.photos import Protection, new_password  # noqa: PLC0415
 
     run = Protection(
         out=out,
         request=Request(method, preset, variants, seed),
-        password=read_password(password_file, console),
+        password=new_password(password_file, custody, console),
+        custody=custody,
         keep_missed=keep_missed,
         overwrite=overwrite,
         as_json=as_json,
@@ -73,7 +79,7 @@ def restore(
     """Restore protected pictures, every pixel, to OUT/<stem>.png; the key is expected beside each picture."""
     from sider.photos import read_password, restore_all  # noqa: PLC0415
 
-    password = read_password(password_file, console, new=False)
+    password = cache(partial(read_password, password_file, console, new=False))
     raise typer.Exit(restore_all(paths, out, password, console, overwrite, as_json))
 
 

@@ -18,9 +18,12 @@ from core.jobs.audit import Audit
 from core.jobs.heads import Heads
 from core.jobs.tables import AuditEntry
 from core.stages.validate import Photo
+from core.vault import passwords
+from core.vault.envelope import seal
 from core.vault.keyring import Keyring
 from core.vault.shelf import Shelf
 from sider.command import app
+from sider.photos import BINDING
 from tests.fakes import MemoryBlobs
 
 PASSWORD = "correct horse battery"
@@ -71,11 +74,30 @@ def test_folder_there_and_back(folder: Path, astronaut: Photo) -> None:
 
 
 def test_a_lost_keyring_is_named_and_not_made_anew(folder: Path) -> None:
-    arguments = ["restore", str(folder / "in"), "--out", str(folder / "back"), "--password-file"]
-    said = str(CliRunner().invoke(app, [*arguments, str(folder / "password")]).exception)
-    assert str(folder / "ring" / "keyring.json") in said
-    assert "SIDER_KEYRING_FILE" in said
+    lost = Keyring(Path("lost"), {1: bytes(32)}, {})
+    (folder / "in" / "broken.key").write_bytes(seal(b"", BINDING, lost, passwords.lock(PASSWORD)))
+    arguments = ["restore", folder / "in" / "broken.jpg", "--out", folder / "back", "--json", "--password-file"]
+    code, [line] = run(*arguments, folder / "password")
+    assert (code, line["error"]["code"]) == (1, "configuration_error")
+    assert str(folder / "ring" / "keyring.json") in line["error"]["message"]
+    assert "SIDER_KEYRING_FILE" in line["error"]["message"]
     assert not (folder / "ring").exists()
+
+
+def test_custody(folder: Path, astronaut: Photo) -> None:
+    photo, ring = folder / "in" / "deep" / "her.jpg", folder / "ring" / "keyring.json"
+    secret = ("--password-file", folder / "password")
+    protect = ("protect", photo, "--preset", "natural", "--json")
+    assert run(*protect, "--out", folder / "c", "--custody", "caller", *secret)[0] == 0
+    assert not ring.exists()
+    assert run("restore", folder / "c" / "her.png", "--out", folder / "back-c", *secret)[0] == 0
+    assert run(*protect, "--out", folder / "s", "--custody", "server")[0] == 0
+    assert ring.exists()
+    assert run("restore", folder / "s" / "her.png", "--out", folder / "back-s")[0] == 0
+    code, [line] = run("restore", folder / "c" / "her.png", "--out", folder / "no", "--json")
+    assert (code, line["error"]["message"]) == (1, "no password: name a file with --password-file")
+    refused = CliRunner().invoke(app, [*map(str, protect), "--out", "x", "--custody", "server", *map(str, secret)])
+    assert "takes no password" in str(refused.exception)
 
 
 def test_an_unknown_preset_is_told_before_anything_else(folder: Path) -> None:

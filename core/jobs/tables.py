@@ -28,7 +28,7 @@ class Base(DeclarativeBase):
 
 
 class Photo(Base):
-    """A photo under our care. report: the measured promise."""
+    """A photo under our care. report: the measured promise; custody: see core.vault.custody."""
 
     __tablename__ = "photos"
 
@@ -37,6 +37,7 @@ class Photo(Base):
     method: Mapped[str] = mapped_column(String(32))
     preset: Mapped[str] = mapped_column(String(32))
     variants: Mapped[int] = mapped_column(Integer)
+    custody: Mapped[str] = mapped_column(String(8), default="split")
     report: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
     protected_at: Mapped[datetime | None]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from core.settings import Settings
 from core.vault.blobs import Blobs, S3Blobs
+from core.vault.custody import Custody
 from core.vault.envelope import Binding, kdf_of, open_sealed, seal
 from core.vault.keyring import Keyring
 from core.vault.passwords import KdfCost, Lock
@@ -68,17 +69,21 @@ class Shelf:
         self.keys.delete(f"{tenant}/secrets/{job_id}")
         self.photos.delete(f"{tenant}/incoming/{job_id}")
 
-    def put_restoration(self, tenant: str, photo_id: str, packed: bytes, lock: Lock) -> None:
-        sealed = seal(packed, Binding(tenant, photo_id, "restoration"), self._ring, lock)
+    def put_restoration(
+        self, tenant: str, photo_id: str, packed: bytes, lock: Lock | None, custody: Custody = Custody.SPLIT
+    ) -> None:
+        """Seal what makes a photo whole again; `lock` is None in custody server, and only there."""
+        ring = None if custody is Custody.CALLER else self._ring
+        sealed = seal(packed, Binding(tenant, photo_id, "restoration"), ring, lock)
         self.keys.put(f"{tenant}/restoration/{photo_id}", sealed)
 
-    def get_restoration(self, tenant: str, photo_id: str, password_key: bytes) -> bytes:
+    def get_restoration(self, tenant: str, photo_id: str, password_key: bytes | None) -> bytes:
         sealed = self.keys.get(f"{tenant}/restoration/{photo_id}")
         return open_sealed(sealed, Binding(tenant, photo_id, "restoration"), self._ring, password_key)
 
-    def restoration_kdf(self, tenant: str, photo_id: str) -> tuple[bytes, KdfCost]:
-        """Salt and cost of a photo's restoration key (NotFound, RestoreDenied)."""
-        return kdf_of(self.keys.get(f"{tenant}/restoration/{photo_id}")) or (b"", KdfCost())
+    def restoration_kdf(self, tenant: str, photo_id: str) -> tuple[bytes, KdfCost] | None:
+        """Salt and cost of a photo's restoration key; None if it needs no password (NotFound, RestoreDenied)."""
+        return kdf_of(self.keys.get(f"{tenant}/restoration/{photo_id}"))
 
     def drop_restoration(self, tenant: str, photo_id: str) -> None:
         self.keys.delete(f"{tenant}/restoration/{photo_id}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -10,6 +11,7 @@ from PIL import Image
 from core.errors import PromiseNotMet
 from core.jobs.audit import Entry
 from core.jobs.photos import Photos
+from core.vault.keyring import Keyring
 from tests.api.conftest import PASSWORD, PHOTO, Service
 from tests.fakes import LightEngine, picture
 
@@ -136,3 +138,56 @@ def test_restore_before_the_photo_is_protected(service: Service) -> None:
     photo_id = service.upload(headers).json()["photo_id"]
     form = {"photo_id": photo_id, "password": PASSWORD, "reason": "too early"}
     assert service.client.post("/restore", headers=headers, data=form).status_code == 409
+
+
+def restore_form(photo_id: str, **more: str) -> dict[str, str]:
+    return {"photo_id": photo_id, "reason": "dispute 1", **more}
+
+
+def test_custody_server_needs_no_password(service: Service) -> None:
+    headers, photo_id = service.protected(password=None, custody="server")
+    assert service.client.get(f"/photos/{photo_id}", headers=headers).json()["custody"] == "server"
+    answer = service.client.post("/restore", headers=headers, data=restore_form(photo_id, password=PASSWORD))
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    answer = service.client.post("/restore", headers=headers, data=restore_form(photo_id))
+    service.work()
+    job = service.client.get(answer.headers["location"], headers=headers).json()
+    assert (service.stored(job["result"]["link"]) == PHOTO.pixels).all()
+
+
+@pytest.mark.parametrize("custody", ["split", "caller"])
+def test_the_other_custodies_need_one(service: Service, custody: str) -> None:
+    headers, photo_id = service.protected(custody=custody)
+    assert service.client.get(f"/photos/{photo_id}", headers=headers).json()["custody"] == custody
+    for more in ({}, {"password": ""}):
+        answer = service.client.post("/restore", headers=headers, data=restore_form(photo_id, **more))
+        assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert service.restored(headers, photo_id, "wrong horse battery")["problem"]["code"] == "restore_denied"
+    assert service.restored(headers, photo_id)["state"] == "succeeded"
+
+
+@pytest.mark.parametrize(("custody", "opens"), [("server", False), ("split", False), ("caller", True)])
+def test_what_a_lost_keyring_costs(service: Service, custody: str, opens: bool) -> None:
+    headers, photo_id = service.protected(custody=custody, password=None if custody == "server" else PASSWORD)
+    service.parts.shelf.keyring.path.unlink()
+    other = replace(service.parts.shelf, keyring=Keyring.open_or_create(service.folder / "new.json"))
+    service.client.app.state.parts = service.parts = replace(service.parts, shelf=other)
+    form = restore_form(photo_id, **({} if custody == "server" else {"password": PASSWORD}))
+    answer = service.client.post("/restore", headers=headers, data=form)
+    service.work()
+    job = service.client.get(answer.headers["location"], headers=headers).json()
+    assert (job["state"] == "succeeded") == opens
+    assert opens or job["problem"]["code"] == "restore_denied"
+
+
+def test_custody_caller_gives_a_code_too(service: Service) -> None:
+    headers = service.key("protect", "restore")
+    accepted = service.upload(headers, password=None, custody="caller").json()
+    service.work()
+    assert service.restored(headers, accepted["photo_id"], accepted["restore_code"])["state"] == "succeeded"
+    assert service.upload(headers, password=None, custody="server").json()["restore_code"] is None
+
+
+def test_the_log_tells_the_custody(service: Service) -> None:
+    _, photo_id = service.protected(custody="caller")
+    assert [e.details["custody"] for e in service.parts.audit.latest(9, subject=photo_id)] == ["caller"] * 2

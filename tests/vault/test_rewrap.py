@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import NotFound, StateConflict, Unavailable
+from core.vault.custody import Custody
 from core.vault.envelope import key_version
 from core.vault.keyring import Keyring
 from core.vault.passwords import KdfCost, lock
@@ -118,3 +119,12 @@ def test_a_damaged_item_is_named_and_left_alone(shelf: Shelf) -> None:
 def test_another_tenants_item_in_ones_place_is_not_rewrapped(shelf: Shelf) -> None:
     shelf.keys.put("rival/restoration/pho_0", shelf.keys.get("bank/restoration/pho_0"))
     assert rewrap_all(shelf, silent).broken == ["rival/restoration/pho_0"]
+
+
+def test_what_the_caller_keeps_needs_no_rewrap_and_no_keyring(shelf: Shelf) -> None:
+    shelf.put_restoration("bank", "pho_9", b"pixels", LOCK, Custody.CALLER)
+    shelf.put_restoration("bank", "pho_8", b"pixels", None, Custody.SERVER)
+    before = shelf.keys.get("bank/restoration/pho_9")
+    assert rewrap_all(shelf, silent) == Rewrapped(items=ITEMS + 2, moved=ITEMS)
+    check_unused(shelf, 1, silent)
+    assert shelf.keys.get("bank/restoration/pho_9") == before
