@@ -12,8 +12,8 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from api.parts import Parts, parts
 from core.errors import AccessDenied
 
-bearer = HTTPBearer(auto_error=False, description="API key: sdr_...")
-header = APIKeyHeader(name="X-API-Key", auto_error=False, description="the same key, for simple clients")
+bearer = HTTPBearer(auto_error=False, description="API key: sdr_...; beside X-API-Key a restore's JWT")
+header = APIKeyHeader(name="X-API-Key", auto_error=False, description="API key, where Authorization has a JWT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def caller(
     key: Annotated[str | None, Security(header)],
 ) -> Caller:
     """Dependency: the caller (AccessDenied without a good key)."""
-    row = found.keys.verify(token.credentials if token else key or "")
+    row = found.keys.verify(key or (token.credentials if token else ""))
     return Caller(row.tenant, row.id, frozenset(row.scopes.split()))
 
 

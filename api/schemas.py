@@ -43,6 +43,17 @@ class ProtectForm(BaseModel):
     )
 
 
+class RestoreForm(BaseModel):
+    """The form of `POST /restore`."""
+
+    photo_id: str = Field(pattern="^pho_[0-9a-f]{32}$", examples=[PHOTO])
+    reason: str = Field(min_length=3, max_length=200, description="kept in the audit log", examples=["dispute 4711"])
+    password: SecretStr | None = Field(None, description="the password or restore code; none in custody `server`")
+    photo: UploadFile | None = Field(
+        None, description="the protected file; without it the stored first variant is used"
+    )
+
+
 class Problem(BaseModel):
     """RFC 9457."""
 
