@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     bucket_audit: str = Field(default="sider-audit", description="signed heads of the audit log, written once")
     audit_head_seconds: float = Field(default=60, gt=0, description="a changed audit log is signed this often at most")
     keyring_file: Path = Field(default=Path("keyring.json"), description="key-encryption keys, mode 0600")
+    kms_key_id: str | None = Field(default=None, description="AWS KMS key that encrypts the keys in a new keyring")
 
     jwt_jwks: str | None = Field(default=None, description="https address or file of public keys: restores need a JWT")
     jwt_secret: SecretStr | None = Field(default=None, description="instead of keys: shared secret (HS256), 32 bytes")

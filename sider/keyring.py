@@ -16,6 +16,7 @@ from core.jobs.audit import Audit, Entry
 from core.settings import Settings
 from core.vault import rewrap, shelf
 from core.vault.keyring import Keyring
+from core.vault.kms import KmsKey
 
 # A process on another machine may see a new version as late as its copy of the file comes, and may then be at
 # work on an item for as long as a job takes.
@@ -36,7 +37,7 @@ def rotate(settings: Settings) -> int:
     """Make a new version; running processes seal with it from their next item on."""
     ring = Keyring.open(settings.keyring_file)
     with _recorded(settings, "rotated", str(ring.current + 1)):
-        return ring.rotate().current
+        return ring.rotate(KmsKey(settings.kms_key_id) if settings.kms_key_id else None).current
 
 
 def rewrap_all(settings: Settings, console: Console) -> int:

@@ -1,5 +1,7 @@
 """The service's key-encryption keys: versions in one file, of which the newest seals and all can open.
 
+With `kms` the file holds the keys encrypted by AWS KMS, so that a copy of it opens nothing by itself.
+
 A version's signing key is derived from its key. A retired version has lost both; what its signing key has signed
 can still be verified.
 """
@@ -23,7 +25,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from core.errors import ConfigurationError, StateConflict
+from core.errors import ConfigurationError, StateConflict, Unavailable
+from core.vault.kms import KmsKey
 
 KEY_BYTES = 32
 
@@ -31,12 +34,13 @@ KEY_BYTES = 32
 @dataclass(frozen=True, slots=True)
 class Keyring:
     """keys: {version: 32 bytes}, oldest first; created: {version: ISO time}; retired: {version: its public
-    verification key}. `repr` hides the keys."""
+    verification key}; kms: what encrypts the keys in the file. `repr` hides the keys."""
 
     path: Path
     keys: Mapping[int, bytes]
     created: Mapping[int, str]
     retired: Mapping[int, bytes] = field(default_factory=dict)
+    kms: KmsKey | None = None
 
     def __repr__(self) -> str:
         return f"Keyring({self.path}, versions={list(self.keys)})"
@@ -47,17 +51,18 @@ class Keyring:
         return max(self.keys)
 
     @classmethod
-    def open_or_create(cls, path: Path) -> Keyring:
-        """Read the file, or make it with one fresh key.
+    def open_or_create(cls, path: Path, kms: KmsKey | None = None) -> Keyring:
+        """Read the file, or make it with one fresh key; `kms` counts only then.
 
         Raises:
             ConfigurationError: it is broken, or others may read it.
+            Unavailable: KMS does not answer.
         """
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with _alone(path):
                 if not path.exists():
-                    cls(path, {}, {})._with_version(1)._save()
+                    cls(path, {}, {}, kms=kms)._with_version(1)._save()
         return cls.open(path)
 
     @classmethod
@@ -65,7 +70,8 @@ class Keyring:
         """Read the file.
 
         Raises:
-            ConfigurationError: it is missing or broken, or others may read it.
+            ConfigurationError: it is missing or broken, others may read it, or KMS refuses its key.
+            Unavailable: KMS does not answer.
         """
         try:
             found = path.stat()
@@ -81,13 +87,14 @@ class Keyring:
         """This ring as its file is now: a rotation reaches running processes with their next item."""
         try:
             return Keyring.open(self.path)
-        except ConfigurationError:
+        except (ConfigurationError, Unavailable):
             return self  # a file that is away for a moment takes nothing from a process that has read it
 
-    def rotate(self) -> Keyring:
-        """One more, fresh key that seals from now on, kept in the file."""
+    def rotate(self, kms: KmsKey | None = None) -> Keyring:
+        """One more, fresh key that seals from now on, kept in the file; with `kms` all keys are encrypted by it."""
         with _alone(self.path):
             ring = Keyring.open(self.path)
+            ring = replace(ring, kms=kms or ring.kms)
             return ring._with_version(ring.current + 1)._save()
 
     def retire(self, version: int) -> Keyring:
@@ -123,36 +130,42 @@ class Keyring:
         """Write the file, mode 0600, all or nothing."""
         rows = {
             str(version): {"created": created}
-            | ({"key": _encoded(self.keys[version])} if version in self.keys else {})
+            | ({"key": self._encoded_key(version)} if version in self.keys else {})
             | ({"retired": _encoded(self.retired[version])} if version in self.retired else {})
             for version, created in self.created.items()
         }
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"keys": rows}, file, indent=1)
+            json.dump({"keys": rows} | ({"kms": self.kms.key_id} if self.kms else {}), file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(self.path)
         return self
+
+    def _encoded_key(self, version: int) -> str:
+        key = self.keys[version]
+        return _encoded(self.kms.wrap(key, version) if self.kms else key)
 
 
 # `stamp` changes with the file, so that a ring that is read for every item is parsed once.
 @lru_cache(maxsize=8)
 def _read(path: Path, stamp: tuple[int, int, int]) -> Keyring:  # noqa: ARG001
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["keys"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows, kms = content["keys"], KmsKey(str(content["kms"])) if "kms" in content else None
         keys, created, retired = {}, {}, {}
         for version, row in sorted((int(version), row) for version, row in rows.items()):
             created[version] = str(row["created"])
             if "retired" in row:
                 retired[version] = _decoded(row["retired"])
             else:
-                keys[version] = _decoded(row["key"])
+                key = _decoded(row["key"])
+                keys[version] = kms.unwrap(key, version) if kms else key
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(f"the keyring {path} cannot be read: {type(error).__name__}") from None
     if not keys or any(len(key) != KEY_BYTES for key in (*keys.values(), *retired.values())):
         raise ConfigurationError(f"the keyring {path} holds no valid keys")
-    return Keyring(path, keys, created, retired)
+    return Keyring(path, keys, created, retired, kms)
 
 
 @contextmanager

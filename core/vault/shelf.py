@@ -16,6 +16,7 @@ from core.vault.blobs import Blobs, S3Blobs
 from core.vault.custody import Custody
 from core.vault.envelope import Binding, kdf_of, open_sealed, seal
 from core.vault.keyring import Keyring
+from core.vault.kms import KmsKey
 from core.vault.passwords import KdfCost, Lock
 
 PNG = "image/png"
@@ -110,7 +111,8 @@ class Shelf:
 def connect(settings: Settings) -> Shelf:
     """Both buckets and the keyring of an environment."""
     photos, keys = bucket(settings, settings.bucket_photos), bucket(settings, settings.bucket_keys)
-    return Shelf(photos, keys, Keyring.open_or_create(settings.keyring_file))
+    kms = KmsKey(settings.kms_key_id) if settings.kms_key_id else None
+    return Shelf(photos, keys, Keyring.open_or_create(settings.keyring_file, kms))
 
 
 def bucket(settings: Settings, name: str) -> S3Blobs:
