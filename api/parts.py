@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.errors import Unavailable
 from core.jobs.audit import Audit
 from core.jobs.database import connect
+from core.jobs.erasure import Eraser
 from core.jobs.keys import ApiKeys
 from core.jobs.photos import Photos
 from core.jobs.repository import Jobs
@@ -82,6 +83,10 @@ class Parts:
     @property
     def audit(self) -> Audit:
         return Audit(self.engine)
+
+    @property
+    def eraser(self) -> Eraser:
+        return Eraser(self.jobs, self.photos, self.shelf, self.audit)
 
     def publish(self, job_id: str) -> None:
         """Send the message; if the queue is away the worker's reaper sends it later: the row is committed."""

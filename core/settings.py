@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     max_pixels: int = Field(default=40_000_000, gt=0, description="largest photo, pixels")
     max_queue: int = Field(default=1000, gt=0, description="jobs waiting before uploads are refused with 503")
     max_variants: int = Field(default=4, ge=1, description="protected variants a photo")
+    retention_days: int | None = Field(default=None, gt=0, description="photos are erased after so long; unset: never")
+    restored_seconds: int = Field(default=3600, gt=0, description="restored originals are deleted after so long")
     link_seconds: int = Field(default=300, gt=0, description="life of a presigned download link")
     lease_seconds: int = Field(
         default=60, gt=5, description="a running job without heartbeat for this long is requeued"

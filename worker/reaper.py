@@ -1,4 +1,7 @@
-"""Puts right what crashes leave: expired leases, messages never sent or lost by the queue. Signs the audit log."""
+"""Puts right what crashes leave: expired leases, messages never sent or lost by the queue.
+
+Then it ends what was kept long enough, and signs the audit log.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import structlog
 
 from core.jobs.states import State
 from worker.context import Context
+from worker.retention import Retention
 from worker.tasks import clean_up
 
 logger = structlog.get_logger(__name__)
@@ -49,4 +53,5 @@ class Reaper(threading.Thread):
             self._publish(job_id)
             jobs.mark_published(job_id)
             logger.info("published_again", job_id=job_id)
+        Retention(self._context).sweep()
         self._context.heads.anchor()

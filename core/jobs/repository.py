@@ -6,7 +6,7 @@ Every write of a worker names its attempt; a worker that lost its lease has an o
 from __future__ import annotations
 
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, CursorResult, Engine, Row, Select, func, select, update
@@ -145,12 +145,28 @@ class Jobs:
         self._execute(update(Job).where(Job.id == job_id).values(published_at=now()))
 
     def give_link(self, job_id: str) -> bool:
-        """Whether the link to this job's restored photo may be given: to one caller, once, unless it was erased."""
+        """Whether the link to this job's restored photo may be given: to one caller, once, unless it was deleted."""
         kept = select(Photo.id).where(Photo.erased_at.is_(None))
         once = update(Job).where(
-            Job.id == job_id, Job.state == State.succeeded, Job.link_given_at.is_(None), Job.photo_id.in_(kept)
+            Job.id == job_id,
+            Job.state == State.succeeded,
+            Job.link_given_at.is_(None),
+            Job.withdrawn_at.is_(None),
+            Job.photo_id.in_(kept),
         )
         return bool(self._execute(once.values(link_given_at=now())))
+
+    def restored_before(self, time: datetime, limit: int) -> list[Job]:
+        """Restorations that ended before this time and whose originals are still in the store, oldest first."""
+        ended = (Job.kind == "restore", Job.withdrawn_at.is_(None), Job.finished_at < time)
+        return self._all(select(Job).where(*ended).order_by(Job.finished_at).limit(limit))
+
+    def mark_withdrawn(self, job: Job) -> None:
+        """The restored original is no more."""
+        first = update(Job).where(Job.id == job.id, Job.withdrawn_at.is_(None)).values(withdrawn_at=now())
+        with self.engine.begin() as connection:
+            if connection.execute(first).rowcount and job.state == State.succeeded:
+                append(connection, Entry("link", "withdrawn", "service", job.tenant, job.photo_id, {"job": job.id}))
 
     def of_photo(self, photo_id: str) -> list[Job]:
         """All jobs of a photo."""

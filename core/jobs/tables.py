@@ -43,10 +43,12 @@ class Photo(Base):
     protected_at: Mapped[datetime | None]
     erased_at: Mapped[datetime | None]
 
+    __table_args__ = (Index("ix_photos_kept", "erased_at", "created_at"),)
+
 
 class Job(Base):
     """A unit of work. attempt counts runs and fences: a worker whose attempt is not the row's writes nothing.
-    actor: who asked for it, as the audit log names it."""
+    actor: who asked for it, as the audit log names it; withdrawn_at: when a restored original was deleted."""
 
     __tablename__ = "jobs"
 
@@ -68,11 +70,13 @@ class Job(Base):
     finished_at: Mapped[datetime | None]
     link_given_at: Mapped[datetime | None]
     actor: Mapped[str] = mapped_column(String(40), default="")
+    withdrawn_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index("ix_jobs_state_created", "state", "created_at"),
         Index("ix_jobs_tenant_created", "tenant", "created_at"),
         Index("ix_jobs_photo", "photo_id"),
+        Index("ix_jobs_withdrawn", "kind", "withdrawn_at", "finished_at"),
     )
 
 
