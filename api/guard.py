@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -81,7 +81,7 @@ class Tokens:
 
     issuer: str
     audience: str
-    key: str | Keys
+    key: str | Keys = field(repr=False)
     leeway: int
     tenant_claim: str | None
 
@@ -165,7 +165,7 @@ class Visitor:
     """What a request brings besides its API key."""
 
     guard: Guard
-    token: str | None
+    token: str | None = field(repr=False)
     certificate: bytes | None
 
     def admit(self, who: Caller) -> str | None:

@@ -177,12 +177,18 @@ def list_versions(data: Data = Path(".local")) -> None:
 
 
 @keyring_app.command("rotate")
-def rotate_keyring(data: Data = Path(".local")) -> None:
-    """Make a new key that seals from now on; the older ones still open. Running processes need no restart."""
+def rotate_keyring(
+    after: Annotated[
+        int, typer.Option(min=0, help="minutes until it seals: time to copy the file to all machines")
+    ] = 0,
+    data: Data = Path(".local"),
+) -> None:
+    """Make a new key that seals from then on; the older ones still open. Running processes need no restart."""
     from sider.keyring import rotate  # noqa: PLC0415
     from sider.service import settings_of  # noqa: PLC0415
 
-    console.print(f"version {rotate(settings_of(data))} seals from now on; keep a copy of the file, then: rewrap")
+    version, then = rotate(settings_of(data), after), f"in {after} minutes" if after else "from now on"
+    console.print(f"version {version} seals {then}; keep a copy of the file, then: rewrap")
 
 
 @keyring_app.command("rewrap")

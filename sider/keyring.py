@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -26,18 +26,21 @@ SETTLED_SECONDS = 3600.0
 def versions(settings: Settings) -> Table:
     """All versions there ever were; keys are not shown."""
     ring = Keyring.open(settings.keyring_file)
-    table = Table("version", "made", "state")
+    table = Table("version", "seals from", "state")
     for version, created in ring.created.items():
         state = "retired" if version in ring.retired else "opens"
-        table.add_row(str(version), created, "seals and opens" if version == ring.current else state)
+        if version >= ring.current:
+            state = "seals and opens" if version == ring.current else "opens, will seal"
+        table.add_row(str(version), created, state)
     return table
 
 
-def rotate(settings: Settings) -> int:
-    """Make a new version; running processes seal with it from their next item on."""
+def rotate(settings: Settings, minutes: int) -> int:
+    """Make a new version with which running processes seal after so many minutes."""
     ring = Keyring.open(settings.keyring_file)
-    with _recorded(settings, "rotated", str(ring.current + 1)):
-        return ring.rotate(KmsKey(settings.kms_key_id) if settings.kms_key_id else None).current
+    kms = KmsKey(settings.kms_key_id) if settings.kms_key_id else None
+    with _recorded(settings, "rotated", str(max(ring.created) + 1)):
+        return max(ring.rotate(kms, timedelta(minutes=minutes)).keys)
 
 
 def rewrap_all(settings: Settings, console: Console) -> int:
@@ -59,8 +62,7 @@ def retire(settings: Settings, version: int, console: Console) -> None:
         StateConflict: something needs it, or may: it was replaced less than SETTLED_SECONDS ago.
     """
     store = shelf.connect(settings)
-    replaced = datetime.fromisoformat(store.keyring.created[store.keyring.current])
-    age = (datetime.now(UTC) - replaced).total_seconds()
+    age = (datetime.now(UTC) - store.keyring.since(store.keyring.current)).total_seconds()
     if age < SETTLED_SECONDS:
         wait = (SETTLED_SECONDS - age) / 60
         raise StateConflict(f"version {version} was replaced a moment ago and may be in use; wait {wait:.0f} minutes")

@@ -74,7 +74,7 @@ def test_folder_there_and_back(folder: Path, astronaut: Photo) -> None:
 
 
 def test_a_lost_keyring_is_named_and_not_made_anew(folder: Path) -> None:
-    lost = Keyring(Path("lost"), {1: bytes(32)}, {})
+    lost = Keyring.open_or_create(folder / "lost" / "k.json")
     (folder / "in" / "broken.key").write_bytes(seal(b"", BINDING, lost, passwords.lock(PASSWORD)))
     arguments = ["restore", folder / "in" / "broken.jpg", "--out", folder / "back", "--json", "--password-file"]
     code, [line] = run(*arguments, folder / "password")
@@ -208,7 +208,7 @@ def test_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def keyring(*words: str) -> Any:
         return CliRunner().invoke(app, ["keyring", *words])
 
-    assert "version 2 seals" in keyring("rotate").stderr
+    assert "version 2 seals from now on" in keyring("rotate").stderr
     assert "may be in use" in str(keyring("retire", "1").exception)
     monkeypatch.setattr("sider.keyring.SETTLED_SECONDS", 0.0)
     assert "still needs version 1" in str(keyring("retire", "1").exception)
@@ -219,12 +219,20 @@ def test_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store.keys.delete("bank/restoration/pho_1")
     assert keyring("retire", "1").exit_code == 0
     assert list(Keyring.open(tmp_path / "k.json").keys) == [2]
-    assert "retired" in keyring("list").stdout
+    assert "version 3 seals in 10 minutes" in keyring("rotate", "--after", "10").stderr
+    shown = CliRunner().invoke(app, ["keyring", "list"], env={"COLUMNS": "200"}).stdout
+    assert [word in shown for word in ("retired", "seals and opens", "opens, will seal")] == [True] * 3
     assert store.get_upload("bank", "job_1") == b"photo"
     engine = database.connect(url)
     told = [(e.outcome, e.subject) for e in Audit(engine).latest(99) if e.outcome != "accepted"]
     engine.dispose()
-    assert told == [("rotated", "2"), ("state_conflict", "1"), *[("rewrapped", "2")] * 2, ("retired", "1")]
+    assert told == [
+        ("rotated", "2"),
+        ("state_conflict", "1"),
+        *[("rewrapped", "2")] * 2,
+        ("retired", "1"),
+        ("rotated", "3"),
+    ]
 
 
 def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -235,7 +235,7 @@ class Jobs:
 
 def _entry(job: Job | Row[Any], outcome: str, actor: str) -> Entry:
     told = {name: job.request[name] for name in TOLD if job.request.get(name) is not None}
-    return Entry(job.kind, outcome, actor, job.tenant, job.photo_id, {"job": job.id, **told})
+    return Entry(job.kind, outcome, actor, job.tenant, job.photo_id, {"job": job.id, "for": job.actor, **told})
 
 
 def _requeued() -> dict[str, Any]:

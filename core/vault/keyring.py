@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,8 +33,8 @@ KEY_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """keys: {version: 32 bytes}, oldest first; created: {version: ISO time}; retired: {version: its public
-    verification key}; kms: what encrypts the keys in the file. `repr` hides the keys."""
+    """keys: {version: 32 bytes}, oldest first; created: {version: ISO time from which it seals}; retired: {version:
+    its public verification key}; kms: what encrypts the keys in the file. `repr` hides the keys."""
 
     path: Path
     keys: Mapping[int, bytes]
@@ -47,8 +47,13 @@ class Keyring:
 
     @property
     def current(self) -> int:
-        """The version that seals."""
-        return max(self.keys)
+        """The version that seals: the newest whose time has come."""
+        now = datetime.now(UTC)
+        return max((v for v in self.keys if self.since(v) <= now), default=min(self.keys))
+
+    def since(self, version: int) -> datetime:
+        """From when on a version seals."""
+        return datetime.fromisoformat(self.created[version]).astimezone(UTC)
 
     @classmethod
     def open_or_create(cls, path: Path, kms: KmsKey | None = None) -> Keyring:
@@ -90,12 +95,12 @@ class Keyring:
         except (ConfigurationError, Unavailable):
             return self  # a file that is away for a moment takes nothing from a process that has read it
 
-    def rotate(self, kms: KmsKey | None = None) -> Keyring:
-        """One more, fresh key that seals from now on, kept in the file; with `kms` all keys are encrypted by it."""
+    def rotate(self, kms: KmsKey | None = None, delay: timedelta = timedelta()) -> Keyring:
+        """One more, fresh key that seals after the delay, kept in the file; with `kms` all keys are encrypted by it."""
         with _alone(self.path):
             ring = Keyring.open(self.path)
             ring = replace(ring, kms=kms or ring.kms)
-            return ring._with_version(ring.current + 1)._save()
+            return ring._with_version(max(ring.created) + 1, delay)._save()
 
     def retire(self, version: int) -> Keyring:
         """Destroy a version's key in the file; whatever it still seals is lost.
@@ -105,7 +110,7 @@ class Keyring:
         """
         with _alone(self.path):
             ring = Keyring.open(self.path)
-            if version not in ring.keys or version == ring.current:
+            if version not in ring.keys or version >= ring.current:
                 raise StateConflict(f"version {version} is no key that has been replaced by a newer one")
             keys = {number: key for number, key in ring.keys.items() if number != version}
             public = ring.verify_key(version).public_bytes_raw()
@@ -121,10 +126,10 @@ class Keyring:
             return _signing_key(self.keys[version]).public_key()
         return Ed25519PublicKey.from_public_bytes(self.retired[version])
 
-    def _with_version(self, version: int) -> Keyring:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+    def _with_version(self, version: int, delay: timedelta = timedelta()) -> Keyring:
+        since = (datetime.now(UTC) + delay).isoformat(timespec="microseconds")
         keys = {**self.keys, version: secrets.token_bytes(KEY_BYTES)}
-        return replace(self, keys=keys, created={**self.created, version: now})
+        return replace(self, keys=keys, created={**self.created, version: since})
 
     def _save(self) -> Keyring:
         """Write the file, mode 0600, all or nothing."""
@@ -156,6 +161,7 @@ def _read(path: Path, stamp: tuple[int, int, int]) -> Keyring:  # noqa: ARG001
         keys, created, retired = {}, {}, {}
         for version, row in sorted((int(version), row) for version, row in rows.items()):
             created[version] = str(row["created"])
+            datetime.fromisoformat(created[version])
             if "retired" in row:
                 retired[version] = _decoded(row["retired"])
             else:

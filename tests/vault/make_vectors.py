@@ -15,7 +15,8 @@ from core.vault.passwords import KdfCost, lock
 FOLDER = Path(__file__).parent / "vectors"
 PASSWORD = "Pässword 🙂 4711"
 BINDING = Binding("bank", "pho_00", "restoration")
-RING = Keyring(Path("unused"), {1: bytes(range(32)), 2: bytes(range(32, 64))}, {})
+MADE = "2026-01-01T00:00:00+00:00"
+RING = Keyring(Path("unused"), {1: bytes(range(32)), 2: bytes(range(32, 64))}, {1: MADE, 2: MADE})
 
 
 def flipped(data: bytes, position: int) -> bytes:

@@ -17,7 +17,8 @@ from core.vault.envelope import Binding, kdf_of, key_version, open_sealed, rewra
 from core.vault.keyring import Keyring
 from core.vault.passwords import KdfCost, Lock, derive_key, lock
 
-RING = Keyring(Path("unused"), MappingProxyType({1: b"k" * 32}), {1: "2026-01-01"})
+MADE = "2026-01-01T00:00:00+00:00"
+RING = Keyring(Path("unused"), MappingProxyType({1: b"k" * 32}), {1: MADE})
 BINDING = Binding("bank", "pho_1", "restoration")
 CHEAP = KdfCost(1, 64, 1)
 LOCK = lock("correct horse", CHEAP)
@@ -95,7 +96,7 @@ def test_noise_is_denied(noise: bytes) -> None:
 
 def test_rewrap_needs_no_password_and_old_key_may_go() -> None:
     sealed = seal(b"face", BINDING, RING, LOCK)
-    both = Keyring(Path("unused"), {**RING.keys, 2: b"n" * 32}, {1: "", 2: ""})
+    both = Keyring(Path("unused"), {**RING.keys, 2: b"n" * 32}, {1: MADE, 2: MADE})
     moved = rewrap(sealed, BINDING, both)
     assert open_sealed(sealed, BINDING, both, LOCK.key) == b"face"  # old items open as long as the old key is there
     only_new = Keyring(Path("unused"), {2: both.keys[2]}, both.created)

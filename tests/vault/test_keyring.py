@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,15 @@ def test_a_retired_key_is_gone_but_verifies(tmp_path: Path) -> None:
     left.verify_key(1).verify(signature, b"head")
     with pytest.raises(InvalidSignature):
         left.verify_key(2).verify(signature, b"head")
+
+
+def test_a_version_seals_when_its_time_has_come(tmp_path: Path) -> None:
+    ring = Keyring.open_or_create(tmp_path / "k.json").rotate(delay=timedelta(minutes=10))
+    assert (list(ring.keys), ring.current) == ([1, 2], 1)
+    with pytest.raises(StateConflict):
+        ring.retire(1)
+    with pytest.raises(StateConflict):
+        ring.retire(2)
+    then = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    assert replace(ring, created={**ring.created, 2: then}).current == 2
+    assert max(ring.rotate().keys) == 3

@@ -99,7 +99,7 @@ def test_a_key_destroyed_meanwhile_stays_destroyed(shelf: Shelf) -> None:
 def test_a_key_replaced_meanwhile_is_the_new_one(shelf: Shelf) -> None:
     """By a worker that repeats a job, on a machine that does not know of the rotation yet."""
     assert isinstance(shelf.keys, Meddled)
-    old = Keyring(Path("unknown"), {1: shelf.keyring.keys[1]}, {1: ""})
+    old = Keyring(Path("unknown"), {1: shelf.keyring.keys[1]}, shelf.keyring.created)
     behind = Shelf(shelf.photos, shelf.keys, old)
     shelf.keys.between = lambda key: behind.put_restoration("bank", "pho_0", b"newer", LOCK)
     assert rewrap_all(shelf, silent).moved == ITEMS
