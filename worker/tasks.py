@@ -90,7 +90,8 @@ def restore(job: Job, context: Context, heart: Heart) -> Result:
     protected = read_photo(data, limits)
     key = shelf.get_secret(job.tenant, job.id).key if job.request.get("locked", True) else None
     try:
-        packed = shelf.get_restoration(job.tenant, job.photo_id, key)
+        custody = Custody(context.photos.get(job.photo_id, job.tenant).custody)
+        packed = shelf.get_restoration(job.tenant, job.photo_id, key, custody)
     except NotFound:
         raise RestoreDenied from None  # erased in between: the same answer as for a wrong password
     original = context.engine.restore(protected, packed)

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from core.errors import RestoreDenied
 from core.settings import Settings
 from core.vault.blobs import Blobs, S3Blobs
 from core.vault.custody import Custody
-from core.vault.envelope import Binding, kdf_of, open_sealed, seal
+from core.vault.envelope import Binding, kdf_of, key_version, open_sealed, seal
 from core.vault.keyring import Keyring
 from core.vault.kms import KmsKey
 from core.vault.passwords import KdfCost, Lock
@@ -74,12 +75,20 @@ class Shelf:
         self, tenant: str, photo_id: str, packed: bytes, lock: Lock | None, custody: Custody = Custody.SPLIT
     ) -> None:
         """Seal what makes a photo whole again; `lock` is None in custody server, and only there."""
+        if (lock is None) != (custody is Custody.SERVER):
+            raise ValueError(f"custody {custody} with{'out' if lock is None else ''} a lock")
         ring = None if custody is Custody.CALLER else self._ring
         sealed = seal(packed, Binding(tenant, photo_id, "restoration"), ring, lock)
         self.keys.put(f"{tenant}/restoration/{photo_id}", sealed)
 
-    def get_restoration(self, tenant: str, photo_id: str, password_key: bytes | None) -> bytes:
+    def get_restoration(
+        self, tenant: str, photo_id: str, password_key: bytes | None, custody: Custody = Custody.SPLIT
+    ) -> bytes:
+        """What makes a photo whole again (NotFound, RestoreDenied)."""
         sealed = self.keys.get(f"{tenant}/restoration/{photo_id}")
+        # Without a keyring anybody can seal: who can write to the bucket must not replace other photos' keys so.
+        if (key_version(sealed) is None) != (custody is Custody.CALLER):
+            raise RestoreDenied
         return open_sealed(sealed, Binding(tenant, photo_id, "restoration"), self._ring, password_key)
 
     def restoration_kdf(self, tenant: str, photo_id: str) -> tuple[bytes, KdfCost] | None:

@@ -11,6 +11,9 @@ from PIL import Image
 from core.errors import PromiseNotMet
 from core.jobs.audit import Entry
 from core.jobs.photos import Photos
+from core.vault import passwords
+from core.vault.custody import Custody
+from core.vault.envelope import Binding, seal
 from core.vault.keyring import Keyring
 from tests.api.conftest import PASSWORD, PHOTO, Service
 from tests.fakes import LightEngine, picture
@@ -191,3 +194,19 @@ def test_custody_caller_gives_a_code_too(service: Service) -> None:
 def test_the_log_tells_the_custody(service: Service) -> None:
     _, photo_id = service.protected(custody="caller")
     assert [e.details["custody"] for e in service.parts.audit.latest(9, subject=photo_id)] == ["caller"] * 2
+
+
+def test_a_key_that_anybody_could_have_sealed_is_denied(service: Service) -> None:
+    """Custody caller needs no keyring; put in the place of another photo's key, such an item must not open."""
+    headers, photo_id = service.protected()
+    name, forged = f"bank/restoration/{photo_id}", passwords.lock(PASSWORD)
+    sealed = seal(b"other pixels", Binding("bank", photo_id, "restoration"), None, forged)
+    service.keys.objects[name] = sealed
+    assert service.restored(headers, photo_id)["problem"]["code"] == "restore_denied"
+
+
+@pytest.mark.parametrize("custody", list(Custody))
+def test_custody_and_lock_go_together(service: Service, custody: Custody) -> None:
+    lock = passwords.lock(PASSWORD) if custody is Custody.SERVER else None
+    with pytest.raises(ValueError, match="a lock"):
+        service.parts.shelf.put_restoration("bank", "pho_1", b"pixels", lock, custody)
