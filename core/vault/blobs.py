@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import boto3
@@ -73,18 +74,17 @@ class S3Blobs:
 
     def create_bucket(self, lock_days: int = 0) -> None:
         """Make the bucket if it is not there; with `lock_days` nothing in it can be deleted for so long (WORM)."""
+        client = self._client
         try:
-            self._client.create_bucket(Bucket=self.bucket, ObjectLockEnabledForBucket=lock_days > 0)
+            with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
+                client.create_bucket(Bucket=self.bucket, ObjectLockEnabledForBucket=lock_days > 0)
             if lock_days:
                 keep: DefaultRetentionTypeDef = {"Mode": "COMPLIANCE", "Days": lock_days}
-                self._client.put_object_lock_configuration(
+                client.put_object_lock_configuration(
                     Bucket=self.bucket,
                     ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": keep}},
                 )
-        except ClientError as error:
-            if _code(error) not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-                raise _unavailable(error) from error
-        except BotoCoreError as error:
+        except (ClientError, BotoCoreError) as error:
             raise _unavailable(error) from error
 
     def put(self, key: str, data: bytes, content_type: str = OCTETS) -> None:
