@@ -7,6 +7,7 @@ from datetime import timedelta
 from fastapi import Response
 from sqlalchemy.orm import Session
 
+from api.auth import Caller
 from api.idempotency import Attempt
 from api.parts import Parts
 from api.schemas import Accepted, JobForm
@@ -16,10 +17,10 @@ from core.jobs.tables import Job, Photo
 from core.jobs.webhooks import delivery_of
 
 
-def queued(job_id: str, tenant: str, kind: str, photo_id: str, request: dict[str, object]) -> Job:
+def queued(job_id: str, who: Caller, kind: str, photo_id: str, request: dict[str, object]) -> Job:
     """The row of a new job."""
     return Job(
-        id=job_id, tenant=tenant, kind=kind, photo_id=photo_id, request=request,
+        id=job_id, tenant=who.tenant, actor=who.actor, kind=kind, photo_id=photo_id, request=request,
         state=State.queued, attempt=0, crashes=0, step="queued", progress=0.0, created_at=now(),
     )  # fmt: skip
 

@@ -1,9 +1,9 @@
-"""Load is turned away here, before the body is read: calls by key, jobs by queue, jobs by tenant."""
+"""Who may not come in is turned away here, before the body is read: strangers, keys without the scope, load."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -23,11 +23,11 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             found = parts(request)
-            who = await authenticate(request)
+            request.state.caller = who = await authenticate(request)
             policy = "reads" if request.method == "GET" else "writes"
             spent = await found.limits.spend(policy, who.key_id)
             if spent.granted:
-                await self.admit(found, who)
+                await self.admit(request, found, who)
                 response = await handle(request)
             else:
                 message = f"this key has made too many calls ({policy})"
@@ -37,14 +37,17 @@ class GuardedRoute(APIRoute):
 
         return guarded
 
-    async def admit(self, found: Parts, who: Caller) -> None:
+    async def admit(self, request: Request, found: Parts, who: Caller) -> None:
         """Further conditions of a route; raises what the caller is to be told."""
 
 
 class QueueingRoute(GuardedRoute):
-    """A route that adds a job: only if there is room in the queue, and in the tenant's share of it."""
+    """A route that adds a job: only for keys with its scope, and while queue and tenant's share of it have room."""
 
-    async def admit(self, found: Parts, who: Caller) -> None:
+    scope: ClassVar[str]
+
+    async def admit(self, request: Request, found: Parts, who: Caller) -> None:  # noqa: ARG002
+        who.needs(self.scope)
         settings = found.settings
         if await run_in_threadpool(found.jobs.depth) >= settings.max_queue:
             raise Unavailable("the queue is full; try again later", code="queue_full")

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from api import events, health, jobs, photos, problems, protect, restore
+from api.guard import Guard
 from api.parts import Parts, connect_parts
 from api.schemas import Problem
 from core import logs, methods
@@ -37,6 +38,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     for name in methods.names():
         methods.presets(name)
     app.state.parts = parts or connect_parts(settings)
+    app.state.guard = Guard.of(settings)
     # Inside the problem handler (FastAPI's own max_body_size is outside it and would answer in plain text).
     # A restore may carry a protected PNG, which is larger than the JPEG it came from.
     limit = settings.max_upload_bytes * 4 + FORM_OVERHEAD

@@ -12,7 +12,8 @@ from api.auth import Caller, needs
 from api.parts import Parts, parts
 from api.problems import documented, of_job
 from api.schemas import JobPage, JobSummary, JobView
-from core.errors import AccessDenied, Unavailable
+from core.errors import Unavailable
+from core.jobs.audit import Entry
 from core.jobs.leftovers import clear
 from core.jobs.states import State
 from core.jobs.tables import Job
@@ -46,9 +47,8 @@ def cancel_job(
     protection nothing is kept. A job that has ended stays as it is (409).
     """
     job = found.jobs.get(job_id, who.tenant)
-    if not who.may(job.kind):
-        raise AccessDenied(f"this key lacks the scope {job.kind}", code="forbidden")
-    job = found.jobs.cancel(job.id)
+    who.needs(job.kind)
+    job = found.jobs.cancel(job.id, who.actor)
     try:
         clear(job, found.shelf)
     except Unavailable as error:
@@ -96,6 +96,7 @@ def _result(job: Job, found: Parts, who: Caller) -> dict[str, Any] | None:
     # Last in line: asking for the link uses it up.
     if not (restored and who.may("restore") and found.jobs.give_link(job.id)):
         return job.result
+    found.audit.record(Entry("link", "given", who.actor, job.tenant, job.photo_id, {"job": job.id}))
     key = restored_key(job.tenant, job.id)
     link = found.shelf.photos.link(key, found.settings.link_seconds, f"{job.photo_id}.png")
     return {**(job.result or {}), "link": link}

@@ -16,7 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.limits import RateLimits, connect_limits
 from core.errors import Unavailable
+from core.jobs.audit import Audit
 from core.jobs.database import connect
+from core.jobs.erasure import Eraser
 from core.jobs.keys import ApiKeys
 from core.jobs.photos import Photos
 from core.jobs.receipts import Receipts
@@ -92,6 +94,14 @@ class Parts:
     @property
     def keys(self) -> ApiKeys:
         return ApiKeys(self.engine)
+
+    @property
+    def audit(self) -> Audit:
+        return Audit(self.engine)
+
+    @property
+    def eraser(self) -> Eraser:
+        return Eraser(self.jobs, self.photos, self.shelf, self.audit)
 
     def publish(self, job_id: str) -> None:
         """Send the message; if the queue is away the worker's reaper sends it later: the row is committed."""

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.acceptance import accept, describe, queued
 from api.admission import QueueingRoute
-from api.auth import Caller, needs
+from api.auth import Caller, caller
 from api.events import end_of, preferred_wait
 from api.idempotency import Attempt, Once, once
 from api.jobs import view
@@ -25,9 +25,18 @@ from core.jobs.repository import new_id
 from core.jobs.tables import Photo
 from core.stages.validate import Limits, read_photo
 from core.vault import passwords
+from core.vault.custody import Custody
 
-router = APIRouter(tags=["photos"], route_class=QueueingRoute)
 logger = structlog.get_logger(__name__)
+
+
+class ProtectRoute(QueueingRoute):
+    """The way in for photos."""
+
+    scope = "protect"
+
+
+router = APIRouter(tags=["photos"], route_class=ProtectRoute)
 
 
 @router.post(
@@ -44,7 +53,7 @@ logger = structlog.get_logger(__name__)
 async def protect(
     response: Response,
     found: Annotated[Parts, Depends(parts)],
-    who: Annotated[Caller, Depends(needs("protect"))],
+    who: Annotated[Caller, Depends(caller)],
     once: Annotated[Once, Depends(once)],
     wait: Annotated[int, Depends(preferred_wait)],
     form: Annotated[ProtectForm, Form(media_type="multipart/form-data")],
@@ -86,15 +95,16 @@ def _protect(response: Response, found: Parts, who: Caller, once: Once, form: Pr
 
 def _keep(found: Parts, who: Caller, form: ProtectForm, data: bytes, attempt: Attempt) -> Accepted:
     """Objects first, then the row: a crash in between leaves an orphan that nobody was promised."""
-    code = None if form.password else passwords.new_restore_code()
-    secret = code or (form.password.get_secret_value() if form.password else "")
-    passwords.check_new(secret)
+    password = form.password.get_secret_value() if form.password else None
+    form.custody.check(password)
+    code = None if password or form.custody is Custody.SERVER else passwords.new_restore_code()
     job_id, photo_id = new_id("job"), new_id("pho")
-    found.shelf.put_secret(who.tenant, job_id, passwords.lock(secret))
+    if secret := password or code:
+        found.shelf.put_secret(who.tenant, job_id, passwords.lock(secret))
     found.shelf.put_upload(who.tenant, job_id, data)
     kept = Photo(
         id=photo_id, tenant=who.tenant, created_at=now(),
-        method=form.method, preset=form.preset, variants=form.variants,
+        method=form.method, preset=form.preset, variants=form.variants, custody=form.custody,
     )  # fmt: skip
-    request = form.model_dump(include={"method", "preset", "variants", "seed", "faces"})
-    return accept(found, queued(job_id, who.tenant, "protect", photo_id, request), form, attempt, kept, code)
+    request = form.model_dump(include={"method", "preset", "variants", "seed", "faces", "custody"})
+    return accept(found, queued(job_id, who, "protect", photo_id, request), form, attempt, kept, code)

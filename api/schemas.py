@@ -13,6 +13,7 @@ from core import methods
 from core.jobs.states import State
 from core.jobs.tables import Job
 from core.jobs.webhooks import MAX_URL
+from core.vault.custody import Custody
 
 JOB = "job_3f0c9a6d2b7e4c1f8a5d0e9b6c3f7a12"
 PHOTO = "pho_9b1d4e7a0c3f6b2e5d8a1c4f7b0e3d6a"
@@ -48,14 +49,19 @@ class ProtectForm(JobForm):
     seed: int | None = Field(None, ge=0, lt=2**63, description="the same seed gives the same faces")
     faces: Faces = Faces.all
     password: SecretStr | None = Field(None, description="needed to restore; without one a code is returned once")
+    custody: Custody = Field(
+        Custody.SPLIT,
+        description="what restoring takes: `server` the service alone, without a password; `split` the service and the "
+        "password (or code); `caller` the password (16 characters or more, or the code) alone",
+    )
 
 
 class RestoreForm(JobForm):
     """The form of `POST /restore`."""
 
-    photo_id: str = Field(max_length=40)
-    password: SecretStr = Field(description="the password, or the restore code")
-    reason: str = Field(min_length=3, max_length=200, description="kept with the job", examples=["dispute 4711"])
+    photo_id: str = Field(pattern="^pho_[0-9a-f]{32}$", examples=[PHOTO])
+    reason: str = Field(min_length=3, max_length=200, description="kept in the audit log", examples=["dispute 4711"])
+    password: SecretStr | None = Field(None, description="the password or restore code; none in custody `server`")
     photo: UploadFile | None = Field(
         None, description="the protected file; without it the stored first variant is used"
     )
@@ -177,6 +183,7 @@ class PhotoView(BaseModel):
     state: State
     method: str
     preset: str
+    custody: Custody
     created_at: datetime
     protected_at: datetime | None
     variants: list[Variant]
@@ -186,7 +193,8 @@ class PhotoView(BaseModel):
         json_schema_extra={
             "example": {
                 "photo_id": PHOTO, "job_id": JOB, "state": "succeeded", "problem": None, "method": "sider",
-                "preset": "standard", "created_at": "2026-11-21T10:00:00Z", "protected_at": "2026-11-21T10:00:09Z",
+                "preset": "standard", "custody": "split",
+                "created_at": "2026-11-21T10:00:00Z", "protected_at": "2026-11-21T10:00:09Z",
                 "variants": [{"name": "v1", "link": "https://store.example/..."}], "report": {"held": True},
             }
         }

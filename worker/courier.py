@@ -18,6 +18,7 @@ import structlog
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from core.errors import RestoreDenied
 from core.jobs.database import now
 from core.jobs.tables import Delivery, Job
 from core.jobs.webhooks import signature
@@ -52,10 +53,11 @@ class Courier:
             return
         attempt = delivery.attempts + 1
         log = logger.bind(delivery_id=delivery.id, job_id=job.id, attempt=attempt)
-        keys = webhooks.secrets(delivery.tenant, self._context.shelf.keyring)
         try:
+            keys = webhooks.secrets(delivery.tenant, self._context.shelf.keyring.latest())
             status = post(delivery.url, _message(delivery, job, keys), self._context.settings.webhook_private)
-        except (HTTPError, OSError, ValueError, AddressRefused) as error:
+        except (HTTPError, OSError, ValueError, AddressRefused, RestoreDenied) as error:
+            # RestoreDenied: this machine's copy of the keyring cannot open the secret (yet).
             # The kind only: the text could hold the URL, and that a customer's token.
             webhooks.failed(delivery.id, attempt, type(error).__name__)
             log.info("webhook_failed", error=type(error).__name__)

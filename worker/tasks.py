@@ -16,6 +16,7 @@ from core.jobs.retries import fault_of, pause
 from core.jobs.states import ENDS
 from core.jobs.tables import Job
 from core.stages.validate import Limits, read_photo
+from core.vault.custody import Custody
 from worker.context import Context
 
 logger = structlog.get_logger(__name__)
@@ -77,12 +78,13 @@ def protect(job: Job, context: Context, heart: Heart) -> Result:
     shelf, wish = context.shelf, job.request
     limits = Limits(context.settings.max_upload_bytes, context.settings.max_pixels)
     photo = read_photo(shelf.get_upload(job.tenant, job.id), limits)
-    lock = shelf.get_secret(job.tenant, job.id)
+    custody = Custody(wish.get("custody", Custody.SPLIT))
+    lock = None if custody is Custody.SERVER else shelf.get_secret(job.tenant, job.id)
     request = Request(wish["method"], wish["preset"], wish["variants"], wish["seed"], wish["faces"])
     outcome = context.engine.protect(photo, request, heart.beat)
     # A worker that was asleep must not overwrite the key of the attempt that has overtaken it.
     heart.renew()
-    shelf.put_restoration(job.tenant, job.photo_id, outcome.restoration.pack(), lock)
+    shelf.put_restoration(job.tenant, job.photo_id, outcome.restoration.pack(), lock, custody)
     for number, variant in enumerate(outcome.protected, 1):
         shelf.put_protected(job.tenant, job.photo_id, number, variant.to_png())
     context.photos.get(job.photo_id, job.tenant)  # erased in the meantime: NotFound, and nothing is kept
@@ -100,14 +102,16 @@ def restore(job: Job, context: Context, heart: Heart) -> Result:
         data = shelf.get_protected(job.tenant, job.photo_id, 1)
     limits = Limits(max_bytes=max(len(data), 1), max_pixels=context.settings.max_pixels)
     protected = read_photo(data, limits)
-    lock = shelf.get_secret(job.tenant, job.id)
+    key = shelf.get_secret(job.tenant, job.id).key if job.request.get("locked", True) else None
     try:
-        packed = shelf.get_restoration(job.tenant, job.photo_id, lock.key)
+        custody = Custody(context.photos.get(job.photo_id, job.tenant).custody)
+        packed = shelf.get_restoration(job.tenant, job.photo_id, key, custody)
     except NotFound:
         raise RestoreDenied from None  # erased in between: the same answer as for a wrong password
     original = context.engine.restore(protected, packed)
     heart.renew()
     shelf.put_restored(job.tenant, job.id, original.to_png())
+    context.photos.get(job.photo_id, job.tenant)  # as in protect
     return {"photo_id": job.photo_id, "sha256": original.sha256, "exact": True}, None
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import AccessDenied, NotFound, RequestRefused
+from core.jobs.audit import Entry, append
 from core.jobs.database import now
 from core.jobs.tables import ApiKey
 
@@ -49,6 +50,9 @@ class ApiKeys:
         )
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             session.add(row)
+            session.flush()
+            details = {"scopes": row.scopes, "name": name}
+            append(session.connection(), Entry("api_key", "issued", "operator", tenant, identifier, details))
         return row, f"sdr_{identifier}_{secret}{_checksum(identifier, secret)}"
 
     def verify(self, text: str) -> ApiKey:
@@ -77,6 +81,7 @@ class ApiKeys:
         with self.engine.begin() as connection:
             if not connection.execute(change).rowcount:
                 raise NotFound(f"no API key {identifier!r}")
+            append(connection, Entry("api_key", "revoked", "operator", subject=identifier))
 
     def all(self) -> list[ApiKey]:
         """All keys, oldest first; their secrets are nowhere."""

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Engine, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Engine, Row, Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound, StateConflict
+from core.jobs.audit import Entry, append
 from core.jobs.database import now
 from core.jobs.retries import Fault, pause
-from core.jobs.states import State, sources
+from core.jobs.states import ENDS, State, sources
 from core.jobs.tables import Job, Photo
 
 POISONED = "poisoned"
 EXPIRED = "job_expired"
+SERVICE = "service"  # who ends a job, as the audit log names it, unless its owner does
+TOLD = ("reason", "custody", "subject", "variants")  # what the audit log tells of a request
 
 
 def new_id(kind: str) -> str:
@@ -35,7 +38,7 @@ class Jobs:
         self.engine = engine
 
     def add(self, job: Job, photo: Photo | None = None, also: Callable[[Session], None] = lambda _: None) -> None:
-        """Queue a job; a new photo's row, and what else is to be, is committed with it.
+        """Queue a job; a new photo's row, what else is to be, and an entry in the audit log are committed with it.
 
         The message is sent after this (outbox).
         """
@@ -44,6 +47,8 @@ class Jobs:
                 session.add(row)
                 session.flush()
             also(session)
+            session.flush()
+            append(session.connection(), _entry(job, "accepted", job.actor))
 
     def get(self, job_id: str, tenant: str | None = None) -> Job:
         """One job; of `tenant` only, unless None.
@@ -105,13 +110,13 @@ class Jobs:
         """
         self._leave(job_id, State.queued, attempt, _requeued(pause_seconds))
 
-    def cancel(self, job_id: str) -> Job:
+    def cancel(self, job_id: str, actor: str = SERVICE) -> Job:
         """End a queued or running job at its owner's wish; its worker finds out at its next beat. May be repeated.
 
         Raises:
             StateConflict: it had ended before.
         """
-        self._move(job_id, State.cancelled, _ended())
+        self._move(job_id, State.cancelled, _ended(), actor=actor)
         job = self.get(job_id)
         if job.state != State.cancelled:
             raise StateConflict(f"the job has ended already: {job.state}")
@@ -176,12 +181,28 @@ class Jobs:
         self._execute(update(Job).where(Job.id == job_id).values(published_at=now()))
 
     def give_link(self, job_id: str) -> bool:
-        """Whether the link to this job's restored photo may be given: to one caller, once, unless it was erased."""
+        """Whether the link to this job's restored photo may be given: to one caller, once, unless it was deleted."""
         kept = select(Photo.id).where(Photo.erased_at.is_(None))
         once = update(Job).where(
-            Job.id == job_id, Job.state == State.succeeded, Job.link_given_at.is_(None), Job.photo_id.in_(kept)
+            Job.id == job_id,
+            Job.state == State.succeeded,
+            Job.link_given_at.is_(None),
+            Job.withdrawn_at.is_(None),
+            Job.photo_id.in_(kept),
         )
         return bool(self._execute(once.values(link_given_at=now())))
+
+    def restored_before(self, time: datetime, limit: int) -> list[Job]:
+        """Restorations that ended before this time and whose originals are still in the store, oldest first."""
+        ended = (Job.kind == "restore", Job.withdrawn_at.is_(None), Job.finished_at < time)
+        return self._all(select(Job).where(*ended).order_by(Job.finished_at).limit(limit))
+
+    def mark_withdrawn(self, job: Job) -> None:
+        """The restored original is no more."""
+        first = update(Job).where(Job.id == job.id, Job.withdrawn_at.is_(None)).values(withdrawn_at=now())
+        with self.engine.begin() as connection:
+            if connection.execute(first).rowcount and job.state == State.succeeded:
+                append(connection, Entry("link", "withdrawn", SERVICE, job.tenant, job.photo_id, {"job": job.id}))
 
     def of_photo(self, photo_id: str) -> list[Job]:
         """All jobs of a photo."""
@@ -222,14 +243,18 @@ class Jobs:
         values: dict[str, Any],
         *conditions: ColumnElement[bool],
         photo: dict[str, Any] | None = None,
+        actor: str = SERVICE,
     ) -> bool:
-        """One conditional UPDATE: of two that want the same job, one finds no row."""
+        """One conditional UPDATE: of two that want the same job, one finds no row. An end is told to the audit log."""
         change = update(Job).where(Job.id == job_id, Job.state.in_(sources(target)), *conditions)
         with self.engine.begin() as connection:
             moved = cast(CursorResult[Any], connection.execute(change.values(state=target, **values)))
             if moved.rowcount and photo:
                 owner = select(Job.photo_id).where(Job.id == job_id).scalar_subquery()
                 connection.execute(update(Photo).where(Photo.id == owner).values(**photo))
+            if moved.rowcount and target in ENDS:
+                ended = connection.execute(select(Job).where(Job.id == job_id)).one()
+                append(connection, _entry(ended, ended.problem["code"] if ended.problem else target, actor))
         return bool(moved.rowcount)
 
     def _execute(self, statement: Any) -> int:
@@ -247,6 +272,11 @@ class Jobs:
 
 def _in_time() -> ColumnElement[bool]:
     return or_(Job.expires_at.is_(None), Job.expires_at > now())
+
+
+def _entry(job: Job | Row[Any], outcome: str, actor: str) -> Entry:
+    told = {name: job.request[name] for name in TOLD if job.request.get(name) is not None}
+    return Entry(job.kind, outcome, actor, job.tenant, job.photo_id, {"job": job.id, "for": job.actor, **told})
 
 
 def _held_by(attempt: int) -> tuple[ColumnElement[bool], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, Integer, LargeBinary, String, TypeDecorator
+from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Integer, LargeBinary, String, TypeDecorator
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -28,7 +28,7 @@ class Base(DeclarativeBase):
 
 
 class Photo(Base):
-    """A photo under our care. report: the measured promise."""
+    """A photo under our care. report: the measured promise; custody: see core.vault.custody."""
 
     __tablename__ = "photos"
 
@@ -37,17 +37,21 @@ class Photo(Base):
     method: Mapped[str] = mapped_column(String(32))
     preset: Mapped[str] = mapped_column(String(32))
     variants: Mapped[int] = mapped_column(Integer)
+    custody: Mapped[str] = mapped_column(String(8), default="split")
     report: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
     protected_at: Mapped[datetime | None]
     erased_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_photos_kept", "erased_at", "created_at"),)
 
 
 class Job(Base):
     """A unit of work. attempt counts runs and fences: a worker whose attempt is not the row's writes nothing.
 
     crashes: runs that were lost with their worker. due_at: not sent to the queue again before. cleared_at: upload
-    and secret, and all that a job without success has made, are gone from the store.
+    and secret, and all that a job without success has made, are gone from the store. withdrawn_at: so is the original
+    that it restored. actor: who asked for it, as the audit log names it.
     """
 
     __tablename__ = "jobs"
@@ -73,12 +77,15 @@ class Job(Base):
     finished_at: Mapped[datetime | None]
     cleared_at: Mapped[datetime | None]
     link_given_at: Mapped[datetime | None]
+    actor: Mapped[str] = mapped_column(String(40), default="")
+    withdrawn_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index("ix_jobs_state_created", "state", "created_at"),
         Index("ix_jobs_tenant_created", "tenant", "created_at"),
         Index("ix_jobs_photo", "photo_id"),
         Index("ix_jobs_cleared", "cleared_at", "finished_at"),
+        Index("ix_jobs_withdrawn", "kind", "withdrawn_at", "finished_at"),
     )
 
 
@@ -108,9 +115,11 @@ class Delivery(Base):
     url: Mapped[str] = mapped_column(String(500))
     attempts: Mapped[int] = mapped_column(Integer)
     answer: Mapped[str | None] = mapped_column(String(40))
-    due_at: Mapped[datetime | None] = mapped_column(index=True)
+    due_at: Mapped[datetime | None]
     delivered_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_deliveries_due", "due_at", "created_at"),)
 
 
 class WebhookSecret(Base):
@@ -139,3 +148,31 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class AuditEntry(Base):
+    """One line of the audit log; see core.jobs.audit. hash: of the entry before and of all that this one says."""
+
+    __tablename__ = "audit_entries"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    event: Mapped[str] = mapped_column(String(16))
+    outcome: Mapped[str] = mapped_column(String(40))
+    actor: Mapped[str] = mapped_column(String(40))
+    tenant: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(String(40))
+    details: Mapped[dict[str, Any]]
+    hash: Mapped[str] = mapped_column(String(64))
+
+    __table_args__ = (Index("ix_audit_tenant", "tenant", "seq"), Index("ix_audit_subject", "subject", "seq"))
+
+
+class AuditTip(Base):
+    """The one row that says where the audit log ends."""
+
+    __tablename__ = "audit_tip"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))

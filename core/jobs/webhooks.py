@@ -16,6 +16,7 @@ from sqlalchemy import CursorResult, Engine, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import RequestRefused
+from core.jobs.audit import Entry, append
 from core.jobs.database import now
 from core.jobs.keys import check_tenant
 from core.jobs.repository import new_id
@@ -55,6 +56,8 @@ class Webhooks:
         with Session(self.engine) as session, session.begin():
             session.execute(retire.values(retires_at=now() + ROTATION))
             session.add(WebhookSecret(id=row_id, tenant=tenant, sealed=sealed, created_at=now()))
+            session.flush()
+            append(session.connection(), Entry("webhook_secret", "issued", "operator", tenant, row_id))
         return "whsec_" + base64.b64encode(plain).decode()
 
     def secrets(self, tenant: str, keyring: Keyring) -> list[bytes]:

@@ -18,6 +18,7 @@ from api.app import create_app
 from api.limits import RateLimits
 from api.parts import Parts
 from core.jobs import database
+from core.jobs.heads import Heads
 from core.settings import Settings
 from core.stages.validate import Photo
 from core.vault.keyring import Keyring
@@ -38,6 +39,7 @@ class Service:
     parts: Parts
     photos: MemoryBlobs
     keys: MemoryBlobs
+    heads: MemoryBlobs
     broker: MemoryBroker
     folder: Path
 
@@ -55,8 +57,10 @@ class Service:
 
     def work(self, engine: LightEngine | None = None) -> None:
         """Let a worker take every message."""
+        context = self.context(engine)
         while self.broker.messages:
-            tasks.run(self.broker.messages.pop(0), self.context(engine))
+            tasks.run(self.broker.messages.pop(0), context)
+        context.heads.anchor()
 
     def context(self, engine: LightEngine | None = None) -> Context:
         """A worker's view of the same parts."""
@@ -69,6 +73,7 @@ class Service:
             webhooks=parts.webhooks,
             shelf=parts.shelf,
             engine=engine or LightEngine(),
+            heads=Heads(parts.audit, self.heads, parts.shelf.keyring, seconds=1e-9),
         )
 
     def upload(self, headers: dict[str, str], photo: Photo = PHOTO, **form: Any) -> Any:
@@ -112,5 +117,5 @@ def service(tmp_path: Path) -> Iterator[Service]:
     limits = RateLimits(MemoryStorage(), {"writes": "600/day", "reads": "600/day"})
     parts = Parts(settings, engine, shelf, broker, limits)
     with TestClient(create_app(settings, parts)) as client:
-        yield Service(client, parts, photos, keys, broker, tmp_path)
+        yield Service(client, parts, photos, keys, MemoryBlobs(), broker, tmp_path)
     engine.dispose()

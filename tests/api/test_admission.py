@@ -74,6 +74,22 @@ def test_strangers_are_told_before_the_upload_is_read(service: Service, path: st
     assert (answer.status, answer.body_read) == (401, False)
 
 
+@pytest.mark.parametrize(("path", "scopes"), [("/protect", ["restore", "ops"]), ("/restore", ["protect", "ops"])])
+def test_a_missing_scope_is_told_before_the_upload_is_read(service: Service, path: str, scopes: list[str]) -> None:
+    answer = asyncio.run(ask(service.client.app, path, service.key(*scopes)))
+    assert (answer.status, answer.body_read) == (403, False)
+
+
+def test_a_missing_token_is_told_before_the_upload_is_read(service: Service) -> None:
+    guarded = service.parts.settings.model_copy(
+        update={"jwt_secret": SecretStr("s" * 32), "jwt_issuer": "i", "jwt_audience": "a"}
+    )
+    app, headers = create_app(guarded, service.parts), service.key("protect", "restore")
+    answers = [asyncio.run(ask(app, path, headers)) for path in ("/restore", "/protect")]
+    assert [(answer.status == 401, answer.body_read) for answer in answers] == [(True, False), (False, True)]
+    assert [e.outcome for e in service.parts.audit.latest(9) if e.event == "restore"] == ["token_missing"]
+
+
 def limited(service: Service, **policies: str) -> Any:
     """The service's API with other rates."""
     rates = RateLimits(MemoryStorage(), {"writes": "600/day", "reads": "600/day"} | policies)

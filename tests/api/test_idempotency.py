@@ -120,3 +120,21 @@ def test_unusable_keys(service: Service, key: str | bytes) -> None:
     answer = service.upload(service.key("protect") | {"Idempotency-Key": key})
     assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
     assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
+
+
+@pytest.mark.parametrize(("custody", "coded"), [("server", False), ("split", True), ("caller", True)])
+def test_a_repeated_protection_may_wait_and_is_told_the_code_of_its_custody(
+    service: Service, custody: str, coded: bool
+) -> None:
+    headers = service.key("protect", "restore")
+    first = service.upload(headers | KEY, password=None, custody=custody)
+    service.work()
+    again = service.upload(headers | KEY | {"Prefer": "wait=5"}, password=None, custody=custody)
+    assert (first.status_code, again.status_code, again.headers["idempotent-replayed"]) == (202, 200, "true")
+    code = again.json()["restore_code"]
+    assert (code == first.json()["restore_code"], code is not None) == (True, coded)
+    assert service.upload(headers | KEY, password=None, custody="server").status_code == (422 if coded else 202)
+    form = {"photo_id": again.json()["photo_id"], "reason": "dispute 1"} | ({"password": code} if code else {})
+    location = service.client.post("/restore", headers=headers, data=form).headers["location"]
+    service.work()
+    assert service.client.get(location, headers=headers).json()["state"] == "succeeded"

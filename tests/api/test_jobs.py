@@ -24,6 +24,8 @@ def test_a_queued_job_is_cancelled_and_leaves_nothing(service: Service) -> None:
     service.work()
     assert service.client.get(location, headers=headers).json()["state"] == "cancelled"
     assert not (service.photos.objects | service.keys.objects)
+    actor = f"key:{headers['Authorization'].split('_')[1]}"
+    assert [(e.outcome, e.actor) for e in service.parts.audit.latest(2)] == [("accepted", actor), ("cancelled", actor)]
 
 
 def test_a_running_protection_is_cancelled_and_leaves_nothing(service: Service) -> None:

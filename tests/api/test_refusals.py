@@ -23,6 +23,9 @@ PROBLEM = "application/problem+json"
         (None, {"variants": "9"}, 422, "request_invalid"),
         (None, {"password": "short"}, 422, "request_invalid"),
         (None, {"seed": "-1"}, 422, "request_invalid"),
+        (None, {"custody": "nobody"}, 422, "request_invalid"),
+        (None, {"custody": "server"}, 422, "request_invalid"),  # with a password
+        (None, {"custody": "caller", "password": "short for alone"}, 422, "request_invalid"),
     ],
 )
 def test_bad_requests_are_refused_before_anything_is_kept(

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from typing import Any
 
+import boto3
 import httpx2
 import numpy as np
 import pytest
+from botocore.exceptions import ClientError
 from PIL import Image
 
 from core.errors import NotFound
 from core.stages.validate import Photo
 from core.vault.blobs import S3Blobs
+from core.vault.envelope import key_version
+from core.vault.keyring import Keyring
 from deploy.local import REGION, LocalStack
 
 pytestmark = pytest.mark.e2e
@@ -183,3 +189,53 @@ def test_a_killed_worker_process_has_a_successor(stack: LocalStack, http: httpx2
     [child] = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
     os.kill(int(child), signal.SIGKILL)
     assert faceless(http)["problem"]["code"] == "no_face_found"
+
+
+def test_the_audit_log_is_whole_and_its_heads_cannot_be_deleted(
+    stack: LocalStack, photo_id: str, http: httpx2.Client
+) -> None:
+    restore(http, photo_id, PASSWORD)
+    verify = [sys.executable, "-m", "sider", "audit", "verify", "--json", "--data", str(stack.data)]
+    for _ in range(60):
+        found = json.loads(subprocess.run(verify, capture_output=True, text=True, check=True).stdout)
+        if found["heads"]:
+            break
+        time.sleep(2)
+    assert found["heads"] > 0
+    assert found["faults"] == []
+    env = stack.env()
+    client = boto3.client(
+        "s3", endpoint_url=stack.s3_url, region_name=REGION, aws_access_key_id=env["SIDER_S3_ACCESS_KEY"],
+        aws_secret_access_key=env["SIDER_S3_SECRET_KEY"],
+    )  # fmt: skip
+    store = S3Blobs("sider-audit", stack.s3_url, REGION, (stack.secrets["s3_access"], stack.secrets["s3_secret"]))
+    assert [store.put_once("probe", data) for data in (b"first", b"second")] == [True, False]
+    version = client.list_object_versions(Bucket="sider-audit", Prefix="probe")["Versions"][0]["VersionId"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.delete_object(Bucket="sider-audit", Key="probe", VersionId=version)
+    client.put_object(Bucket="sider-audit", Key="probe", Body=b"forged")
+    client.delete_object(Bucket="sider-audit", Key="probe")
+    assert sorted(data for _, data in store.history("probe")) == [b"first", b"forged"]
+
+
+def test_the_keyring_is_rotated_under_a_running_service(
+    stack: LocalStack, photo_id: str, http: httpx2.Client, astronaut: Photo
+) -> None:
+    def sider(*words: str) -> None:
+        argv = [sys.executable, "-m", "sider", "keyring", *words, "--data", str(stack.data)]
+        subprocess.run(argv, check=True, capture_output=True)
+
+    def version() -> int | None:
+        credentials = (stack.secrets["s3_access"], stack.secrets["s3_secret"])
+        return key_version(
+            S3Blobs("sider-keys", stack.s3_url, REGION, credentials).get(f"local/restoration/{photo_id}")
+        )
+
+    for words, expected in ((("list",), 1), (("rotate",), 1), (("rewrap",), 2)):
+        sider(*words)
+        assert version() == expected
+        assert restore(http, photo_id, PASSWORD)["result"]["sha256"] == astronaut.sha256
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        sider("retire", "1")
+    assert b"may be in use" in caught.value.stderr
+    assert list(Keyring.open(stack.data / "keyring.json").keys) == [1, 2]

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, update
 
 from core.errors import NotFound, StateConflict
 from core.jobs import database
+from core.jobs.audit import Entry
 from core.jobs.photos import Photos
 from core.jobs.repository import EXPIRED, POISONED, Jobs, new_id
 from core.jobs.retries import PAUSES, Fault
@@ -171,7 +172,7 @@ def test_a_link_is_given_once_and_never_for_an_erased_photo(engine: Engine) -> N
         jobs.finish(job_id, 1, {})
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(lambda _: jobs.give_link(one), range(8))) == 1
-    Photos(engine).mark_erased(jobs.get(two).photo_id)
+    Photos(engine).mark_erased(jobs.get(two).photo_id, Entry("erase", "succeeded", "key:1"))
     assert not jobs.give_link(two)
 
 

@@ -12,6 +12,8 @@ from sqlalchemy import update
 
 from core.errors import ConfigurationError, NoFaceFound, Unavailable
 from core.jobs import database
+from core.jobs.audit import Audit, Entry
+from core.jobs.heads import Heads
 from core.jobs.photos import Photos
 from core.jobs.receipts import Receipts
 from core.jobs.repository import Jobs, new_id
@@ -50,7 +52,10 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     engine = database.connect(settings.database_url)
     photos, keys = MemoryBlobs(), MemoryBlobs()
     shelf = Shelf(photos, keys, Keyring.open_or_create(tmp_path / "k.json"))
-    context = Context(settings, Jobs(engine), Photos(engine), Receipts(engine), Webhooks(engine), shelf, LightEngine())
+    heads = Heads(Audit(engine), MemoryBlobs(), shelf.keyring, settings.audit_head_seconds)
+    context = Context(
+        settings, Jobs(engine), Photos(engine), Receipts(engine), Webhooks(engine), shelf, LightEngine(), heads
+    )
     job_id, photo_id, now = new_id("job"), new_id("pho"), database.now()
     shelf.put_upload("bank", job_id, picture().to_png())
     shelf.put_secret("bank", job_id, lock("correct horse", KdfCost(1, 64, 1)))
@@ -158,7 +163,7 @@ def test_a_worker_that_lost_its_lease_changes_nothing(bench: Bench, error: Excep
 
 def test_a_photo_erased_meanwhile_leaves_nothing(bench: Bench) -> None:
     photo_id = bench.context.jobs.get(bench.job_id).photo_id
-    job = bench.run(lambda: bench.context.photos.mark_erased(photo_id))
+    job = bench.run(lambda: bench.context.photos.mark_erased(photo_id, Entry("erase", "succeeded", "key:1")))
     assert (job.state, job.problem and job.problem["code"]) == (State.failed, "not_found")
     assert not bench.photos.objects
     assert not bench.keys.objects

@@ -22,7 +22,7 @@ def upgrade() -> None:
         sa.Column("delivered_at", TIME),
         sa.Column("created_at", TIME, nullable=False),
     )
-    op.create_index("ix_deliveries_due_at", "deliveries", ["due_at"])
+    op.create_index("ix_deliveries_due", "deliveries", ["due_at", "created_at"])
     op.create_table(
         "webhook_secrets",
         sa.Column("id", sa.String(40), primary_key=True),
