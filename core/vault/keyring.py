@@ -176,8 +176,16 @@ def _read(path: Path, stamp: tuple[int, int, int]) -> Keyring:  # noqa: ARG001
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One process at a time changes a ring: of two rotations at once one would overwrite the other's key."""
-    with path.with_suffix(".lock").open("a", encoding="utf-8") as file:
+    """One process at a time changes a ring: of two rotations at once one would overwrite the other's key.
+
+    Raises:
+        ConfigurationError: the folder takes no file.
+    """
+    try:
+        file = path.with_suffix(".lock").open("a", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path.parent} cannot be written to: {type(error).__name__}") from None
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -90,3 +90,14 @@ def test_a_version_seals_when_its_time_has_come(tmp_path: Path) -> None:
     then = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
     assert replace(ring, created={**ring.created, 2: then}).current == 2
     assert max(ring.rotate().keys) == 3
+
+
+def test_a_folder_that_takes_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    ring = Keyring.open_or_create(path)
+    path.with_suffix(".lock").unlink()
+    path.with_suffix(".lock").mkdir()  # as a read-only folder: root may write everywhere
+    for change in (ring.rotate, lambda: ring.retire(1), lambda: Keyring.open_or_create(tmp_path / "keys.new")):
+        with pytest.raises(ConfigurationError, match="cannot be written to"):
+            change()
+    assert list(ring.latest().keys) == [1]
