@@ -60,8 +60,8 @@ def _attempt(job: Job, context: Context, log: Any) -> None:
         log.info("succeeded")
 
 
-def tidy(job_id: str, context: Context) -> None:
-    """Clear what a job leaves, if it has ended; what cannot be done now is for the reaper."""
+def tidy(job_id: str, context: Context) -> bool:
+    """Clear what a job leaves, if it has ended; whether it could be done: if not, it is for the reaper."""
     try:
         job = context.jobs.get(job_id)
         if job.state in ENDS:
@@ -69,6 +69,8 @@ def tidy(job_id: str, context: Context) -> None:
             context.jobs.mark_cleared(job.id)
     except (Unavailable, SQLAlchemyError) as error:
         logger.warning("clearing_postponed", job_id=job_id, error=type(error).__name__)
+        return False
+    return True
 
 
 def protect(job: Job, context: Context, heart: Heart) -> Result:

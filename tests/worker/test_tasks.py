@@ -251,6 +251,20 @@ def test_what_could_not_be_cleared_is_cleared_later(bench: Bench) -> None:
     assert not bench.keys.objects
 
 
+def test_the_reaper_waits_for_a_lost_store_once_a_round(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        job = Job(id=f"job_{number}", tenant="bank", kind="protect", state=State.queued, request={"variants": 1},
+                  photo_id=bench.context.jobs.get(bench.job_id).photo_id, created_at=database.now())  # fmt: skip
+        bench.context.jobs.add(job)
+        bench.context.jobs.cancel(f"job_{number}")
+    bench.keys.down = bench.photos.down = True
+    Reaper(bench.context, lambda job_id: None).sweep()
+    assert "".join(capfd.readouterr()).count("clearing_postponed") == 1
+    bench.keys.down = bench.photos.down = False
+    Reaper(bench.context, lambda job_id: None).sweep()
+    assert bench.context.jobs.uncleared(grace_seconds=0) == []
+
+
 def test_a_late_job_in_the_queue_is_ended_and_cleared_by_the_reaper(bench: Bench) -> None:
     late(bench)
     assert bench.run().state == State.queued  # not even begun
