@@ -31,6 +31,7 @@ class Reaper:
             jobs.mark_published(job_id)
             logger.info("published_again", job_id=job_id)
         self._context.receipts.sweep()
+        self._context.webhooks.sweep()
         # Last, and only until it fails: the store may be away, and the queue need not wait for it.
         for job in jobs.uncleared(self._context.settings.lease_seconds):
             if not tidy(job.id, self._context):

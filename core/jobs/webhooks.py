@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from sqlalchemy import CursorResult, Engine, or_, select, update
+from sqlalchemy import CursorResult, Engine, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import RequestRefused
@@ -33,6 +33,8 @@ ROTATION = timedelta(hours=24)
 PAUSES = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 # Up to so much of a pause is added at random: receivers that come back must not meet everybody at once.
 JITTER = 0.1
+# Deliveries that are done or given up are there so long for who asks why.
+KEPT = timedelta(days=30)
 # So long one attempt may take; after a crash in its middle it is made again.
 ATTEMPT_SECONDS = 60
 
@@ -112,6 +114,12 @@ class Webhooks:
             due = now() + timedelta(seconds=pause * (1 + JITTER * secrets.randbelow(1000) / 1000))
         row = update(Delivery).where(Delivery.id == delivery_id, Delivery.delivered_at.is_(None))
         self._change(row, {"due_at": due, "answer": answer})
+
+    def sweep(self) -> None:
+        """Forget what was delivered or given up long ago: its URL may hold a customer's token."""
+        over = (Delivery.due_at.is_(None), Delivery.created_at < now() - KEPT)
+        with self.engine.begin() as connection:
+            connection.execute(delete(Delivery).where(*over))
 
     def _change(self, statement: Any, values: dict[str, Any]) -> int:
         with self.engine.begin() as connection:

@@ -15,7 +15,7 @@ from core.errors import RequestRefused
 from core.jobs import database
 from core.jobs.repository import Jobs
 from core.jobs.tables import Delivery, WebhookSecret
-from core.jobs.webhooks import ATTEMPT_SECONDS, JITTER, PAUSES, ROTATION, Webhooks, delivery_of, signature
+from core.jobs.webhooks import ATTEMPT_SECONDS, JITTER, KEPT, PAUSES, ROTATION, Webhooks, delivery_of, signature
 from core.vault.keyring import Keyring
 from tests.jobs.test_repository import add
 
@@ -148,3 +148,16 @@ def test_unusable_urls(engine: Engine, keyring: Keyring, unusable: str, private:
 def test_without_a_secret_nothing_is_promised(engine: Engine) -> None:
     with pytest.raises(RequestRefused, match="sider webhooks secret"):
         Webhooks(engine).check(URL, "bank", private=False)
+
+
+def test_what_is_over_is_forgotten_after_a_month_and_what_is_owed_is_not(engine: Engine) -> None:
+    webhooks = Webhooks(engine)
+    owed(engine)
+    month = update(Delivery).values(created_at=database.now() - KEPT - timedelta(seconds=1))
+    over = update(Delivery).values(due_at=None)
+    for change, left in ((month, 1), (over.values(created_at=database.now()), 1), (month, 0)):
+        with engine.begin() as connection:
+            connection.execute(change)
+        webhooks.sweep()
+        with Session(engine) as session:
+            assert len(session.scalars(select(Delivery)).all()) == left
