@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from sqlalchemy import Engine
 
 from core.errors import StateConflict
 from core.jobs import database
 from core.jobs.audit import Audit, Entry
+from core.jobs.webhooks import Webhooks
 from core.settings import Settings
 from core.vault import rewrap, shelf
 from core.vault.keyring import Keyring
@@ -45,10 +47,10 @@ def rotate(settings: Settings, minutes: int) -> int:
 
 def rewrap_all(settings: Settings, console: Console) -> int:
     """Move everything to the current version; 0 when nothing is left behind (Unavailable)."""
-    store = shelf.connect(settings)
-    version = str(store.keyring.current)
-    with _recorded(settings, "rewrapped", version), _bar(console) as progress:
-        done = rewrap.rewrap_all(store, progress)
+    ring = Keyring.open(settings.keyring_file)
+    version = str(ring.current)
+    with _recorded(settings, "rewrapped", version) as engine, _bar(console) as progress:
+        done = rewrap.rewrap_all(_items(settings, engine), ring, progress)
     console.print(f"{done.items} items, {done.moved} moved to version {version}")
     for name in done.broken:
         console.print(f"[red]left as it is[/]: {name} cannot be unwrapped; it is damaged, or of another keyring")
@@ -61,18 +63,23 @@ def retire(settings: Settings, version: int, console: Console) -> None:
     Raises:
         StateConflict: something needs it, or may: it was replaced less than SETTLED_SECONDS ago.
     """
-    store = shelf.connect(settings)
-    age = (datetime.now(UTC) - store.keyring.since(store.keyring.current)).total_seconds()
+    ring = Keyring.open(settings.keyring_file)
+    age = (datetime.now(UTC) - ring.since(ring.current)).total_seconds()
     if age < SETTLED_SECONDS:
         wait = (SETTLED_SECONDS - age) / 60
         raise StateConflict(f"version {version} was replaced a moment ago and may be in use; wait {wait:.0f} minutes")
-    with _recorded(settings, "retired", str(version)), _bar(console) as progress:
-        rewrap.check_unused(store, version, progress)
-        store.keyring.retire(version)
+    with _recorded(settings, "retired", str(version)) as engine, _bar(console) as progress:
+        rewrap.check_unused(_items(settings, engine), version, progress)
+        ring.retire(version)
+
+
+def _items(settings: Settings, engine: Engine) -> list[rewrap.Item]:
+    """Everything that the keyring has sealed, wherever it is kept."""
+    return [*shelf.connect(settings).items(), *Webhooks(engine).items()]
 
 
 @contextmanager
-def _recorded(settings: Settings, outcome: str, version: str) -> Iterator[None]:
+def _recorded(settings: Settings, outcome: str, version: str) -> Iterator[Engine]:
     """Tell the audit log before and after; without it nothing is done."""
     database.upgrade(settings.database_url)
     engine = database.connect(settings.database_url)
@@ -81,7 +88,7 @@ def _recorded(settings: Settings, outcome: str, version: str) -> Iterator[None]:
         log = Audit(engine)
         log.record(Entry("keyring", "accepted", "operator", subject=version, details={"wish": outcome}))
         with log.refusals(attempt):
-            yield
+            yield engine
         log.record(attempt)
     finally:
         engine.dispose()

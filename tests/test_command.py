@@ -218,6 +218,7 @@ def test_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIDER_KEYRING_FILE", str(tmp_path / "k.json"))
     monkeypatch.setattr("core.vault.shelf.connect", lambda settings: replace(store, keyring=store.keyring.latest()))
     store.put_upload("bank", "job_1", b"photo")
+    webhook_secret = CliRunner().invoke(app, ["webhooks", "secret", "bank"]).stdout.strip()
 
     def keyring(*words: str) -> Any:
         return CliRunner().invoke(app, ["keyring", *words])
@@ -225,8 +226,8 @@ def test_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "version 2 seals from now on" in keyring("rotate").stderr
     assert "may be in use" in str(keyring("retire", "1").exception)
     monkeypatch.setattr("sider.keyring.SETTLED_SECONDS", 0.0)
-    assert "still needs version 1" in str(keyring("retire", "1").exception)
-    assert "1 items, 1 moved to version 2" in keyring("rewrap").stderr
+    assert "job_1 still needs version 1" in str(keyring("retire", "1").exception)
+    assert "2 items, 2 moved to version 2" in keyring("rewrap").stderr
     store.keys.put("bank/restoration/pho_1", b"nonsense")
     damaged = keyring("rewrap")
     assert (damaged.exit_code, "pho_1" in damaged.stderr) == (1, True)
@@ -238,8 +239,10 @@ def test_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [word in shown for word in ("retired", "seals and opens", "opens, will seal")] == [True] * 3
     assert store.get_upload("bank", "job_1") == b"photo"
     engine = database.connect(url)
+    [secret] = Webhooks(engine).secrets("bank", Keyring.open(tmp_path / "k.json"))
+    assert "whsec_" + base64.b64encode(secret).decode() == webhook_secret
     told = [
-        (e.outcome, e.subject) for e in Audit(engine).latest(99) if e.outcome != "accepted"
+        (e.outcome, e.subject) for e in Audit(engine).latest(99) if e.event == "keyring" and e.outcome != "accepted"
     ]
     engine.dispose()
     assert told == [

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import CursorResult, Engine, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from core.errors import RequestRefused
+from core.errors import NotFound, RequestRefused
 from core.jobs.audit import Entry, append
 from core.jobs.database import now
 from core.jobs.keys import check_tenant
@@ -24,6 +24,7 @@ from core.jobs.states import ENDS
 from core.jobs.tables import Delivery, Job, WebhookSecret
 from core.vault.envelope import Binding, open_sealed, seal
 from core.vault.keyring import Keyring
+from core.vault.rewrap import Item
 
 SECRET_BYTES = 32
 MAX_URL = 500
@@ -120,6 +121,25 @@ class Webhooks:
         over = (Delivery.due_at.is_(None), Delivery.created_at < now() - KEPT)
         with self.engine.begin() as connection:
             connection.execute(delete(Delivery).where(*over))
+
+    def items(self) -> list[Item]:
+        """Everything here that the keyring has sealed."""
+        with Session(self.engine) as session:
+            rows = session.execute(select(WebhookSecret.id, WebhookSecret.tenant)).all()
+        return [Item(self, row.id, _binding(row.tenant, row.id)) for row in rows]
+
+    def get_tagged(self, key: str) -> tuple[bytes, str]:
+        """A sealed secret by its id, as rewrap reads it (NotFound)."""
+        with Session(self.engine) as session:
+            sealed = session.scalar(select(WebhookSecret.sealed).where(WebhookSecret.id == key))
+        if sealed is None:
+            raise NotFound("no such webhook secret")
+        return sealed, sealed.hex()
+
+    def replace(self, key: str, data: bytes, tag: str) -> bool:
+        """Write a sealed secret if it is still the one that was read; whether it was."""
+        read = update(WebhookSecret).where(WebhookSecret.id == key, WebhookSecret.sealed == bytes.fromhex(tag))
+        return bool(self._change(read, {"sealed": data}))
 
     def _change(self, statement: Any, values: dict[str, Any]) -> int:
         with self.engine.begin() as connection:

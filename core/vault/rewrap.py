@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from core.errors import NotFound, RestoreDenied, StateConflict
-from core.vault.envelope import key_version, rewrap
+from core.vault.envelope import Binding, key_version, rewrap
 from core.vault.keyring import Keyring
-from core.vault.shelf import Item, Shelf
 
 Progress = Callable[[int, int], None]  # items done, items in all
+
+
+class Tagged(Protocol):
+    """Where sealed items lie, bucket or table. `replace` writes what has not changed since `get_tagged` (NotFound)
+    and tells whether it did."""
+
+    def get_tagged(self, key: str) -> tuple[bytes, str]: ...
+    def replace(self, key: str, data: bytes, tag: str) -> bool: ...
+
+
+class Item(NamedTuple):
+    """A sealed item: where it lies, and what it is bound to."""
+
+    store: Tagged
+    key: str
+    binding: Binding
 
 
 @dataclass
@@ -23,14 +39,13 @@ class Rewrapped:
     broken: list[str] = field(default_factory=list)
 
 
-def rewrap_all(shelf: Shelf, progress: Progress) -> Rewrapped:
-    """Rewrap all items of a store that is in use. What an interrupted run has done the next one finds done.
+def rewrap_all(items: Sequence[Item], ring: Keyring, progress: Progress) -> Rewrapped:
+    """Rewrap items that are in use. What an interrupted run has done the next one finds done.
 
     Raises:
         Unavailable: the store does not answer; go on by running it again.
     """
-    ring, result = shelf.keyring.latest(), Rewrapped()
-    items = list(shelf.items())
+    result = Rewrapped()
     for item in items:
         try:
             result.moved += _rewrap_item(item, ring)
@@ -41,17 +56,16 @@ def rewrap_all(shelf: Shelf, progress: Progress) -> Rewrapped:
     return result
 
 
-def check_unused(shelf: Shelf, version: int, progress: Progress) -> None:
+def check_unused(items: Sequence[Item], version: int, progress: Progress) -> None:
     """Insist that no item needs a version of the keyring any more.
 
     Raises:
         StateConflict: one does, or may.
         Unavailable: the store does not answer.
     """
-    items = list(shelf.items())
     for done, item in enumerate(items, 1):
         try:
-            used = key_version(item.blobs.get(item.key)) == version
+            used = key_version(item.store.get_tagged(item.key)[0]) == version
         except NotFound:
             continue
         except RestoreDenied:
@@ -65,11 +79,11 @@ def _rewrap_item(item: Item, ring: Keyring) -> bool:
     """Whether it was moved."""
     while True:
         try:
-            sealed, tag = item.blobs.get_tagged(item.key)
+            sealed, tag = item.store.get_tagged(item.key)
         except NotFound:
             return False
         if key_version(sealed) in (None, ring.current):
             return False
         # Only what is still there and unchanged: a plain write would bring back a key that was destroyed meanwhile.
-        if item.blobs.replace(item.key, rewrap(sealed, item.binding, ring), tag):
+        if item.store.replace(item.key, rewrap(sealed, item.binding, ring), tag):
             return True

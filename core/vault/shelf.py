@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from core.errors import RestoreDenied
 from core.settings import Settings
@@ -19,18 +18,11 @@ from core.vault.envelope import Binding, kdf_of, key_version, open_sealed, seal
 from core.vault.keyring import Keyring
 from core.vault.kms import KmsKey
 from core.vault.passwords import KdfCost, Lock
+from core.vault.rewrap import Item
 
 PNG = "image/png"
 # Folder of a tenant -> the purpose its items are sealed for.
 PURPOSES = {"restoration": "restoration", "secrets": "job-secret", "incoming": "upload"}
-
-
-class Item(NamedTuple):
-    """A sealed item: where it lies, and what it is bound to."""
-
-    blobs: Blobs
-    key: str
-    binding: Binding
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ import pytest
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
-from core.errors import RequestRefused
+from core.errors import NotFound, RequestRefused, StateConflict
 from core.jobs import database
 from core.jobs.repository import Jobs
 from core.jobs.tables import Delivery, WebhookSecret
 from core.jobs.webhooks import ATTEMPT_SECONDS, JITTER, KEPT, PAUSES, ROTATION, Webhooks, delivery_of, signature
 from core.vault.keyring import Keyring
+from core.vault.rewrap import Rewrapped, check_unused, rewrap_all
 from tests.jobs.test_repository import add
 
 URL = "https://bank.example/hooks?token=1"
@@ -150,6 +151,31 @@ def test_without_a_secret_nothing_is_promised(engine: Engine) -> None:
         Webhooks(engine).check(URL, "bank", private=False)
 
 
+def test_secrets_move_to_a_new_key_and_sign_as_before(engine: Engine, keyring: Keyring) -> None:
+    webhooks = Webhooks(engine)
+    webhooks.new_secret("bank", keyring)
+    webhooks.new_secret("rival", keyring)
+    before = webhooks.secrets("bank", keyring)
+    ring = keyring.rotate()
+    with pytest.raises(StateConflict, match="still needs version 1"):
+        check_unused(webhooks.items(), 1, silent)
+    assert rewrap_all(webhooks.items(), ring, silent) == Rewrapped(items=2, moved=2)
+    check_unused(webhooks.items(), 1, silent)
+    assert webhooks.secrets("bank", ring.retire(1)) == before
+
+
+def test_a_secret_that_changed_or_went_meanwhile_is_not_written(engine: Engine, keyring: Keyring) -> None:
+    webhooks = Webhooks(engine)
+    webhooks.new_secret("bank", keyring)
+    [item] = webhooks.items()
+    sealed, tag = webhooks.get_tagged(item.key)
+    assert webhooks.replace(item.key, b"newer", tag)
+    assert not webhooks.replace(item.key, sealed, tag)
+    assert webhooks.get_tagged(item.key)[0] == b"newer"
+    with pytest.raises(NotFound):
+        webhooks.get_tagged("whs_" + "0" * 32)
+
+
 def test_what_is_over_is_forgotten_after_a_month_and_what_is_owed_is_not(engine: Engine) -> None:
     webhooks = Webhooks(engine)
     owed(engine)
@@ -161,3 +187,7 @@ def test_what_is_over_is_forgotten_after_a_month_and_what_is_owed_is_not(engine:
         webhooks.sweep()
         with Session(engine) as session:
             assert len(session.scalars(select(Delivery)).all()) == left
+
+
+def silent(done: int, total: int) -> None:
+    assert done <= total

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from core.errors import NotFound, StateConflict, Unavailable
+from core.vault import rewrap
 from core.vault.custody import Custody
 from core.vault.envelope import key_version
 from core.vault.keyring import Keyring
 from core.vault.passwords import KdfCost, lock
-from core.vault.rewrap import Rewrapped, check_unused, rewrap_all
+from core.vault.rewrap import Progress, Rewrapped
 from core.vault.shelf import Shelf
 from tests.fakes import MemoryBlobs
 
@@ -49,8 +50,16 @@ def silent(done: int, total: int) -> None:
     assert done <= total
 
 
+def rewrap_all(shelf: Shelf, progress: Progress) -> Rewrapped:
+    return rewrap.rewrap_all(list(shelf.items()), shelf.keyring.latest(), progress)
+
+
+def check_unused(shelf: Shelf, version: int, progress: Progress) -> None:
+    rewrap.check_unused(list(shelf.items()), version, progress)
+
+
 def versions(shelf: Shelf) -> list[int | None]:
-    return [key_version(item.blobs.get(item.key)) for item in shelf.items()]
+    return [key_version(item.store.get_tagged(item.key)[0]) for item in shelf.items()]
 
 
 def assert_all_open(shelf: Shelf) -> None:
