@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
-from api import health, jobs, photos, problems, protect, restore
+from api import events, health, jobs, photos, problems, protect, restore
+from api.guard import Guard
 from api.parts import Parts, connect_parts
 from api.schemas import Problem
-from core import logs
+from core import logs, methods
 from core.settings import Settings
 
 FORM_OVERHEAD = 64 * 2**10  # bytes of a multipart body around the photo
@@ -21,6 +25,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     app = FastAPI(
         title="sider",
         version="0.1.0",
+        lifespan=_closing,
         description="Face privacy as a service: people see someone else, machines still recognise the person, "
         "and the password brings the original back, bit for bit. Restorable photos are pseudonymised, not anonymous.",
         openapi_tags=[
@@ -29,16 +34,26 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
             {"name": "health", "description": "For load balancers and probes."},
         ],
     )
+    # Read now, by one thread: Python 3.11 may fail to parse in many threads at once (seen with 20 parallel uploads).
+    for name in methods.names():
+        methods.presets(name)
     app.state.parts = parts or connect_parts(settings)
+    app.state.guard = Guard.of(settings)
     # Inside the problem handler (FastAPI's own max_body_size is outside it and would answer in plain text).
     # A restore may carry a protected PNG, which is larger than the JPEG it came from.
     limit = settings.max_upload_bytes * 4 + FORM_OVERHEAD
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=limit)
     problems.install(app)
-    for module in (protect, restore, jobs, photos, health):
+    for module in (protect, restore, jobs, events, photos, health):
         app.include_router(module.router)
     _describe_problems(app)
     return app
+
+
+@asynccontextmanager
+async def _closing(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    await app.state.parts.limits.close()
 
 
 def _describe_problems(app: FastAPI) -> None:

@@ -6,45 +6,67 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
 
-from api.parts import Parts, parts
+from api.parts import parts
 from core.errors import AccessDenied
 
-bearer = HTTPBearer(auto_error=False, description="API key: sdr_...")
-header = APIKeyHeader(name="X-API-Key", auto_error=False, description="the same key, for simple clients")
+bearer = HTTPBearer(auto_error=False, description="API key: sdr_...; beside X-API-Key a restore's JWT")
+header = APIKeyHeader(name="X-API-Key", auto_error=False, description="API key, where Authorization has a JWT")
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The tenant behind a request and what the key may do."""
+    """The tenant behind a request and what the key may do. subject: who a second credential says it is."""
 
     tenant: str
     key_id: str
     scopes: frozenset[str]
+    subject: str | None = None
+
+    @property
+    def actor(self) -> str:
+        """As the audit log names it."""
+        return f"key:{self.key_id}"
 
     def may(self, *scopes: str) -> bool:
         """Whether the key has one of these scopes."""
         return not self.scopes.isdisjoint(scopes)
 
+    def needs(self, *scopes: str) -> None:
+        """Insist on one of these scopes (AccessDenied)."""
+        if not self.may(*scopes):
+            raise AccessDenied(f"this key lacks the scope {' or '.join(scopes)}", code="forbidden")
 
-def caller(
-    found: Annotated[Parts, Depends(parts)],
+
+def credential(
     token: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)],
     key: Annotated[str | None, Security(header)],
-) -> Caller:
-    """Dependency: the caller (AccessDenied without a good key)."""
-    row = found.keys.verify(token.credentials if token else key or "")
+) -> str:
+    """Dependency: the text of the API key, empty without one. Beside X-API-Key, Authorization has a JWT."""
+    return key or (token.credentials if token else "")
+
+
+async def authenticate(request: Request) -> Caller:
+    """The caller (AccessDenied without a good key)."""
+    text = credential(await bearer(request), await header(request))
+    row = await run_in_threadpool(parts(request).keys.verify, text)
     return Caller(row.tenant, row.id, frozenset(row.scopes.split()))
+
+
+def caller(request: Request, _: Annotated[str, Depends(credential)]) -> Caller:
+    """Dependency: the caller, admitted before the body was read (api/admission.py)."""
+    found: Caller = request.state.caller
+    return found
 
 
 def needs(*scopes: str) -> Callable[[Caller], Caller]:
     """Dependency: a caller whose key has one of these scopes (AccessDenied)."""
 
     def check(who: Annotated[Caller, Depends(caller)]) -> Caller:
-        if not who.may(*scopes):
-            raise AccessDenied(f"this key lacks the scope {' or '.join(scopes)}", code="forbidden")
+        who.needs(*scopes)
         return who
 
     return check

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import redis
@@ -13,16 +14,22 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.limits import RateLimits, connect_limits
 from core.errors import Unavailable
+from core.jobs.audit import Audit
 from core.jobs.database import connect
+from core.jobs.erasure import Eraser
 from core.jobs.keys import ApiKeys
 from core.jobs.photos import Photos
+from core.jobs.receipts import Receipts
 from core.jobs.repository import Jobs
+from core.jobs.webhooks import Webhooks
 from core.settings import Settings
 from core.vault import shelf
 from core.vault.shelf import Shelf
 
 TASK, QUEUE = "sider.run", "sider"
+MAX_WATCHERS = 200  # requests of a process that wait for jobs; each looks at the job table once a second
 
 logger = structlog.get_logger(__name__)
 
@@ -65,6 +72,8 @@ class Parts:
     engine: Engine
     shelf: Shelf
     broker: Broker
+    limits: RateLimits
+    watchers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_WATCHERS))
 
     @property
     def jobs(self) -> Jobs:
@@ -75,8 +84,24 @@ class Parts:
         return Photos(self.engine)
 
     @property
+    def receipts(self) -> Receipts:
+        return Receipts(self.engine)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        return Webhooks(self.engine)
+
+    @property
     def keys(self) -> ApiKeys:
         return ApiKeys(self.engine)
+
+    @property
+    def audit(self) -> Audit:
+        return Audit(self.engine)
+
+    @property
+    def eraser(self) -> Eraser:
+        return Eraser(self.jobs, self.photos, self.shelf, self.audit)
 
     def publish(self, job_id: str) -> None:
         """Send the message; if the queue is away the worker's reaper sends it later: the row is committed."""
@@ -99,6 +124,7 @@ def connect_parts(settings: Settings) -> Parts:
         engine=connect(settings.database_url),
         shelf=shelf.connect(settings),
         broker=CeleryBroker(settings.broker_url.get_secret_value()),
+        limits=connect_limits(settings),
     )
 
 

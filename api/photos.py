@@ -6,19 +6,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
+from api.admission import GuardedRoute
 from api.auth import Caller, needs
 from api.parts import Parts, parts
 from api.problems import documented, of_job
 from api.schemas import Erased, PhotoView, Variant
 from core.jobs.database import now
 from core.jobs.states import State
-from core.jobs.tables import Photo
-from core.vault.shelf import protected_key, restored_key
+from core.vault.custody import Custody
+from core.vault.shelf import protected_key
 
-router = APIRouter(tags=["photos"])
+router = APIRouter(tags=["photos"], route_class=GuardedRoute)
 
 
-@router.get("/photos/{photo_id}", responses=documented(401, 403, 404, 503), summary="A protected photo")
+@router.get("/photos/{photo_id}", responses=documented(401, 403, 404, 429, 503), summary="A protected photo")
 def get_photo(
     photo_id: str,
     found: Annotated[Parts, Depends(parts)],
@@ -35,6 +36,7 @@ def get_photo(
         problem=of_job(job.problem) if job.problem else None,
         method=photo.method,
         preset=photo.preset,
+        custody=Custody(photo.custody),
         created_at=photo.created_at,
         protected_at=photo.protected_at,
         report=photo.report,
@@ -42,7 +44,7 @@ def get_photo(
     )
 
 
-@router.delete("/photos/{photo_id}", responses=documented(401, 403, 404, 503), summary="Erase a photo")
+@router.delete("/photos/{photo_id}", responses=documented(401, 403, 404, 429, 503), summary="Erase a photo")
 def erase_photo(
     photo_id: str, found: Annotated[Parts, Depends(parts)], who: Annotated[Caller, Depends(needs("protect"))]
 ) -> Erased:
@@ -51,25 +53,8 @@ def erase_photo(
     Then go the protected pictures, restored originals and the uploads of jobs still on their way.
     """
     photo = found.photos.get(photo_id, who.tenant)
-    _destroy(found, photo)
-    found.photos.mark_erased(photo_id)
-    # A worker that stored the photo during the first round looks at the row only before or after it was marked:
-    # before, and this round finds its objects; after, and it takes them back itself.
-    deleted = _destroy(found, photo)
+    deleted = found.eraser.erase(photo, who.actor, {})
     return Erased(photo_id=photo_id, erased_at=now(), key_destroyed=True, objects_deleted=deleted)
-
-
-def _destroy(found: Parts, photo: Photo) -> int:
-    """Delete everything kept of a photo, key first; how many pictures it had. Safe to repeat after a crash."""
-    found.shelf.drop_restoration(photo.tenant, photo.id)
-    jobs = found.jobs.of_photo(photo.id)
-    pictures = [protected_key(photo.tenant, photo.id, n) for n in range(1, photo.variants + 1)]
-    pictures += [restored_key(photo.tenant, job.id) for job in jobs if job.kind == "restore"]
-    for key in pictures:
-        found.shelf.photos.delete(key)
-    for job in jobs:
-        found.shelf.drop_job(photo.tenant, job.id)
-    return len(pictures)
 
 
 def _link(found: Parts, who: Caller, photo_id: str, number: int) -> str:

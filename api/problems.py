@@ -27,16 +27,30 @@ STATUS: dict[type[errors.SiderError], int] = {
     errors.NotFound: 404,
     errors.StateConflict: 409,
     errors.AccessDenied: 403,
+    errors.TooMany: 429,
     errors.Unavailable: 503,
     errors.ConfigurationError: 500,
 }
-BY_CODE = {"photo_too_large": 413, "photo_format": 415, "unauthenticated": 401}
+BY_CODE = {
+    "photo_too_large": 413,
+    "photo_format": 415,
+    "unauthenticated": 401,
+    "token_missing": 401,
+    "token_invalid": 401,
+}
+# RFC 6750; every other 401 asks for an API key.
+CHALLENGES = {
+    "token_missing": 'Bearer scope="restore"',
+    "token_invalid": 'Bearer error="invalid_token", scope="restore"',
+    "insufficient_scope": 'Bearer error="insufficient_scope", scope="restore"',
+}
 # How a job ended, where it is not the request's fault (422).
 OF_JOB = {
     "restore_denied": 403,
     "not_found": 404,
     "internal_error": 500,
     "poisoned": 500,
+    "job_expired": 504,
     "store_unavailable": 503,
     "unavailable": 503,
 }
@@ -51,6 +65,7 @@ EXAMPLES = {
     413: ("photo_too_large", "The request is larger than this service accepts."),
     415: ("photo_format", "not a JPEG, PNG or WebP"),
     422: ("request_invalid", "photo: Field required"),
+    429: ("rate_limited", "this key has made too many calls (writes)"),
     503: ("queue_full", "the queue is full; try again later"),
 }
 
@@ -67,10 +82,10 @@ def problem(status: int, code: str, detail: str, more: Mapping[str, Any] | None 
 def respond(body: dict[str, Any]) -> JSONResponse:
     """A problem as a response, with the headers its status asks for."""
     headers = {}
-    if body["status"] == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if body["status"] == 503:
-        headers["Retry-After"] = str(RETRY_SECONDS)
+    if body["status"] == 401 or body["code"] in CHALLENGES:
+        headers["WWW-Authenticate"] = CHALLENGES.get(body["code"], "Bearer")
+    if body["status"] == 503 or "retry_after" in body:
+        headers["Retry-After"] = str(body.get("retry_after", RETRY_SECONDS))
     return JSONResponse(body, body["status"], headers, MEDIA_TYPE)
 
 

@@ -2,64 +2,109 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, File, Form, Response, UploadFile
+from fastapi import APIRouter, Depends, Form, Request, Response
 from pydantic import SecretStr
+from starlette.concurrency import run_in_threadpool
 
-from api.auth import Caller, needs
+from api.acceptance import accept, describe, queued
+from api.admission import QueueingRoute
+from api.auth import Caller, caller
+from api.guard import subject_of
+from api.idempotency import Attempt, Once, once
 from api.parts import Parts, parts
 from api.problems import documented
-from api.protect import queued, room
-from api.schemas import Accepted
-from core.errors import StateConflict
+from api.schemas import Accepted, RestoreForm
+from core.errors import RequestRefused, StateConflict
+from core.jobs.audit import Entry
 from core.jobs.repository import new_id
-from core.jobs.states import State
 from core.stages.validate import Limits, read_photo
-from core.vault.passwords import Lock, derive_key
+from core.vault.passwords import KdfCost, Lock, derive_key
 
-router = APIRouter(tags=["photos"])
+
+class RestoreRoute(QueueingRoute):
+    """The way to originals: where the service is set up so, it takes a second credential."""
+
+    scope = "restore"
+
+    async def admit(self, request: Request, found: Parts, who: Caller) -> None:
+        # In a thread, because the issuer's keys may have to be fetched.
+        request.state.caller = await run_in_threadpool(_admitted, request, found, who)
+        await super().admit(request, found, who)
+
+
+router = APIRouter(tags=["photos"], route_class=RestoreRoute)
 
 
 @router.post(
     "/restore",
     status_code=202,
-    dependencies=[Depends(room)],
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
     summary="Restore an original",
 )
 def restore(
     response: Response,
     found: Annotated[Parts, Depends(parts)],
-    who: Annotated[Caller, Depends(needs("restore"))],
-    photo_id: Annotated[str, Form(max_length=40)],
-    password: Annotated[SecretStr, Form(description="the password, or the restore code")],
-    reason: Annotated[
-        str, Form(min_length=3, max_length=200, description="kept with the job", examples=["dispute 4711"])
-    ],
-    photo: Annotated[
-        UploadFile | None, File(description="the protected file; without it the stored first variant is used")
-    ] = None,
+    who: Annotated[Caller, Depends(caller)],
+    once: Annotated[Once, Depends(once)],
+    form: Annotated[RestoreForm, Form(media_type="multipart/form-data")],
 ) -> Accepted:
     """Answers at once; the job's result is a link to the original, bit for bit, given once.
 
     Whether the password is right is found by the worker: the job then fails with `restore_denied`, as it does
-    for an altered key or photo.
+    for an altered key or photo. Every attempt with a good API key that load does not turn away is in the audit log,
+    with its outcome.
+
+    Where the service is set up so, the call needs a JWT with scope `restore` besides the API key: the JWT in
+    `Authorization: Bearer`, the key in `X-API-Key`.
     """
-    kept = found.photos.get(photo_id, who.tenant)
+    told = {"reason": form.reason} | ({"subject": who.subject} if who.subject else {})
+    with found.audit.refusals(Entry("restore", "accepted", who.actor, who.tenant, form.photo_id, told)):
+        limits = Limits(found.settings.max_upload_bytes * 4, found.settings.max_pixels)
+        if form.webhook_url:
+            found.webhooks.check(form.webhook_url, who.tenant, found.settings.webhook_private)
+        data = None
+        if form.photo is not None:
+            data = form.photo.file.read(limits.max_bytes + 1)
+            read_photo(data, limits)
+        with once.attempt(form, data or b"") as attempt:
+            accepted = attempt.earlier or _keep(found, who, form, data, attempt)
+    describe(response, accepted, attempt)
+    return accepted
+
+
+def _admitted(request: Request, found: Parts, who: Caller) -> Caller:
+    # Photo and reason are in the body, which is not read for who may not restore: the log has neither.
+    with found.audit.refusals(Entry("restore", "accepted", who.actor, who.tenant)):
+        who.needs(RestoreRoute.scope)
+        return replace(who, subject=subject_of(request, who))
+
+
+def _keep(found: Parts, who: Caller, form: RestoreForm, data: bytes | None, attempt: Attempt) -> Accepted:
+    kept = found.photos.get(form.photo_id, who.tenant)
     if kept.protected_at is None:
         raise StateConflict("the photo is not protected yet; wait for its job")
-    salt, cost = found.shelf.restoration_kdf(who.tenant, photo_id)
-    key = derive_key(password.get_secret_value(), salt, cost)
+    lock = _lock(form.password, found.shelf.restoration_kdf(who.tenant, kept.id))
     job_id = new_id("job")
-    if photo is not None:
-        data = photo.file.read(found.settings.max_upload_bytes * 4 + 1)
-        read_photo(data, Limits(found.settings.max_upload_bytes * 4, found.settings.max_pixels))
+    if data is not None:
         found.shelf.put_upload(who.tenant, job_id, data)
-    found.shelf.put_secret(who.tenant, job_id, Lock(key, salt, cost))
-    request = {"reason": reason, "uploaded": photo is not None}
-    found.jobs.add(queued(job_id, who.tenant, "restore", photo_id, request))
-    found.publish(job_id)
-    response.headers["Location"] = f"/jobs/{job_id}"
-    response.headers["Retry-After"] = "1"
-    return Accepted(job_id=job_id, photo_id=photo_id, state=State.queued, restore_code=None)
+    if lock:
+        found.shelf.put_secret(who.tenant, job_id, lock)
+    request: dict[str, object] = {
+        "reason": form.reason, "subject": who.subject, "uploaded": data is not None, "locked": lock is not None,
+    }  # fmt: skip
+    return accept(found, queued(job_id, who, "restore", kept.id, request), form, attempt)
+
+
+def _lock(password: SecretStr | None, kdf: tuple[bytes, KdfCost] | None) -> Lock | None:
+    """The lock that the photo's custody asks for (RequestRefused)."""
+    given = password.get_secret_value() if password else ""
+    if kdf is None and not given:
+        return None
+    if kdf is None:
+        raise RequestRefused("this photo takes no password: the service restores it alone")
+    if not given:
+        raise RequestRefused("this photo needs its password or restore code")
+    return Lock(derive_key(given, *kdf), *kdf)

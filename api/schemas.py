@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from core import methods
 from core.jobs.states import State
+from core.jobs.tables import Job
+from core.jobs.webhooks import MAX_URL
+from core.vault.custody import Custody
 
 JOB = "job_3f0c9a6d2b7e4c1f8a5d0e9b6c3f7a12"
 PHOTO = "pho_9b1d4e7a0c3f6b2e5d8a1c4f7b0e3d6a"
@@ -25,7 +28,18 @@ class Faces(StrEnum):
     largest = "largest"
 
 
-class ProtectForm(BaseModel):
+class JobForm(BaseModel):
+    """What every job may ask for."""
+
+    expires_in: int | None = Field(
+        None, ge=10, le=86_400, description="seconds; a job that is not finished by then ends `expired`"
+    )
+    webhook_url: str | None = Field(
+        None, max_length=MAX_URL, description="https; gets a signed message when the job has ended (Standard Webhooks)"
+    )
+
+
+class ProtectForm(JobForm):
     """The form of `POST /protect`."""
 
     photo: UploadFile = Field(description="JPEG, PNG or WebP")
@@ -35,6 +49,22 @@ class ProtectForm(BaseModel):
     seed: int | None = Field(None, ge=0, lt=2**63, description="the same seed gives the same faces")
     faces: Faces = Faces.all
     password: SecretStr | None = Field(None, description="needed to restore; without one a code is returned once")
+    custody: Custody = Field(
+        Custody.SPLIT,
+        description="what restoring takes: `server` the service alone, without a password; `split` the service and the "
+        "password (or code); `caller` the password (16 characters or more, or the code) alone",
+    )
+
+
+class RestoreForm(JobForm):
+    """The form of `POST /restore`."""
+
+    photo_id: str = Field(pattern="^pho_[0-9a-f]{32}$", examples=[PHOTO])
+    reason: str = Field(min_length=3, max_length=200, description="kept in the audit log", examples=["dispute 4711"])
+    password: SecretStr | None = Field(None, description="the password or restore code; none in custody `server`")
+    photo: UploadFile | None = Field(
+        None, description="the protected file; without it the stored first variant is used"
+    )
 
 
 class Problem(BaseModel):
@@ -56,7 +86,8 @@ class Accepted(BaseModel):
     state: State
     restore_code: str | None = Field(
         None,
-        description="Only when no password was given, and only in this answer: keep it, it is shown once.",
+        description="Only when no password was given, and only in this answer: keep it, it is shown once. The same "
+        "request, sent again under its Idempotency-Key within 24 hours, is told it again.",
     )
     model_config = ConfigDict(
         json_schema_extra={"example": {"job_id": JOB, "photo_id": PHOTO, "state": "queued", "restore_code": None}}
@@ -64,7 +95,7 @@ class Accepted(BaseModel):
 
 
 class JobView(BaseModel):
-    """A job. `result` is there when it succeeded, `problem` when it failed."""
+    """A job. `result` is there when it succeeded, `problem` when it failed or expired."""
 
     job_id: str
     photo_id: str | None = Field(description="null for keys that may only watch")
@@ -75,6 +106,7 @@ class JobView(BaseModel):
     position: int | None = Field(description="queued jobs before this one; null when it is not queued")
     attempt: int
     created_at: datetime
+    expires_at: datetime | None = Field(description="its deadline, if it has one")
     started_at: datetime | None
     finished_at: datetime | None
     result: dict[str, Any] | None = Field(
@@ -86,10 +118,17 @@ class JobView(BaseModel):
             "example": {
                 "job_id": JOB, "photo_id": PHOTO, "kind": "protect", "state": "running", "step": "optimise",
                 "progress": 0.4, "position": None, "attempt": 1, "created_at": "2026-11-21T10:00:00Z",
-                "started_at": "2026-11-21T10:00:01Z", "finished_at": None, "result": None, "problem": None,
+                "expires_at": None, "started_at": "2026-11-21T10:00:01Z", "finished_at": None, "result": None,
+                "problem": None,
             }
         }
     )  # fmt: skip
+
+
+class Finished(JobView):
+    """A protection that was waited for; `restore_code` as in the answer that does not wait."""
+
+    restore_code: str | None = None
 
 
 class JobSummary(BaseModel):
@@ -104,6 +143,21 @@ class JobSummary(BaseModel):
     created_at: datetime
     finished_at: datetime | None
     problem_code: str | None
+
+    @classmethod
+    def of(cls, job: Job) -> JobSummary:
+        """From the job's row."""
+        return cls(
+            job_id=job.id,
+            kind=job.kind,
+            state=State(job.state),
+            step=job.step,
+            progress=job.progress,
+            attempt=job.attempt,
+            created_at=job.created_at,
+            finished_at=job.finished_at,
+            problem_code=job.problem["code"] if job.problem else None,
+        )
 
 
 class JobPage(BaseModel):
@@ -129,6 +183,7 @@ class PhotoView(BaseModel):
     state: State
     method: str
     preset: str
+    custody: Custody
     created_at: datetime
     protected_at: datetime | None
     variants: list[Variant]
@@ -138,7 +193,8 @@ class PhotoView(BaseModel):
         json_schema_extra={
             "example": {
                 "photo_id": PHOTO, "job_id": JOB, "state": "succeeded", "problem": None, "method": "sider",
-                "preset": "standard", "created_at": "2026-11-21T10:00:00Z", "protected_at": "2026-11-21T10:00:09Z",
+                "preset": "standard", "custody": "split",
+                "created_at": "2026-11-21T10:00:00Z", "protected_at": "2026-11-21T10:00:09Z",
                 "variants": [{"name": "v1", "link": "https://store.example/..."}], "report": {"held": True},
             }
         }

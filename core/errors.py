@@ -68,14 +68,22 @@ class StateConflict(SiderError):
 
 
 class AccessDenied(SiderError):
-    """No or bad credential (code unauthenticated), or the scope is missing (code forbidden)."""
+    """No or bad API key (code unauthenticated), or its scope is missing (code forbidden); a restore's second
+    credential is not there or not good (token_missing, token_invalid, insufficient_scope, certificate_unknown)."""
 
     default_code = "forbidden"
 
 
+class TooMany(SiderError):
+    """A caller asks for more than its share; `details` has `retry_after`, seconds. Codes: rate_limited,
+    tenant_queue_full."""
+
+    default_code = "rate_limited"
+
+
 class Unavailable(SiderError):
     """A part we depend on does not answer, or the queue is full. Codes: store_unavailable,
-    broker_unavailable, database_unavailable, queue_full."""
+    broker_unavailable, database_unavailable, issuer_unavailable, kms_unavailable, queue_full."""
 
     default_code = "unavailable"
 

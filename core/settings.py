@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, TypeVar
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+T = TypeVar("T")
+# a,b,c in the environment
+Listed = Annotated[
+    tuple[T, ...],
+    NoDecode,
+    BeforeValidator(lambda v: [part.strip() for part in v.split(",") if part.strip()] if isinstance(v, str) else v),
+]
 
 
 class Settings(BaseSettings):
@@ -22,17 +31,40 @@ class Settings(BaseSettings):
     s3_checksums: bool = Field(default=True, description="False for S3 servers that refuse boto3's checksums")
     bucket_photos: str = Field(default="sider-photos", description="uploads (sealed), protected photos, results")
     bucket_keys: str = Field(default="sider-keys", description="sealed restoration keys and job secrets")
+    bucket_audit: str = Field(default="sider-audit", description="signed heads of the audit log, written once")
+    audit_head_seconds: float = Field(default=60, gt=0, description="a changed audit log is signed this often at most")
     keyring_file: Path = Field(default=Path("keyring.json"), description="key-encryption keys, mode 0600")
+    kms_key_id: str | None = Field(default=None, description="AWS KMS key that encrypts the keys in a new keyring")
+
+    jwt_jwks: str | None = Field(default=None, description="https address or file of public keys: restores need a JWT")
+    jwt_secret: SecretStr | None = Field(default=None, description="instead of keys: shared secret (HS256), 32 bytes")
+    jwt_issuer: str | None = Field(default=None, description="the only `iss` that is accepted")
+    jwt_audience: str | None = Field(default=None, description="what `aud` must contain")
+    jwt_tenant_claim: str | None = Field(default=None, description="claim that must name the API key's tenant")
+    jwt_leeway_seconds: int = Field(default=30, ge=0, le=300, description="clocks may differ by so much")
+    mtls_proxies: Listed[IPvAnyNetwork] = Field(
+        default=(), description="networks of proxies whose Client-Cert header (RFC 9440) is believed"
+    )
+    mtls_certificates: Listed[str] = Field(
+        default=(), description="sha256, hex, of client certificates that may restore"
+    )
 
     max_upload_bytes: int = Field(default=20 * 2**20, gt=0, description="largest photo file, bytes")
     max_pixels: int = Field(default=40_000_000, gt=0, description="largest photo, pixels")
     max_queue: int = Field(default=1000, gt=0, description="jobs waiting before uploads are refused with 503")
+    tenant_share: float = Field(default=0.5, gt=0, le=1, description="share of the queue that one tenant may fill")
+    rate_writes: str = Field(default="1200/minute", description="POST and DELETE calls an API key may make")
+    rate_reads: str = Field(default="6000/minute", description="GET calls an API key may make")
     max_variants: int = Field(default=4, ge=1, description="protected variants a photo")
+    retention_days: int | None = Field(default=None, gt=0, description="photos are erased after so long; unset: never")
+    restored_seconds: int = Field(default=3600, gt=0, description="restored originals are deleted after so long")
+    webhook_private: bool = Field(
+        default=False, description="for tests: webhooks may go to plain http and to addresses that are not global"
+    )
     link_seconds: int = Field(default=300, gt=0, description="life of a presigned download link")
     lease_seconds: int = Field(
         default=60, gt=5, description="a running job without heartbeat for this long is requeued"
     )
-    max_attempts: int = Field(default=3, ge=1, description="runs of a job before it fails as poisoned")
 
     bundle: str | None = Field(default=None, description="folder or hub repository of weights; unset: the packaged one")
     device: str | None = Field(default=None, description="torch device; unset: cuda if there is one, else cpu")

@@ -14,6 +14,7 @@ from typing import IO
 from core.errors import ConfigurationError
 
 HOST = "127.0.0.1"
+REGION = "us-east-1"
 SECRETS = ("broker", "s3_access", "s3_secret", "weed_write", "weed_read", "weed_filer_write", "weed_filer_read")
 PORTS = ("api", "broker", "s3", "master", "volume", "filer", "admin")
 # SeaweedFS also takes each of its ports + OFFSET. Both ranges are below that of outgoing connections.
@@ -62,6 +63,34 @@ def ports(path: Path, api_port: int | None) -> dict[str, int]:
         found["api"] = api_port
     write(path, found)
     return found
+
+
+def environment(data: Path, secrets: Mapping[str, str], ports: Mapping[str, int]) -> dict[str, str]:
+    """The SIDER_* variables of API and worker."""
+    return {
+        "SIDER_DATABASE_URL": f"sqlite:///{data / 'sider.db'}",
+        "SIDER_BROKER_URL": f"redis://:{secrets['broker']}@{HOST}:{ports['broker']}/0",
+        "SIDER_S3_ENDPOINT": f"http://{HOST}:{ports['s3']}",
+        "SIDER_S3_REGION": REGION,
+        "SIDER_S3_ACCESS_KEY": secrets["s3_access"],
+        "SIDER_S3_SECRET_KEY": secrets["s3_secret"],
+        "SIDER_KEYRING_FILE": str(data / "keyring.json"),
+    }
+
+
+def of_running(data: Path) -> dict[str, str]:
+    """The SIDER_* variables of the local service that keeps its data there.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if not (data / "sider.db").is_file():
+        raise ConfigurationError(
+            f"no service keeps its data in {data}; start it (sider up), name its folder (--data), or its database "
+            "in SIDER_DATABASE_URL"
+        )
+    known = (json.loads((data / name).read_text(encoding="utf-8")) for name in ("secrets.json", "ports.json"))
+    return environment(data.resolve(), *known)
 
 
 def free(port: int) -> bool:

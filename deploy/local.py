@@ -28,12 +28,12 @@ from core.jobs.keys import ApiKeys
 from core.vault.blobs import S3Blobs
 from core.vault.keyring import Keyring
 from deploy import folder
-from deploy.folder import HOST
+from deploy.folder import HOST, REGION
 from deploy.part import Part
 
-REGION = "us-east-1"
 WORKER = "worker@local"
-BUCKETS = ("sider-photos", "sider-keys")
+# Days for which nothing in a bucket can be deleted: the heads of the audit log are what it is verified against.
+BUCKETS = {"sider-photos": 0, "sider-keys": 0, "sider-audit": 30}
 
 
 class LocalStack:
@@ -54,15 +54,15 @@ class LocalStack:
 
     @property
     def s3_url(self) -> str:
-        return f"http://{HOST}:{self.ports['s3']}"
+        return self.env()["SIDER_S3_ENDPOINT"]
 
     @property
     def database_url(self) -> str:
-        return f"sqlite:///{self.data / 'sider.db'}"
+        return self.env()["SIDER_DATABASE_URL"]
 
     @property
     def broker_url(self) -> str:
-        return f"redis://:{self.secrets['broker']}@{HOST}:{self.ports['broker']}/0"
+        return self.env()["SIDER_BROKER_URL"]
 
     @property
     def api_key(self) -> str:
@@ -71,17 +71,7 @@ class LocalStack:
 
     def env(self) -> dict[str, str]:
         """The SIDER_* variables of API and worker."""
-        return {
-            "SIDER_DATABASE_URL": self.database_url,
-            "SIDER_BROKER_URL": self.broker_url,
-            "SIDER_S3_ENDPOINT": self.s3_url,
-            "SIDER_S3_REGION": REGION,
-            "SIDER_S3_ACCESS_KEY": self.secrets["s3_access"],
-            "SIDER_S3_SECRET_KEY": self.secrets["s3_secret"],
-            "SIDER_BUCKET_PHOTOS": BUCKETS[0],
-            "SIDER_BUCKET_KEYS": BUCKETS[1],
-            "SIDER_KEYRING_FILE": str(self.data / "keyring.json"),
-        }
+        return folder.environment(self.data, self.secrets, self.ports)
 
     def __enter__(self) -> LocalStack:
         try:
@@ -179,10 +169,10 @@ class LocalStack:
         credentials = (self.secrets["s3_access"], self.secrets["s3_secret"])
         with socket.create_connection((HOST, self.ports["s3"]), 1):
             pass  # boto3 would wait and retry for long; a closed port is known at once
-        for bucket in BUCKETS:
+        for bucket, lock_days in BUCKETS.items():
             store = S3Blobs(bucket, self.s3_url, REGION, credentials)
-            store.create_bucket()
-            store.put("ready", b"")
+            store.create_bucket(lock_days)
+            store.put_once("ready", b"")
         return True
 
     def _worker(self) -> Part:
@@ -201,6 +191,7 @@ class LocalStack:
         argv = [
             sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", "--host", HOST,
             "--port", str(self.ports["api"]), "--no-access-log", "--no-server-header",
+            "--timeout-graceful-shutdown", "10",  # event streams would hold it for as long as they last
         ]  # fmt: skip
         return Part("api", argv, self._api_is_ready, os.environ | self.env())
 

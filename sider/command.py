@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 
 from core.errors import SiderError
+from core.vault.custody import Custody
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see worker/app.py
 
@@ -20,13 +22,19 @@ app = typer.Typer(
 )  # fmt: skip
 keys_app = typer.Typer(help="API keys of the service.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+webhooks_app = typer.Typer(help="Webhooks of the service.", no_args_is_help=True)
+app.add_typer(webhooks_app, name="webhooks")
+keyring_app = typer.Typer(help="Key-encryption keys of the service.", no_args_is_help=True)
+app.add_typer(keyring_app, name="keyring")
+audit_app = typer.Typer(help="The audit log of the service.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
 console = Console(stderr=True)
 
 Paths = Annotated[list[Path], typer.Argument(help="photos, or folders of photos")]
 Out = Annotated[Path, typer.Option(help="folder for the results")]
 PasswordFile = Annotated[Path | None, typer.Option(help="file whose first line is the password or restore code")]
 Overwrite = Annotated[bool, typer.Option(help="replace results of earlier runs; their keys are lost")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON line a photo on standard output")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON line a result on standard output")]
 Data = Annotated[Path, typer.Option(help="folder of the local service (`sider up`)")]
 
 
@@ -39,18 +47,22 @@ def protect(
     variants: Annotated[int, typer.Option(min=1, max=16)] = 1,
     seed: Annotated[int | None, typer.Option(min=0, help="the same seed gives the same faces")] = None,
     password_file: PasswordFile = None,
+    custody: Annotated[Custody, typer.Option(help="restoring takes: keyring, keyring and password, password")] = (
+        Custody.SPLIT
+    ),
     keep_missed: Annotated[bool, typer.Option(help="write pictures that miss their promise, too")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Protect photos: OUT/<stem>.png, further variants <stem>.v2.png, and the sealed <stem>.key beside them."""
     from core.pipeline import Request  # noqa: PLC0415 - torch takes seconds; `sider --help` should not
-    from sider.photos import Protection, read_password  # noqa: PLC0415
+    from sider.photos import Protection, new_password  # noqa: PLC0415
 
     run = Protection(
         out=out,
         request=Request(method, preset, variants, seed),
-        password=read_password(password_file, console),
+        password=new_password(password_file, custody, console),
+        custody=custody,
         keep_missed=keep_missed,
         overwrite=overwrite,
         as_json=as_json,
@@ -69,7 +81,7 @@ def restore(
     """Restore protected pictures, every pixel, to OUT/<stem>.png; the key is expected beside each picture."""
     from sider.photos import read_password, restore_all  # noqa: PLC0415
 
-    password = read_password(password_file, console, new=False)
+    password = cache(partial(read_password, password_file, console, new=False))
     raise typer.Exit(restore_all(paths, out, password, console, overwrite, as_json))
 
 
@@ -106,17 +118,19 @@ def issue_key(
     data: Data = Path(".local"),
 ) -> None:
     """Make a key; it is shown this once."""
-    from sider.keys import issue, table_url  # noqa: PLC0415
+    from sider.keys import issue  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
 
-    print(issue(table_url(data), tenant, tuple(scope), name, days))  # noqa: T201
+    print(issue(settings_of(data).database_url, tenant, tuple(scope), name, days))  # noqa: T201
 
 
 @keys_app.command("list")
 def list_keys(data: Data = Path(".local")) -> None:
     """Show all keys, without their secrets."""
-    from sider.keys import table, table_url  # noqa: PLC0415
+    from sider.keys import table  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
 
-    Console().print(table(table_url(data)))
+    Console().print(table(settings_of(data).database_url))
 
 
 @keys_app.command("revoke")
@@ -124,10 +138,87 @@ def revoke_key(
     key_id: Annotated[str, typer.Argument(help="the part between the underscores")], data: Data = Path(".local")
 ) -> None:
     """End a key at once."""
-    from sider.keys import revoke, table_url  # noqa: PLC0415
+    from sider.keys import revoke  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
 
-    revoke(table_url(data), key_id)
+    revoke(settings_of(data).database_url, key_id)
     console.print(f"revoked {key_id}")
+
+
+@webhooks_app.command("secret")
+def webhook_secret(tenant: str, data: Data = Path(".local")) -> None:
+    """Make the secret that signs a tenant's webhooks, shown this once; the one before signs for another day."""
+    from sider.keys import webhook_secret  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    print(webhook_secret(settings_of(data), tenant))  # noqa: T201
+
+
+@audit_app.command("verify")
+def verify_audit(as_json: Json = False, data: Data = Path(".local")) -> None:
+    """Find every entry that was removed, altered or moved; the exit code is 1 when there is one."""
+    from sider.audit import verify_log  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    raise typer.Exit(verify_log(settings_of(data), console, as_json))
+
+
+@audit_app.command("list")
+def list_audit(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="newest entries to show")] = 50,
+    tenant: Annotated[str | None, typer.Option(help="of this tenant only")] = None,
+    subject: Annotated[str | None, typer.Option(help="of this photo or API key only")] = None,
+    as_json: Json = False,
+    data: Data = Path(".local"),
+) -> None:
+    """Show who protected, restored, fetched and erased what, and why."""
+    from sider.audit import show_log  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    show_log(settings_of(data), limit, tenant, subject, as_json)
+
+
+@keyring_app.command("list")
+def list_versions(data: Data = Path(".local")) -> None:
+    """Show the versions of the keyring, without keys."""
+    from sider.keyring import versions  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    Console().print(versions(settings_of(data)))
+
+
+@keyring_app.command("rotate")
+def rotate_keyring(
+    after: Annotated[
+        int, typer.Option(min=0, help="minutes until it seals: time to copy the file to all machines")
+    ] = 0,
+    data: Data = Path(".local"),
+) -> None:
+    """Make a new key that seals from then on; the older ones still open. Running processes need no restart."""
+    from sider.keyring import rotate  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    version, then = rotate(settings_of(data), after), f"in {after} minutes" if after else "from now on"
+    console.print(f"version {version} seals {then}; keep a copy of the file, then: rewrap")
+
+
+@keyring_app.command("rewrap")
+def rewrap_store(data: Data = Path(".local")) -> None:
+    """Move all sealed items to the newest key, while the service runs. After an interruption run it again."""
+    from sider.keyring import rewrap_all  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    raise typer.Exit(rewrap_all(settings_of(data), console))
+
+
+@keyring_app.command("retire")
+def retire_version(version: int, data: Data = Path(".local")) -> None:
+    """Destroy an old key, if nothing needs it any more."""
+    from sider.keyring import retire  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    retire(settings_of(data), version, console)
+    console.print(f"version {version} is destroyed; copies of the keyring still hold it")
 
 
 @app.command()

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 from rich.table import Column, Table
 
-from core.errors import ConfigurationError
 from core.jobs import database
 from core.jobs.keys import ApiKeys
 from core.jobs.tables import ApiKey
+from core.jobs.webhooks import Webhooks
 from core.settings import Settings
-
-
-def table_url(data: Path) -> str:
-    """The job table that SIDER_DATABASE_URL names, else that of the local service in `data`.
-
-    Raises:
-        ConfigurationError: neither is there. Keys in a new, empty table would open nothing.
-    """
-    settings = Settings()
-    if "database_url" in settings.model_fields_set:
-        return settings.database_url
-    if not (data / "sider.db").is_file():
-        raise ConfigurationError(
-            f"no service keeps its data in {data}; start it (sider up), name its folder (--data), or its database "
-            "in SIDER_DATABASE_URL"
-        )
-    return f"sqlite:///{(data / 'sider.db').resolve()}"
+from core.vault.keyring import Keyring
 
 
 def issue(url: str, tenant: str, scopes: tuple[str, ...], name: str, days: int | None) -> str:
@@ -41,6 +24,18 @@ def issue(url: str, tenant: str, scopes: tuple[str, ...], name: str, days: int |
 def revoke(url: str, key_id: str) -> None:
     """End a key (NotFound)."""
     _keys(url).revoke(key_id)
+
+
+def webhook_secret(settings: Settings, tenant: str) -> str:
+    """A new secret for a tenant's webhooks, sealed by the service's keyring.
+
+    Raises:
+        ConfigurationError: there is no keyring. Sealed by a new one nobody could sign with it.
+        RequestRefused: unusable tenant name.
+    """
+    keyring = Keyring.open(settings.keyring_file)
+    database.upgrade(settings.database_url)
+    return Webhooks(database.connect(settings.database_url)).new_secret(tenant, keyring)
 
 
 def table(url: str) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from core.pipeline import Outcome, Request
 from core.settings import Settings
 from core.stages.validate import Limits, Photo, read_photo
 from core.vault import passwords
-from core.vault.envelope import Binding, kdf_of, open_sealed, seal
+from core.vault.custody import Custody
+from core.vault.envelope import Binding, kdf_of, key_version, open_sealed, seal
 from core.vault.keyring import Keyring
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp"}
@@ -35,7 +36,8 @@ class Protection:
 
     out: Path
     request: Request
-    password: str
+    password: str | None
+    custody: Custody
     keep_missed: bool
     overwrite: bool
     as_json: bool
@@ -48,10 +50,11 @@ class Protection:
         """
         methods.check(self.request.method, self.request.preset)
         jobs = list(plan(paths))
-        settings, keyring = Settings(), Keyring.open_or_create(keyring_path())
+        settings = Settings()
+        keyring = None if self.custody is Custody.CALLER else Keyring.open_or_create(keyring_path())
         networks = Networks.load(settings.bundle, settings.device)
         # One derivation a run: the lock is bound to each key file by its fresh data key all the same.
-        lock = passwords.lock(self.password)
+        lock = passwords.lock(self.password) if self.password else None
         limits = Limits(settings.max_upload_bytes, settings.max_pixels)
         missed = 0
         with _bar(console) as bar:
@@ -113,37 +116,39 @@ def check_target(target: Path, source: Path, overwrite: bool) -> None:
         raise StateConflict(f"{target} is there already; {remedy}", code="file_exists")
 
 
-def restore_all(paths: list[Path], out: Path, password: str, console: Console, overwrite: bool, as_json: bool) -> int:
-    """Restore every picture that has its key beside it; 0 when all were restored."""
-    # Never a fresh one: it could open nothing, and would hide that the right one is missing.
-    keyring, failed = Keyring.open(keyring_path()), 0
+def restore_all(
+    paths: list[Path], out: Path, password: Callable[[], str], console: Console, overwrite: bool, as_json: bool
+) -> int:
+    """Restore every picture that has its key beside it; 0 when all were restored. `password` is called if needed."""
+    failed = 0
     for path, stem in plan(paths):
         try:
             target = out / f"{stem}.png"
             check_target(target, path, overwrite)
-            original = _restore(path, keyring, password)
+            original = _restore(path, password)
             target.parent.mkdir(parents=True, exist_ok=True)
             _write_file(target, original.to_png())
             line: dict[str, Any] = {"restored": str(target), "sha256": original.sha256, "exact": True}
         except (SiderError, OSError) as error:
             failed += 1
             code = error.code if isinstance(error, SiderError) else "file_unreadable"
-            hint = f" The keyring was {keyring.path}." if isinstance(error, RestoreDenied) else ""
+            hint = f" The keyring was {keyring_path()}." if isinstance(error, RestoreDenied) else ""
             line = {"error": {"code": code, "message": f"{error}{hint}"}}
         report(console, as_json, {"file": str(path), **line})
     return 1 if failed else 0
 
 
-def _restore(path: Path, keyring: Keyring, password: str) -> Photo:
+def _restore(path: Path, password: Callable[[], str]) -> Photo:
     base = re.sub(r"\.v\d+$", "", path.stem)
     key_file = path.with_name(f"{base}.key")
     if not key_file.is_file():
         raise NotFound(f"no key beside the picture: {key_file} is missing")
     sealed = key_file.read_bytes()
+    # Never a fresh one: it could open nothing, and would hide that the right one is missing.
+    keyring = None if key_version(sealed) is None else Keyring.open(keyring_path())
     kdf = kdf_of(sealed)
-    if kdf is None:
-        raise RestoreDenied
-    packed = open_sealed(sealed, BINDING, keyring, passwords.derive_key(password, *kdf))
+    key = passwords.derive_key(password(), *kdf) if kdf else None
+    packed = open_sealed(sealed, BINDING, keyring, key)
     data = path.read_bytes()
     return pipeline.restore(read_photo(data, Limits(max_bytes=max(1, len(data)))), packed)
 
@@ -169,11 +174,18 @@ def plan(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
     yield from ((path, stem) for stem, path in seen.items())
 
 
+def new_password(file: Path | None, custody: Custody, console: Console) -> str | None:
+    """A password that suits the custody; None where there is none (RequestRefused)."""
+    password = None if custody is Custody.SERVER and file is None else read_password(file, console)
+    custody.check(password)
+    return password
+
+
 def read_password(file: Path | None, console: Console, new: bool = True) -> str:
     """From a file, or asked for; without a terminal a new run gets a random restore code, shown once.
 
     Raises:
-        RequestRefused: no password to be had, or too weak a one.
+        RequestRefused: no password to be had.
     """
     if file:
         try:
@@ -190,8 +202,6 @@ def read_password(file: Path | None, console: Console, new: bool = True) -> str:
         console.print(f"no password given; restore code, shown this once: {password}", highlight=False)
     else:
         raise RequestRefused("no password: name a file with --password-file")
-    if new:
-        passwords.check_new(password)
     return password
 
 

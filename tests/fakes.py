@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,6 +34,28 @@ class MemoryBlobs:
         if key not in self.objects:
             raise NotFound("no such object")
         return self.objects[key]
+
+    def put_once(self, key: str, data: bytes) -> bool:
+        self._alive()
+        return self.objects.setdefault(key, data) is data
+
+    def get_tagged(self, key: str) -> tuple[bytes, str]:
+        data = self.get(key)
+        return data, hashlib.sha256(data).hexdigest()
+
+    def replace(self, key: str, data: bytes, tag: str) -> bool:
+        unchanged = key in self.objects and self.get_tagged(key)[1] == tag
+        if unchanged:
+            self.put(key, data)
+        return unchanged
+
+    def names(self) -> Iterator[str]:
+        self._alive()
+        yield from sorted(self.objects)
+
+    def history(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        self._alive()
+        yield from ((key, data) for key, data in sorted(self.objects.items()) if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
         self._alive()

@@ -15,7 +15,10 @@ from celery.signals import setup_logging, worker_process_init, worker_ready
 from core.settings import Settings
 from worker import engine, logs, tasks
 from worker.context import Context, connect_context
+from worker.courier import Courier
 from worker.reaper import Reaper
+from worker.retention import Retention
+from worker.sweeper import Sweeper
 
 # Before torch is loaded: its threads wait 1,000 rounds for work, then sleep. By default they spin so long that on
 # busy cores a photo takes 3 to 15 times as long; on idle ones nothing is lost (measured, DESIGN.md).
@@ -83,7 +86,16 @@ def _warm(**_: Any) -> None:
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _sweep(**_: Any) -> None:
-    Reaper(connect_context(settings, engine.Loaded(settings)), publish).start()
+    context = connect_context(settings, engine.Loaded(settings))
+    # A thread each: while the store is away, or a receiver is slow, the other duties are done all the same.
+    duties = {
+        "reaper": Reaper(context, publish).sweep,
+        "courier": Courier(context).sweep,
+        "retention": Retention(context).sweep,
+        "heads": context.heads.anchor,
+    }
+    for name, duty in duties.items():
+        Sweeper(name, duty).start()
 
 
 _found: list[Context] = []

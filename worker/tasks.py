@@ -11,9 +11,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import ConfigurationError, NotFound, RestoreDenied, SiderError, StateConflict, Unavailable
 from core.jobs.database import now
+from core.jobs.leftovers import clear
+from core.jobs.retries import fault_of, pause
+from core.jobs.states import ENDS
 from core.jobs.tables import Job
 from core.stages.validate import Limits, read_photo
-from core.vault.shelf import Shelf, protected_key
+from core.vault.custody import Custody
 from worker.context import Context
 
 logger = structlog.get_logger(__name__)
@@ -32,8 +35,9 @@ def run(job_id: str, context: Context) -> None:
     try:
         _attempt(job, context, log)
     except (StateConflict, SQLAlchemyError) as error:
-        # Another attempt has the job, or gets it when the lease runs out; upload and secret are for that one.
+        # Cancelled or too late, or another attempt has the job or gets it when the lease runs out.
         log.warning("given_up", error=type(error).__name__)
+    tidy(job.id, context)
 
 
 def _attempt(job: Job, context: Context, log: Any) -> None:
@@ -44,16 +48,29 @@ def _attempt(job: Job, context: Context, log: Any) -> None:
     except (StateConflict, SQLAlchemyError):
         raise
     except Exception as error:
-        if isinstance(error, Unavailable) and job.attempt < context.settings.max_attempts:
-            log.warning("handed_back", code=error.code)
-            context.jobs.release(job.id, job.attempt)
-            return
-        context.jobs.fail(job.id, job.attempt, _problem(error, log))
-        clean_up(job, context.shelf, failed=True)
+        fault = fault_of(error)
+        wait = pause(fault, job.attempt - job.crashes)
+        if wait is None:
+            context.jobs.fail(job.id, job.attempt, _problem(error, log))
+        else:
+            context.jobs.release(job.id, job.attempt, wait)
+            log.warning("handed_back", error=type(error).__name__, fault=fault, seconds=wait)
     else:
         context.jobs.finish(job.id, job.attempt, result, photo)
         log.info("succeeded")
-        clean_up(job, context.shelf)
+
+
+def tidy(job_id: str, context: Context) -> bool:
+    """Clear what a job leaves, if it has ended; whether it could be done: if not, it is for the reaper."""
+    try:
+        job = context.jobs.get(job_id)
+        if job.state in ENDS:
+            clear(job, context.shelf)
+            context.jobs.mark_cleared(job.id)
+    except (Unavailable, SQLAlchemyError) as error:
+        logger.warning("clearing_postponed", job_id=job_id, error=type(error).__name__)
+        return False
+    return True
 
 
 def protect(job: Job, context: Context, heart: Heart) -> Result:
@@ -63,12 +80,13 @@ def protect(job: Job, context: Context, heart: Heart) -> Result:
     shelf, wish = context.shelf, job.request
     limits = Limits(context.settings.max_upload_bytes, context.settings.max_pixels)
     photo = read_photo(shelf.get_upload(job.tenant, job.id), limits)
-    lock = shelf.get_secret(job.tenant, job.id)
+    custody = Custody(wish.get("custody", Custody.SPLIT))
+    lock = None if custody is Custody.SERVER else shelf.get_secret(job.tenant, job.id)
     request = Request(wish["method"], wish["preset"], wish["variants"], wish["seed"], wish["faces"])
     outcome = context.engine.protect(photo, request, heart.beat)
     # A worker that was asleep must not overwrite the key of the attempt that has overtaken it.
     heart.renew()
-    shelf.put_restoration(job.tenant, job.photo_id, outcome.restoration.pack(), lock)
+    shelf.put_restoration(job.tenant, job.photo_id, outcome.restoration.pack(), lock, custody)
     for number, variant in enumerate(outcome.protected, 1):
         shelf.put_protected(job.tenant, job.photo_id, number, variant.to_png())
     context.photos.get(job.photo_id, job.tenant)  # erased in the meantime: NotFound, and nothing is kept
@@ -86,14 +104,16 @@ def restore(job: Job, context: Context, heart: Heart) -> Result:
         data = shelf.get_protected(job.tenant, job.photo_id, 1)
     limits = Limits(max_bytes=max(len(data), 1), max_pixels=context.settings.max_pixels)
     protected = read_photo(data, limits)
-    lock = shelf.get_secret(job.tenant, job.id)
+    key = shelf.get_secret(job.tenant, job.id).key if job.request.get("locked", True) else None
     try:
-        packed = shelf.get_restoration(job.tenant, job.photo_id, lock.key)
+        custody = Custody(context.photos.get(job.photo_id, job.tenant).custody)
+        packed = shelf.get_restoration(job.tenant, job.photo_id, key, custody)
     except NotFound:
         raise RestoreDenied from None  # erased in between: the same answer as for a wrong password
     original = context.engine.restore(protected, packed)
     heart.renew()
     shelf.put_restored(job.tenant, job.id, original.to_png())
+    context.photos.get(job.photo_id, job.tenant)  # as in protect
     return {"photo_id": job.photo_id, "sha256": original.sha256, "exact": True}, None
 
 
@@ -129,7 +149,7 @@ class Heart:
         self._thread.join()
 
     def beat(self, step: str, fraction: float) -> None:
-        """What the engine reports; raises StateConflict once the lease is lost, to stop work in vain."""
+        """What the engine reports; raises StateConflict once the lease is lost or the job ended: no work in vain."""
         start, length = SPANS.get(step, (self.progress, 0.0))
         self.step, self.progress = step, round(start + length * fraction, 3)
         if self.lost:
@@ -150,18 +170,6 @@ class Heart:
             except SQLAlchemyError as error:
                 # The database may be locked for a moment; the lease outlives several missed beats.
                 logger.warning("heartbeat_missed", job_id=self.job.id, error=type(error).__name__)
-
-
-def clean_up(job: Job, shelf: Shelf, failed: bool = False) -> None:
-    """Upload and secret have served; a failed protect leaves nothing at all."""
-    try:
-        shelf.drop_job(job.tenant, job.id)
-        if failed and job.kind == "protect":
-            shelf.drop_restoration(job.tenant, job.photo_id)
-            for number in range(1, job.request["variants"] + 1):
-                shelf.photos.delete(protected_key(job.tenant, job.photo_id, number))
-    except Unavailable as error:
-        logger.warning("clean_up_missed", job_id=job.id, code=error.code)
 
 
 def _problem(error: Exception, log: Any) -> dict[str, Any]:

@@ -29,11 +29,16 @@ def connect(url: str) -> Engine:
 
 def upgrade(url: str) -> None:
     """Bring the database to the newest schema."""
+    command.upgrade(configuration(url), "head")
+
+
+def configuration(url: str) -> Config:
+    """Alembic's, without a file."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     # A percent sign in a password would be read as an interpolation.
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    command.upgrade(config, "head")
+    return config
 
 
 def now() -> datetime:

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import AccessDenied, NotFound, RequestRefused
+from core.jobs.audit import Entry, append
 from core.jobs.database import now
 from core.jobs.tables import ApiKey
 
@@ -36,8 +37,7 @@ class ApiKeys:
         """
         if not scopes or set(scopes) - set(SCOPES):
             raise RequestRefused(f"scopes are of {', '.join(SCOPES)}; got {', '.join(scopes) or 'none'}")
-        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", tenant):
-            raise RequestRefused("a tenant's name is lower-case letters, digits and hyphens")
+        check_tenant(tenant)
         identifier, secret = secrets.token_hex(6), secrets.token_hex(20)
         row = ApiKey(
             id=identifier,
@@ -50,6 +50,9 @@ class ApiKeys:
         )
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             session.add(row)
+            session.flush()
+            details = {"scopes": row.scopes, "name": name}
+            append(session.connection(), Entry("api_key", "issued", "operator", tenant, identifier, details))
         return row, f"sdr_{identifier}_{secret}{_checksum(identifier, secret)}"
 
     def verify(self, text: str) -> ApiKey:
@@ -78,6 +81,7 @@ class ApiKeys:
         with self.engine.begin() as connection:
             if not connection.execute(change).rowcount:
                 raise NotFound(f"no API key {identifier!r}")
+            append(connection, Entry("api_key", "revoked", "operator", subject=identifier))
 
     def all(self) -> list[ApiKey]:
         """All keys, oldest first; their secrets are nowhere."""
@@ -89,6 +93,12 @@ class ApiKeys:
         if row.last_used_at is None or (now() - row.last_used_at).total_seconds() > 60:
             with self.engine.begin() as connection:
                 connection.execute(update(ApiKey).where(ApiKey.id == row.id).values(last_used_at=now()))
+
+
+def check_tenant(name: str) -> None:
+    """Raises RequestRefused for a name that no tenant can have."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
+        raise RequestRefused("a tenant's name is lower-case letters, digits and hyphens")
 
 
 def _alive(row: ApiKey) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, update
+from datetime import datetime
+
+from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
+from core.jobs.audit import Entry, append
 from core.jobs.database import now
 from core.jobs.tables import Photo
 
@@ -28,7 +31,15 @@ class Photos:
             raise NotFound("no such photo")
         return photo
 
-    def mark_erased(self, photo_id: str) -> None:
-        """From now on nobody finds it. The measured report goes too; the row stays as the receipt."""
+    def made_before(self, time: datetime, limit: int) -> list[Photo]:
+        """Photos of all tenants that came before this time and were not erased, oldest first."""
+        kept = select(Photo).where(Photo.erased_at.is_(None), Photo.created_at < time)
+        with Session(self.engine, expire_on_commit=False) as session:
+            return list(session.scalars(kept.order_by(Photo.created_at).limit(limit)))
+
+    def mark_erased(self, photo_id: str, receipt: Entry) -> None:
+        """From now on nobody finds it. The measured report goes too; row and audit log keep the receipt."""
+        first = update(Photo).where(Photo.id == photo_id, Photo.erased_at.is_(None))
         with self.engine.begin() as connection:
-            connection.execute(update(Photo).where(Photo.id == photo_id).values(erased_at=now(), report=None))
+            if connection.execute(first.values(erased_at=now(), report=None)).rowcount:
+                append(connection, receipt)

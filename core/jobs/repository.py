@@ -6,18 +6,24 @@ Every write of a worker names its attempt; a worker that lost its lease has an o
 from __future__ import annotations
 
 import secrets
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Engine, Select, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, Engine, Row, Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound, StateConflict
+from core.jobs.audit import Entry, append
 from core.jobs.database import now
-from core.jobs.states import State, sources
+from core.jobs.retries import Fault, pause
+from core.jobs.states import ENDS, State, sources
 from core.jobs.tables import Job, Photo
 
 POISONED = "poisoned"
+EXPIRED = "job_expired"
+SERVICE = "service"  # who ends a job, as the audit log names it, unless its owner does
+TOLD = ("reason", "custody", "subject", "variants")  # what the audit log tells of a request
 
 
 def new_id(kind: str) -> str:
@@ -31,13 +37,18 @@ class Jobs:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def add(self, job: Job, photo: Photo | None = None) -> None:
-        """Queue a job; a new photo's row is committed with it. The message is sent after this (outbox)."""
+    def add(self, job: Job, photo: Photo | None = None, also: Callable[[Session], None] = lambda _: None) -> None:
+        """Queue a job; a new photo's row, what else is to be, and an entry in the audit log are committed with it.
+
+        The message is sent after this (outbox).
+        """
         with Session(self.engine) as session, session.begin():
-            if photo:
-                session.add(photo)
+            for row in (photo, job) if photo else (job,):
+                session.add(row)
                 session.flush()
-            session.add(job)
+            also(session)
+            session.flush()
+            append(session.connection(), _entry(job, "accepted", job.actor))
 
     def get(self, job_id: str, tenant: str | None = None) -> Job:
         """One job; of `tenant` only, unless None.
@@ -52,14 +63,14 @@ class Jobs:
         return job
 
     def claim(self, job_id: str, lease_seconds: float) -> Job | None:
-        """Take a queued job for one more attempt; None when it is not queued (any more)."""
+        """Take a queued job for one more attempt; None when it is not queued (any more) or past its deadline."""
         values = {
             "attempt": Job.attempt + 1,
             "lease_until": now() + timedelta(seconds=lease_seconds),
             "started_at": func.coalesce(Job.started_at, now()),
             "step": "started",
         }
-        if not self._move(job_id, State.running, values):
+        if not self._move(job_id, State.running, values, _in_time()):
             return None
         return self.get(job_id)
 
@@ -67,12 +78,12 @@ class Jobs:
         """Renew the lease and tell how far the work is.
 
         Raises:
-            StateConflict: another attempt has the job, or it ended.
+            StateConflict: another attempt has the job, it ended, or its deadline is over.
         """
         lease = now() + timedelta(seconds=lease_seconds)
-        changes = update(Job).where(Job.id == job_id, Job.attempt == attempt, Job.state == State.running)
+        changes = update(Job).where(Job.id == job_id, *_held_by(attempt))
         if not self._execute(changes.values(lease_until=lease, step=step, progress=progress)):
-            raise StateConflict(f"attempt {attempt} of {job_id} has lost its lease")
+            raise _lost(job_id, attempt)
 
     def finish(self, job_id: str, attempt: int, result: dict[str, Any], photo: dict[str, Any] | None = None) -> None:
         """End in success; `photo` are new column values of the job's photo, committed with it.
@@ -80,13 +91,7 @@ class Jobs:
         Raises:
             StateConflict: as heartbeat.
         """
-        values = {
-            "result": result,
-            "step": "done",
-            "progress": 1.0,
-            "finished_at": now(),
-            "lease_until": None,
-        }
+        values = _ended(result=result, step="done", progress=1.0)
         self._leave(job_id, State.succeeded, attempt, values, photo)
 
     def fail(self, job_id: str, attempt: int, problem: dict[str, Any]) -> None:
@@ -95,35 +100,71 @@ class Jobs:
         Raises:
             StateConflict: as heartbeat.
         """
-        self._leave(job_id, State.failed, attempt, _failed(problem))
+        self._leave(job_id, State.failed, attempt, _ended(problem=problem))
 
-    def release(self, job_id: str, attempt: int) -> None:
-        """Hand a running job back for another try; it will be published again.
+    def release(self, job_id: str, attempt: int, pause_seconds: float = 0.0) -> None:
+        """Hand a running job back for another try; it will be published again after the pause.
 
         Raises:
             StateConflict: as heartbeat.
         """
-        self._leave(job_id, State.queued, attempt, _requeued())
+        self._leave(job_id, State.queued, attempt, _requeued(pause_seconds))
 
-    def requeue_expired(self, max_attempts: int) -> list[str]:
-        """Requeue running jobs whose lease ran out; one that had all its attempts fails as poisoned."""
+    def cancel(self, job_id: str, actor: str = SERVICE) -> Job:
+        """End a queued or running job at its owner's wish; its worker finds out at its next beat. May be repeated.
+
+        Raises:
+            StateConflict: it had ended before.
+        """
+        self._move(job_id, State.cancelled, _ended(), actor=actor)
+        job = self.get(job_id)
+        if job.state != State.cancelled:
+            raise StateConflict(f"the job has ended already: {job.state}")
+        return job
+
+    def expire(self) -> list[str]:
+        """End the jobs whose deadline is over."""
+        late = Job.expires_at <= now()
+        problem = {"code": EXPIRED, "message": "the job was not finished by its deadline", "details": {}}
+        waiting = select(Job).where(Job.state.in_(sources(State.expired)), late)
+        return [j.id for j in self._all(waiting) if self._move(j.id, State.expired, _ended(problem=problem), late)]
+
+    def requeue_lapsed(self) -> list[str]:
+        """Requeue running jobs whose lease ran out; one that has lost too many workers fails as poisoned."""
         lapsed = Job.lease_until < now()
         touched = []
         for job in self._all(select(Job).where(Job.state == State.running, lapsed)):
-            if job.attempt < max_attempts:
-                target, values = State.queued, _requeued()
+            crashes = job.crashes + 1
+            wait = pause(Fault.poison, crashes)
+            if wait is not None:
+                target, values = State.queued, _requeued(wait)
             else:
-                message = f"the job ended its worker {job.attempt} times"
-                target, values = State.failed, _failed({"code": POISONED, "message": message, "details": {}})
+                message = f"the job ended its worker {crashes} times"
+                target, values = State.failed, _ended(problem={"code": POISONED, "message": message, "details": {}})
             # Asked again in the UPDATE: its worker may have come back in between.
-            if self._move(job.id, target, values, Job.attempt == job.attempt, Job.state == State.running, lapsed):
+            mine = (Job.attempt == job.attempt, Job.state == State.running, lapsed)
+            if self._move(job.id, target, {**values, "crashes": crashes}, *mine):
                 touched.append(job.id)
         return touched
 
+    def uncleared(self, grace_seconds: float, limit: int = 100) -> list[Job]:
+        """Ended jobs that may still have something in the store, oldest first.
+
+        One that had a worker is left to it for the grace: until the worker has noticed it may still write.
+        """
+        over = or_(Job.attempt == 0, Job.finished_at < now() - timedelta(seconds=grace_seconds))
+        query = select(Job).where(Job.cleared_at.is_(None), Job.finished_at.is_not(None), over)
+        return self._all(query.order_by(Job.finished_at).limit(limit))
+
+    def mark_cleared(self, job_id: str) -> None:
+        """Nothing of the ended job is left in the store that should not be."""
+        self._execute(update(Job).where(Job.id == job_id).values(cleared_at=now()))
+
     def unpublished(self, older_than_seconds: float = 2.0) -> list[str]:
-        """Queued jobs whose message was never sent, oldest first."""
+        """Queued jobs whose message is due and was not sent, oldest first."""
         cut = now() - timedelta(seconds=older_than_seconds)
-        query = select(Job).where(Job.state == State.queued, Job.published_at.is_(None), Job.created_at < cut)
+        due = or_(Job.due_at.is_(None), Job.due_at <= now())
+        query = select(Job).where(Job.state == State.queued, Job.published_at.is_(None), Job.created_at < cut, due)
         return [job.id for job in self._all(query.order_by(Job.created_at))]
 
     def republish_stale(self, older_than_seconds: float) -> int:
@@ -140,20 +181,37 @@ class Jobs:
         self._execute(update(Job).where(Job.id == job_id).values(published_at=now()))
 
     def give_link(self, job_id: str) -> bool:
-        """Whether the link to this job's restored photo may be given: to one caller, once, unless it was erased."""
+        """Whether the link to this job's restored photo may be given: to one caller, once, unless it was deleted."""
         kept = select(Photo.id).where(Photo.erased_at.is_(None))
         once = update(Job).where(
-            Job.id == job_id, Job.state == State.succeeded, Job.link_given_at.is_(None), Job.photo_id.in_(kept)
+            Job.id == job_id,
+            Job.state == State.succeeded,
+            Job.link_given_at.is_(None),
+            Job.withdrawn_at.is_(None),
+            Job.photo_id.in_(kept),
         )
         return bool(self._execute(once.values(link_given_at=now())))
+
+    def restored_before(self, time: datetime, limit: int) -> list[Job]:
+        """Restorations that ended before this time and whose originals are still in the store, oldest first."""
+        ended = (Job.kind == "restore", Job.withdrawn_at.is_(None), Job.finished_at < time)
+        return self._all(select(Job).where(*ended).order_by(Job.finished_at).limit(limit))
+
+    def mark_withdrawn(self, job: Job) -> None:
+        """The restored original is no more."""
+        first = update(Job).where(Job.id == job.id, Job.withdrawn_at.is_(None)).values(withdrawn_at=now())
+        with self.engine.begin() as connection:
+            if connection.execute(first).rowcount and job.state == State.succeeded:
+                append(connection, Entry("link", "withdrawn", SERVICE, job.tenant, job.photo_id, {"job": job.id}))
 
     def of_photo(self, photo_id: str) -> list[Job]:
         """All jobs of a photo."""
         return self._all(select(Job).where(Job.photo_id == photo_id))
 
-    def depth(self) -> int:
-        """Jobs waiting or running."""
-        return self._count(select(func.count()).where(Job.state.in_([State.queued, State.running])))
+    def depth(self, tenant: str | None = None) -> int:
+        """Jobs waiting or running; of `tenant` only, unless None."""
+        query = select(func.count()).where(Job.state.in_([State.queued, State.running]))
+        return self._count(query.where(Job.tenant == tenant) if tenant else query)
 
     def position(self, job: Job) -> int:
         """How many queued jobs are before this one."""
@@ -175,9 +233,8 @@ class Jobs:
         self, job_id: str, target: State, attempt: int, values: dict[str, Any], photo: dict[str, Any] | None = None
     ) -> None:
         """Out of `running`, by the worker of `attempt`."""
-        mine = (Job.attempt == attempt, Job.state == State.running)
-        if not self._move(job_id, target, values, *mine, photo=photo):
-            raise StateConflict(f"attempt {attempt} of {job_id} has lost its lease")
+        if not self._move(job_id, target, values, *_held_by(attempt), photo=photo):
+            raise _lost(job_id, attempt)
 
     def _move(
         self,
@@ -186,14 +243,18 @@ class Jobs:
         values: dict[str, Any],
         *conditions: ColumnElement[bool],
         photo: dict[str, Any] | None = None,
+        actor: str = SERVICE,
     ) -> bool:
-        """One conditional UPDATE: of two that want the same job, one finds no row."""
+        """One conditional UPDATE: of two that want the same job, one finds no row. An end is told to the audit log."""
         change = update(Job).where(Job.id == job_id, Job.state.in_(sources(target)), *conditions)
         with self.engine.begin() as connection:
             moved = cast(CursorResult[Any], connection.execute(change.values(state=target, **values)))
             if moved.rowcount and photo:
                 owner = select(Job.photo_id).where(Job.id == job_id).scalar_subquery()
                 connection.execute(update(Photo).where(Photo.id == owner).values(**photo))
+            if moved.rowcount and target in ENDS:
+                ended = connection.execute(select(Job).where(Job.id == job_id)).one()
+                append(connection, _entry(ended, ended.problem["code"] if ended.problem else target, actor))
         return bool(moved.rowcount)
 
     def _execute(self, statement: Any) -> int:
@@ -209,9 +270,28 @@ class Jobs:
             return connection.execute(query).scalar_one()
 
 
-def _requeued() -> dict[str, Any]:
-    return {"lease_until": None, "published_at": None, "step": "queued"}
+def _in_time() -> ColumnElement[bool]:
+    return or_(Job.expires_at.is_(None), Job.expires_at > now())
 
 
-def _failed(problem: dict[str, Any]) -> dict[str, Any]:
-    return {"problem": problem, "finished_at": now(), "lease_until": None}
+def _entry(job: Job | Row[Any], outcome: str, actor: str) -> Entry:
+    told = {name: job.request[name] for name in TOLD if job.request.get(name) is not None}
+    return Entry(job.kind, outcome, actor, job.tenant, job.photo_id, {"job": job.id, "for": job.actor, **told})
+
+
+def _held_by(attempt: int) -> tuple[ColumnElement[bool], ...]:
+    """The fence: only the worker of the newest attempt writes, and only in time."""
+    return Job.attempt == attempt, Job.state == State.running, _in_time()
+
+
+def _lost(job_id: str, attempt: int) -> StateConflict:
+    return StateConflict(f"attempt {attempt} of {job_id} has lost its lease, or the job has ended")
+
+
+def _requeued(pause_seconds: float) -> dict[str, Any]:
+    due = now() + timedelta(seconds=pause_seconds)
+    return {"lease_until": None, "published_at": None, "due_at": due, "step": "queued"}
+
+
+def _ended(**values: Any) -> dict[str, Any]:
+    return {**values, "finished_at": now(), "lease_until": None}

@@ -18,13 +18,14 @@ class State(StrEnum):
 
 # running -> queued is a retry: the worker handed the job back, or its lease ran out.
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.queued: frozenset({State.running, State.failed, State.cancelled, State.expired}),
-    State.running: frozenset({State.queued, State.succeeded, State.failed, State.cancelled}),
+    State.queued: frozenset({State.running, State.cancelled, State.expired}),
+    State.running: frozenset({State.queued, State.succeeded, State.failed, State.cancelled, State.expired}),
     State.succeeded: frozenset(),
     State.failed: frozenset(),
     State.cancelled: frozenset(),
     State.expired: frozenset(),
 }
+ENDS = frozenset(state for state, targets in TRANSITIONS.items() if not targets)
 
 
 def sources(target: State) -> list[State]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, Integer, String, TypeDecorator
+from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Integer, LargeBinary, String, TypeDecorator
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -28,7 +28,7 @@ class Base(DeclarativeBase):
 
 
 class Photo(Base):
-    """A photo under our care. report: the measured promise."""
+    """A photo under our care. report: the measured promise; custody: see core.vault.custody."""
 
     __tablename__ = "photos"
 
@@ -37,14 +37,22 @@ class Photo(Base):
     method: Mapped[str] = mapped_column(String(32))
     preset: Mapped[str] = mapped_column(String(32))
     variants: Mapped[int] = mapped_column(Integer)
+    custody: Mapped[str] = mapped_column(String(8), default="split")
     report: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
     protected_at: Mapped[datetime | None]
     erased_at: Mapped[datetime | None]
 
+    __table_args__ = (Index("ix_photos_kept", "erased_at", "created_at"),)
+
 
 class Job(Base):
-    """A unit of work. attempt counts runs and fences: a worker whose attempt is not the row's writes nothing."""
+    """A unit of work. attempt counts runs and fences: a worker whose attempt is not the row's writes nothing.
+
+    crashes: runs that were lost with their worker. due_at: not sent to the queue again before. cleared_at: upload
+    and secret, and all that a job without success has made, are gone from the store. withdrawn_at: so is the original
+    that it restored. actor: who asked for it, as the audit log names it.
+    """
 
     __tablename__ = "jobs"
 
@@ -57,20 +65,73 @@ class Job(Base):
     result: Mapped[dict[str, Any] | None]
     problem: Mapped[dict[str, Any] | None]
     attempt: Mapped[int] = mapped_column(Integer, default=0)
+    crashes: Mapped[int] = mapped_column(Integer, default=0)
     step: Mapped[str] = mapped_column(String(32), default="queued")
     progress: Mapped[float] = mapped_column(Float, default=0.0)
     lease_until: Mapped[datetime | None]
     created_at: Mapped[datetime]
+    due_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
     published_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    cleared_at: Mapped[datetime | None]
     link_given_at: Mapped[datetime | None]
+    actor: Mapped[str] = mapped_column(String(40), default="")
+    withdrawn_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index("ix_jobs_state_created", "state", "created_at"),
         Index("ix_jobs_tenant_created", "tenant", "created_at"),
         Index("ix_jobs_photo", "photo_id"),
+        Index("ix_jobs_cleared", "cleared_at", "finished_at"),
+        Index("ix_jobs_withdrawn", "kind", "withdrawn_at", "finished_at"),
     )
+
+
+class Receipt(Base):
+    """The first answer to a request with an Idempotency-Key; sealed, and None while it is worked on.
+
+    id, fingerprint: keyed digests of the key and of the payload. token: whose reservation it is.
+    """
+
+    __tablename__ = "receipts"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    token: Mapped[str] = mapped_column(String(32))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    answer: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Delivery(Base):
+    """A webhook that is owed. due_at: of the next attempt; None when there is none. answer: status or kind of error."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    tenant: Mapped[str] = mapped_column(String(64))
+    url: Mapped[str] = mapped_column(String(500))
+    attempts: Mapped[int] = mapped_column(Integer)
+    answer: Mapped[str | None] = mapped_column(String(40))
+    due_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_deliveries_due", "due_at", "created_at"),)
+
+
+class WebhookSecret(Base):
+    """What signs a tenant's webhooks, sealed by the keyring. retires_at: None for the newest."""
+
+    __tablename__ = "webhook_secrets"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64), index=True)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime]
+    retires_at: Mapped[datetime | None]
 
 
 class ApiKey(Base):
@@ -87,3 +148,31 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class AuditEntry(Base):
+    """One line of the audit log; see core.jobs.audit. hash: of the entry before and of all that this one says."""
+
+    __tablename__ = "audit_entries"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    event: Mapped[str] = mapped_column(String(16))
+    outcome: Mapped[str] = mapped_column(String(40))
+    actor: Mapped[str] = mapped_column(String(40))
+    tenant: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(String(40))
+    details: Mapped[dict[str, Any]]
+    hash: Mapped[str] = mapped_column(String(64))
+
+    __table_args__ = (Index("ix_audit_tenant", "tenant", "seq"), Index("ix_audit_subject", "subject", "seq"))
+
+
+class AuditTip(Base):
+    """The one row that says where the audit log ends."""
+
+    __tablename__ = "audit_tip"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))

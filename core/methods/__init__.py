@@ -16,6 +16,7 @@ import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -46,8 +47,9 @@ def names() -> list[str]:
     return sorted(p.stem for p in HERE.glob("[a-z]*.py"))
 
 
+@cache
 def presets(name: str) -> list[str]:
-    """Names of the presets of one method, read from its source without importing it.
+    """Names of the presets of one method, read from its source, once, without importing it.
 
     Raises:
         RequestRefused: no such method.

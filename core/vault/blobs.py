@@ -1,12 +1,11 @@
-"""Where bytes live: S3-compatible storage through boto3, or a local folder for the command line."""
+"""Where bytes live: S3-compatible storage through boto3."""
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
-from pathlib import Path
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import boto3
 from botocore.config import Config
@@ -14,16 +13,28 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from core.errors import NotFound, Unavailable
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import DefaultRetentionTypeDef
+
 # Keys are made by us; anything else is a mistake or an attack.
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 OCTETS = "application/octet-stream"
 
 
 class Blobs(Protocol):
-    """A flat store of named bytes. `get` raises NotFound; every call may raise Unavailable."""
+    """A flat store of named bytes. `get` raises NotFound; every call may raise Unavailable.
+
+    `put_once` and `replace` write only where there is nothing, and only what has not changed since `get_tagged`;
+    they tell whether they did. `history` also yields what was overwritten or deleted, where the store keeps it.
+    """
 
     def put(self, key: str, data: bytes, content_type: str = OCTETS) -> None: ...
+    def put_once(self, key: str, data: bytes) -> bool: ...
+    def replace(self, key: str, data: bytes, tag: str) -> bool: ...
     def get(self, key: str) -> bytes: ...
+    def get_tagged(self, key: str) -> tuple[bytes, str]: ...
+    def names(self) -> Iterator[str]: ...
+    def history(self, prefix: str) -> Iterator[tuple[str, bytes]]: ...
     def delete(self, key: str) -> None: ...
     def link(self, key: str, seconds: int, filename: str) -> str: ...
     def check(self) -> None: ...
@@ -61,14 +72,19 @@ class S3Blobs:
             config=config,
         )
 
-    def create_bucket(self) -> None:
-        """Make the bucket if it is not there."""
+    def create_bucket(self, lock_days: int = 0) -> None:
+        """Make the bucket if it is not there; with `lock_days` nothing in it can be deleted for so long (WORM)."""
+        client = self._client
         try:
-            self._client.create_bucket(Bucket=self.bucket)
-        except ClientError as error:
-            if _code(error) not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-                raise _unavailable(error) from error
-        except BotoCoreError as error:
+            with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
+                client.create_bucket(Bucket=self.bucket, ObjectLockEnabledForBucket=lock_days > 0)
+            if lock_days:
+                keep: DefaultRetentionTypeDef = {"Mode": "COMPLIANCE", "Days": lock_days}
+                client.put_object_lock_configuration(
+                    Bucket=self.bucket,
+                    ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": keep}},
+                )
+        except (ClientError, BotoCoreError) as error:
             raise _unavailable(error) from error
 
     def put(self, key: str, data: bytes, content_type: str = OCTETS) -> None:
@@ -77,14 +93,40 @@ class S3Blobs:
         except (ClientError, BotoCoreError) as error:
             raise _unavailable(error) from error
 
+    def put_once(self, key: str, data: bytes) -> bool:
+        return _done(lambda: self._client.put_object(Bucket=self.bucket, Key=_checked(key), Body=data, IfNoneMatch="*"))
+
+    def replace(self, key: str, data: bytes, tag: str) -> bool:
+        return _done(lambda: self._client.put_object(Bucket=self.bucket, Key=_checked(key), Body=data, IfMatch=tag))
+
     def get(self, key: str) -> bytes:
+        return self.get_tagged(key)[0]
+
+    def get_tagged(self, key: str) -> tuple[bytes, str]:
         try:
-            return self._client.get_object(Bucket=self.bucket, Key=_checked(key))["Body"].read()
+            found = self._client.get_object(Bucket=self.bucket, Key=_checked(key))
+            return found["Body"].read(), found["ETag"]
         except ClientError as error:
             if _code(error) in ("NoSuchKey", "404", "NoSuchBucket"):
                 raise NotFound("no such object") from error
             raise _unavailable(error) from error
         except (BotoCoreError, OSError) as error:
+            raise _unavailable(error) from error
+
+    def names(self) -> Iterator[str]:
+        try:
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
+                yield from (entry["Key"] for entry in page.get("Contents", []))
+        except (ClientError, BotoCoreError) as error:
+            raise _unavailable(error) from error
+
+    def history(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        try:
+            for page in self._client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix):
+                for entry in page.get("Versions", []):
+                    key, version = entry["Key"], entry["VersionId"]
+                    yield key, self._client.get_object(Bucket=self.bucket, Key=key, VersionId=version)["Body"].read()
+        except (ClientError, BotoCoreError, OSError) as error:
             raise _unavailable(error) from error
 
     def delete(self, key: str) -> None:
@@ -112,46 +154,24 @@ class S3Blobs:
             raise _unavailable(error) from error
 
 
-class FolderBlobs:
-    """A local folder; writes are all or nothing."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def put(self, key: str, data: bytes, content_type: str = OCTETS) -> None:  # noqa: ARG002
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-
-    def get(self, key: str) -> bytes:
-        try:
-            return self._path(key).read_bytes()
-        except (FileNotFoundError, IsADirectoryError) as error:
-            raise NotFound("no such object") from error
-
-    def delete(self, key: str) -> None:
-        self._path(key).unlink(missing_ok=True)
-
-    def link(self, key: str, seconds: int, filename: str) -> str:  # noqa: ARG002
-        return self._path(key).resolve().as_uri()
-
-    def check(self) -> None:
-        if not self.root.is_dir():
-            raise Unavailable(f"the folder {self.root} is not there", code="store_unavailable")
-
-    def _path(self, key: str) -> Path:
-        return self.root / _checked(key)
-
-
 def _checked(key: str) -> str:
     if not KEY.fullmatch(key):
         raise ValueError(f"no valid object key: {key[:80]!r}")
     return key
+
+
+def _done(put: Callable[[], object]) -> bool:
+    """Whether a conditional write was done."""
+    try:
+        put()
+    except ClientError as error:
+        # What is to be replaced but is gone: AWS says NoSuchKey, others that the condition failed.
+        if _code(error) in ("PreconditionFailed", "NoSuchKey"):
+            return False
+        raise _unavailable(error) from error
+    except BotoCoreError as error:
+        raise _unavailable(error) from error
+    return True
 
 
 def _code(error: ClientError) -> str:

@@ -1,97 +1,203 @@
-"""The service's key-encryption keys: versions in one file, of which the newest seals and all can open."""
+"""The service's key-encryption keys: versions in one file, of which the newest seals and all can open.
+
+With `kms` the file holds the keys encrypted by AWS KMS, so that a copy of it opens nothing by itself.
+
+A version's signing key is derived from its key. A retired version has lost both; what its signing key has signed
+can still be verified.
+"""
 
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import secrets
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
-from core.errors import ConfigurationError
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from core.errors import ConfigurationError, StateConflict, Unavailable
+from core.vault.kms import KmsKey
 
 KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """keys: {version: 32 bytes}, oldest first. `repr` hides them."""
+    """keys: {version: 32 bytes}, oldest first; created: {version: ISO time from which it seals}; retired: {version:
+    its public verification key}; kms: what encrypts the keys in the file. `repr` hides the keys."""
 
     path: Path
     keys: Mapping[int, bytes]
     created: Mapping[int, str]
+    retired: Mapping[int, bytes] = field(default_factory=dict)
+    kms: KmsKey | None = None
 
     def __repr__(self) -> str:
         return f"Keyring({self.path}, versions={list(self.keys)})"
 
     @property
     def current(self) -> int:
-        """The version that seals."""
-        return max(self.keys)
+        """The version that seals: the newest whose time has come."""
+        now = datetime.now(UTC)
+        return max((v for v in self.keys if self.since(v) <= now), default=min(self.keys))
+
+    def since(self, version: int) -> datetime:
+        """From when on a version seals."""
+        return datetime.fromisoformat(self.created[version]).astimezone(UTC)
 
     @classmethod
-    def open_or_create(cls, path: Path) -> Keyring:
-        """Read the file, or make it with one fresh key.
+    def open_or_create(cls, path: Path, kms: KmsKey | None = None) -> Keyring:
+        """Read the file, or make it with one fresh key; `kms` counts only then.
 
         Raises:
             ConfigurationError: it is broken, or others may read it.
+            Unavailable: KMS does not answer.
         """
-        if path.exists():
-            return cls.open(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        ring = cls(path, {}, {}).rotated(1)
-        try:
-            # Exclusive creation: of two processes that start together one makes the ring, the other reads it.
-            os.close(os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            if not path.exists():
-                raise ConfigurationError(f"another process is making {path}; start again") from None
-            return cls.open(path)
-        ring.save()
-        path.with_suffix(".lock").unlink()
-        return ring
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _alone(path):
+                if not path.exists():
+                    cls(path, {}, {}, kms=kms)._with_version(1)._save()
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> Keyring:
         """Read the file.
 
         Raises:
-            ConfigurationError: it is missing or broken, or others may read it.
+            ConfigurationError: it is missing or broken, others may read it, or KMS refuses its key.
+            Unavailable: KMS does not answer.
         """
         try:
-            if path.stat().st_mode & 0o077:
-                raise ConfigurationError(f"{path} can be read by others; run: chmod 600 {path}")
-            rows = json.loads(path.read_text(encoding="utf-8"))["keys"]
-            keys = {int(v): base64.b64decode(row["key"], validate=True) for v, row in rows.items()}
-            created = {int(v): str(row["created"]) for v, row in rows.items()}
+            found = path.stat()
         except FileNotFoundError:
             raise ConfigurationError(
                 f"there is no keyring {path}; name the one that sealed the keys in SIDER_KEYRING_FILE"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigurationError(f"the keyring {path} cannot be read: {type(error).__name__}") from None
-        if not keys or any(len(key) != KEY_BYTES for key in keys.values()):
-            raise ConfigurationError(f"the keyring {path} holds no valid keys")
-        return cls(path, dict(sorted(keys.items())), created)
+        if found.st_mode & 0o077:
+            raise ConfigurationError(f"{path} can be read by others; run: chmod 600 {path}")
+        return _read(path, (found.st_ino, found.st_mtime_ns, found.st_size))
 
-    def rotated(self, version: int | None = None) -> Keyring:
-        """This ring with one more, fresh key that seals from now on; `save` makes it last."""
-        number = version or self.current + 1
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        return Keyring(self.path, {**self.keys, number: secrets.token_bytes(KEY_BYTES)}, {**self.created, number: now})
+    def latest(self) -> Keyring:
+        """This ring as its file is now: a rotation reaches running processes with their next item."""
+        try:
+            return Keyring.open(self.path)
+        except (ConfigurationError, Unavailable):
+            return self  # a file that is away for a moment takes nothing from a process that has read it
 
-    def save(self) -> None:
+    def rotate(self, kms: KmsKey | None = None, delay: timedelta = timedelta()) -> Keyring:
+        """One more, fresh key that seals after the delay, kept in the file; with `kms` all keys are encrypted by it."""
+        with _alone(self.path):
+            ring = Keyring.open(self.path)
+            ring = replace(ring, kms=kms or ring.kms)
+            return ring._with_version(max(ring.created) + 1, delay)._save()
+
+    def retire(self, version: int) -> Keyring:
+        """Destroy a version's key in the file; whatever it still seals is lost.
+
+        Raises:
+            StateConflict: there is no such key, or it is the one that seals.
+        """
+        with _alone(self.path):
+            ring = Keyring.open(self.path)
+            if version not in ring.keys or version >= ring.current:
+                raise StateConflict(f"version {version} is no key that has been replaced by a newer one")
+            keys = {number: key for number, key in ring.keys.items() if number != version}
+            public = ring.verify_key(version).public_bytes_raw()
+            return replace(ring, keys=keys, retired={**ring.retired, version: public})._save()
+
+    def signing_key(self) -> Ed25519PrivateKey:
+        """The current version's."""
+        return _signing_key(self.keys[self.current])
+
+    def verify_key(self, version: int) -> Ed25519PublicKey:
+        """Of any version there ever was (KeyError)."""
+        if version in self.keys:
+            return _signing_key(self.keys[version]).public_key()
+        return Ed25519PublicKey.from_public_bytes(self.retired[version])
+
+    def _with_version(self, version: int, delay: timedelta = timedelta()) -> Keyring:
+        since = (datetime.now(UTC) + delay).isoformat(timespec="microseconds")
+        keys = {**self.keys, version: secrets.token_bytes(KEY_BYTES)}
+        return replace(self, keys=keys, created={**self.created, version: since})
+
+    def _save(self) -> Keyring:
         """Write the file, mode 0600, all or nothing."""
         rows = {
-            str(v): {"key": base64.b64encode(key).decode(), "created": self.created[v]} for v, key in self.keys.items()
+            str(version): {"created": created}
+            | ({"key": self._encoded_key(version)} if version in self.keys else {})
+            | ({"retired": _encoded(self.retired[version])} if version in self.retired else {})
+            for version, created in self.created.items()
         }
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"keys": rows}, file, indent=1)
+            json.dump({"keys": rows} | ({"kms": self.kms.key_id} if self.kms else {}), file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(self.path)
+        return self
+
+    def _encoded_key(self, version: int) -> str:
+        key = self.keys[version]
+        return _encoded(self.kms.wrap(key, version) if self.kms else key)
+
+
+# `stamp` changes with the file, so that a ring that is read for every item is parsed once.
+@lru_cache(maxsize=8)
+def _read(path: Path, stamp: tuple[int, int, int]) -> Keyring:  # noqa: ARG001
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows, kms = content["keys"], KmsKey(str(content["kms"])) if "kms" in content else None
+        keys, created, retired = {}, {}, {}
+        for version, row in sorted((int(version), row) for version, row in rows.items()):
+            created[version] = str(row["created"])
+            datetime.fromisoformat(created[version])
+            if "retired" in row:
+                retired[version] = _decoded(row["retired"])
+            else:
+                key = _decoded(row["key"])
+                keys[version] = kms.unwrap(key, version) if kms else key
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(f"the keyring {path} cannot be read: {type(error).__name__}") from None
+    if not keys or any(len(key) != KEY_BYTES for key in (*keys.values(), *retired.values())):
+        raise ConfigurationError(f"the keyring {path} holds no valid keys")
+    return Keyring(path, keys, created, retired, kms)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time changes a ring: of two rotations at once one would overwrite the other's key.
+
+    Raises:
+        ConfigurationError: the folder takes no file.
+    """
+    try:
+        file = path.with_suffix(".lock").open("a", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path.parent} cannot be written to: {type(error).__name__}") from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _signing_key(key: bytes) -> Ed25519PrivateKey:
+    seed = HKDF(SHA256(), KEY_BYTES, salt=None, info=b"sider audit v1 signing key").derive(key)
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
+def _encoded(key: bytes) -> str:
+    return base64.b64encode(key).decode()
+
+
+def _decoded(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

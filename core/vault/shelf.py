@@ -7,15 +7,22 @@ restoration keys and the secrets of jobs on their way; nothing of it is ever lin
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from core.errors import RestoreDenied
 from core.settings import Settings
 from core.vault.blobs import Blobs, S3Blobs
-from core.vault.envelope import Binding, kdf_of, open_sealed, seal
+from core.vault.custody import Custody
+from core.vault.envelope import Binding, kdf_of, key_version, open_sealed, seal
 from core.vault.keyring import Keyring
+from core.vault.kms import KmsKey
 from core.vault.passwords import KdfCost, Lock
+from core.vault.rewrap import Item
 
 PNG = "image/png"
+# Folder of a tenant -> the purpose its items are sealed for.
+PURPOSES = {"restoration": "restoration", "secrets": "job-secret", "incoming": "upload"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +33,29 @@ class Shelf:
     keys: Blobs
     keyring: Keyring
 
+    @property
+    def _ring(self) -> Keyring:
+        return self.keyring.latest()
+
     # Uploads wait sealed: the store never sees a customer's face unprotected.
     def put_upload(self, tenant: str, job_id: str, data: bytes) -> None:
-        sealed = seal(data, Binding(tenant, job_id, "upload"), self.keyring)
+        sealed = seal(data, Binding(tenant, job_id, "upload"), self._ring)
         self.photos.put(f"{tenant}/incoming/{job_id}", sealed)
 
     def get_upload(self, tenant: str, job_id: str) -> bytes:
         sealed = self.photos.get(f"{tenant}/incoming/{job_id}")
-        return open_sealed(sealed, Binding(tenant, job_id, "upload"), self.keyring)
+        return open_sealed(sealed, Binding(tenant, job_id, "upload"), self._ring)
 
     # The password itself stays in the API process; what travels is the key derived from it, sealed to the job.
     def put_secret(self, tenant: str, job_id: str, lock: Lock) -> None:
         cost = [lock.cost.time, lock.cost.memory_kib, lock.cost.lanes]
         plain = json.dumps({"key": lock.key.hex(), "salt": lock.salt.hex(), "cost": cost}).encode()
-        sealed = seal(plain, Binding(tenant, job_id, "job-secret"), self.keyring)
+        sealed = seal(plain, Binding(tenant, job_id, "job-secret"), self._ring)
         self.keys.put(f"{tenant}/secrets/{job_id}", sealed)
 
     def get_secret(self, tenant: str, job_id: str) -> Lock:
         sealed = self.keys.get(f"{tenant}/secrets/{job_id}")
-        plain = json.loads(open_sealed(sealed, Binding(tenant, job_id, "job-secret"), self.keyring))
+        plain = json.loads(open_sealed(sealed, Binding(tenant, job_id, "job-secret"), self._ring))
         return Lock(bytes.fromhex(plain["key"]), bytes.fromhex(plain["salt"]), KdfCost(*plain["cost"]))
 
     def drop_job(self, tenant: str, job_id: str) -> None:
@@ -52,20 +63,41 @@ class Shelf:
         self.keys.delete(f"{tenant}/secrets/{job_id}")
         self.photos.delete(f"{tenant}/incoming/{job_id}")
 
-    def put_restoration(self, tenant: str, photo_id: str, packed: bytes, lock: Lock) -> None:
-        sealed = seal(packed, Binding(tenant, photo_id, "restoration"), self.keyring, lock)
+    def put_restoration(
+        self, tenant: str, photo_id: str, packed: bytes, lock: Lock | None, custody: Custody = Custody.SPLIT
+    ) -> None:
+        """Seal what makes a photo whole again; `lock` is None in custody server, and only there."""
+        if (lock is None) != (custody is Custody.SERVER):
+            raise ValueError(f"custody {custody} with{'out' if lock is None else ''} a lock")
+        ring = None if custody is Custody.CALLER else self._ring
+        sealed = seal(packed, Binding(tenant, photo_id, "restoration"), ring, lock)
         self.keys.put(f"{tenant}/restoration/{photo_id}", sealed)
 
-    def get_restoration(self, tenant: str, photo_id: str, password_key: bytes) -> bytes:
+    def get_restoration(
+        self, tenant: str, photo_id: str, password_key: bytes | None, custody: Custody = Custody.SPLIT
+    ) -> bytes:
+        """What makes a photo whole again (NotFound, RestoreDenied)."""
         sealed = self.keys.get(f"{tenant}/restoration/{photo_id}")
-        return open_sealed(sealed, Binding(tenant, photo_id, "restoration"), self.keyring, password_key)
+        # Without a keyring anybody can seal: who can write to the bucket must not replace other photos' keys so.
+        if (key_version(sealed) is None) != (custody is Custody.CALLER):
+            raise RestoreDenied
+        return open_sealed(sealed, Binding(tenant, photo_id, "restoration"), self._ring, password_key)
 
-    def restoration_kdf(self, tenant: str, photo_id: str) -> tuple[bytes, KdfCost]:
-        """Salt and cost of a photo's restoration key (NotFound, RestoreDenied)."""
-        return kdf_of(self.keys.get(f"{tenant}/restoration/{photo_id}")) or (b"", KdfCost())
+    def restoration_kdf(self, tenant: str, photo_id: str) -> tuple[bytes, KdfCost] | None:
+        """Salt and cost of a photo's restoration key; None if it needs no password (NotFound, RestoreDenied)."""
+        return kdf_of(self.keys.get(f"{tenant}/restoration/{photo_id}"))
 
     def drop_restoration(self, tenant: str, photo_id: str) -> None:
         self.keys.delete(f"{tenant}/restoration/{photo_id}")
+
+    def items(self) -> Iterator[Item]:
+        """Every sealed item of the store, in the order of its listing."""
+        for blobs in (self.keys, self.photos):
+            for key in blobs.names():
+                tenant, _, rest = key.partition("/")
+                folder, _, subject = rest.partition("/")
+                if folder in PURPOSES:
+                    yield Item(blobs, key, Binding(tenant, subject, PURPOSES[folder]))
 
     def put_protected(self, tenant: str, photo_id: str, variant: int, png: bytes) -> None:
         self.photos.put(protected_key(tenant, photo_id, variant), png, PNG)
@@ -79,14 +111,17 @@ class Shelf:
 
 def connect(settings: Settings) -> Shelf:
     """Both buckets and the keyring of an environment."""
+    photos, keys = bucket(settings, settings.bucket_photos), bucket(settings, settings.bucket_keys)
+    kms = KmsKey(settings.kms_key_id) if settings.kms_key_id else None
+    return Shelf(photos, keys, Keyring.open_or_create(settings.keyring_file, kms))
+
+
+def bucket(settings: Settings, name: str) -> S3Blobs:
+    """A bucket of an environment's store."""
     credentials = None
     if settings.s3_access_key and settings.s3_secret_key:
         credentials = (settings.s3_access_key.get_secret_value(), settings.s3_secret_key.get_secret_value())
-    photos, keys = (
-        S3Blobs(bucket, settings.s3_endpoint, settings.s3_region, credentials, settings.s3_checksums)
-        for bucket in (settings.bucket_photos, settings.bucket_keys)
-    )
-    return Shelf(photos, keys, Keyring.open_or_create(settings.keyring_file))
+    return S3Blobs(name, settings.s3_endpoint, settings.s3_region, credentials, settings.s3_checksums)
 
 
 def protected_key(tenant: str, photo_id: str, variant: int) -> str:

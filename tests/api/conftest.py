@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from limits.aio.storage import MemoryStorage
 from PIL import Image
 
 from api.app import create_app
+from api.limits import RateLimits
 from api.parts import Parts
 from core.jobs import database
+from core.jobs.heads import Heads
 from core.settings import Settings
+from core.stages.validate import Photo
 from core.vault.keyring import Keyring
 from core.vault.shelf import Shelf
 from tests.fakes import LightEngine, MemoryBlobs, MemoryBroker, picture
@@ -35,6 +39,7 @@ class Service:
     parts: Parts
     photos: MemoryBlobs
     keys: MemoryBlobs
+    heads: MemoryBlobs
     broker: MemoryBroker
     folder: Path
 
@@ -42,18 +47,39 @@ class Service:
         _, text = self.parts.keys.issue(tenant, scopes)
         return {"Authorization": f"Bearer {text}"}
 
+    def change(self, **settings: Any) -> None:
+        """From now on the service has other settings."""
+        self.replace(settings=self.parts.settings.model_copy(update=settings))
+
+    def replace(self, **parts: Any) -> None:
+        """From now on the service has other parts."""
+        self.parts = self.client.app.state.parts = replace(self.parts, **parts)  # type: ignore[attr-defined]
+
     def work(self, engine: LightEngine | None = None) -> None:
         """Let a worker take every message."""
-        context = Context(
-            self.parts.settings, self.parts.jobs, self.parts.photos, self.parts.shelf, engine or LightEngine()
-        )
+        context = self.context(engine)
         while self.broker.messages:
             tasks.run(self.broker.messages.pop(0), context)
+        context.heads.anchor()
 
-    def upload(self, headers: dict[str, str], **form: Any) -> Any:
+    def context(self, engine: LightEngine | None = None) -> Context:
+        """A worker's view of the same parts."""
+        parts = self.parts
+        return Context(
+            settings=parts.settings,
+            jobs=parts.jobs,
+            photos=parts.photos,
+            receipts=parts.receipts,
+            webhooks=parts.webhooks,
+            shelf=parts.shelf,
+            engine=engine or LightEngine(),
+            heads=Heads(parts.audit, self.heads, parts.shelf.keyring, seconds=1e-9),
+        )
+
+    def upload(self, headers: dict[str, str], photo: Photo = PHOTO, **form: Any) -> Any:
         data = {"password": PASSWORD, **form}
         return self.client.post(
-            "/protect", files={"photo": ("me.png", PHOTO.to_png(), "image/png")}, headers=headers,
+            "/protect", files={"photo": ("me.png", photo.to_png(), "image/png")}, headers=headers,
             data={k: v for k, v in data.items() if v is not None},
         )  # fmt: skip
 
@@ -82,12 +108,14 @@ class Service:
 def service(tmp_path: Path) -> Iterator[Service]:
     settings = Settings(
         database_url=f"sqlite:///{tmp_path / 'sider.db'}", keyring_file=tmp_path / "k.json", max_queue=5,
-        max_upload_bytes=300_000,
+        tenant_share=1, max_upload_bytes=300_000,
     )  # fmt: skip
     database.upgrade(settings.database_url)
     engine = database.connect(settings.database_url)
     photos, keys, broker = MemoryBlobs(), MemoryBlobs(), MemoryBroker()
-    parts = Parts(settings, engine, Shelf(photos, keys, Keyring.open_or_create(settings.keyring_file)), broker)
+    shelf = Shelf(photos, keys, Keyring.open_or_create(settings.keyring_file))
+    limits = RateLimits(MemoryStorage(), {"writes": "600/day", "reads": "600/day"})
+    parts = Parts(settings, engine, shelf, broker, limits)
     with TestClient(create_app(settings, parts)) as client:
-        yield Service(client, parts, photos, keys, broker, tmp_path)
+        yield Service(client, parts, photos, keys, MemoryBlobs(), broker, tmp_path)
     engine.dispose()

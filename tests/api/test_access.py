@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from core.jobs import heads
 from core.jobs.states import State
 from tests.api.conftest import PASSWORD, PHOTO, Service
 
@@ -78,3 +80,53 @@ def test_no_secret_and_no_face_where_they_do_not_belong(service: Service, capfd:
     assert PHOTO.to_png()[40:200] not in rows
     # Uploads and job secrets are gone; what is kept of the original is sealed.
     assert not [k for k in (service.photos.objects | service.keys.objects) if "/incoming/" in k or "/secrets/" in k]
+
+
+def test_the_audit_log_tells_a_photos_life(service: Service) -> None:
+    headers, photo_id = service.protected()
+    service.restored(headers, photo_id)
+    service.restored(headers, photo_id, password="wrong horse battery")
+    form = {"photo_id": photo_id, "password": PASSWORD, "reason": "curious"}
+    weak, stranger = service.key("protect"), service.key("restore", tenant="rival")
+    for who, status in ((weak, 403), (stranger, 404), ({}, 401)):
+        assert service.client.post("/restore", headers=who, data=form).status_code == status
+    assert service.client.delete(f"/photos/{photo_id}", headers=headers).status_code == 200
+
+    def actor(key: dict[str, str]) -> str:
+        return f"key:{key['Authorization'].split('_')[1]}"
+
+    entries = service.parts.audit.latest(99, subject=photo_id)
+    assert [(e.event, e.outcome, e.tenant, e.actor) for e in entries] == [
+        ("protect", "accepted", "bank", actor(headers)),
+        ("protect", "succeeded", "bank", "service"),
+        ("restore", "accepted", "bank", actor(headers)),
+        ("restore", "succeeded", "bank", "service"),
+        ("link", "given", "bank", actor(headers)),
+        ("restore", "accepted", "bank", actor(headers)),
+        ("restore", "restore_denied", "bank", "service"),
+        ("restore", "not_found", "rival", actor(stranger)),
+        ("erase", "accepted", "bank", actor(headers)),
+        ("erase", "succeeded", "bank", actor(headers)),
+    ]
+    assert [e.details["reason"] for e in entries if e.event == "restore"] == ["dispute 1"] * 4 + ["curious"]
+    # Turned away before the upload was read: which photo and why was never asked.
+    [turned_away] = [e for e in service.parts.audit.latest(99) if e.outcome == "forbidden"]
+    assert (turned_away.event, turned_away.actor, turned_away.subject) == ("restore", actor(weak), "")
+    found = heads.verify(service.parts.audit, service.heads, service.parts.shelf.keyring, lambda done, all_: None)
+    assert (found.faults, found.heads > 0) == ([], True)
+
+
+def test_a_broken_log_keeps_the_way_closed(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No link to an original is given, and nothing is erased, unless it can be told."""
+    headers, photo_id = service.protected()
+    form = {"photo_id": photo_id, "password": PASSWORD, "reason": "dispute 1"}
+    location = service.client.post("/restore", headers=headers, data=form).headers["location"]
+    service.work()
+
+    def locked(*_: object) -> None:
+        raise OperationalError("UPDATE audit_tip", {}, Exception("database is locked"))
+
+    monkeypatch.setattr("core.jobs.audit.Audit.record", locked)
+    assert service.client.get(location, headers=headers).status_code == 503
+    assert service.client.delete(f"/photos/{photo_id}", headers=headers).status_code == 503
+    assert f"bank/restoration/{photo_id}" in service.keys.objects

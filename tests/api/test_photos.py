@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from core.errors import PromiseNotMet
+from core.jobs.audit import Entry
 from core.jobs.photos import Photos
+from core.vault import passwords
+from core.vault.custody import Custody
+from core.vault.envelope import Binding, seal
+from core.vault.keyring import Keyring
+from core.vault.shelf import Shelf
 from tests.api.conftest import PASSWORD, PHOTO, Service
 from tests.fakes import LightEngine, picture
 
@@ -62,10 +70,10 @@ def test_a_worker_in_the_middle_of_erasure_leaves_no_key(service: Service, monke
     photo_id = service.upload(headers).json()["photo_id"]
     mark = service.parts.photos.mark_erased
 
-    def work_then_mark(self: Photos, photo: str) -> None:
+    def work_then_mark(self: Photos, photo: str, receipt: Entry) -> None:
         service.photos.objects[f"bank/protected/{photo}/v1.png"] = b"late"
         service.keys.objects[f"bank/restoration/{photo}"] = b"late"
-        mark(photo)
+        mark(photo, receipt)
 
     monkeypatch.setattr(Photos, "mark_erased", work_then_mark)
     assert service.client.delete(f"/photos/{photo_id}", headers=headers).status_code == 200
@@ -135,3 +143,85 @@ def test_restore_before_the_photo_is_protected(service: Service) -> None:
     photo_id = service.upload(headers).json()["photo_id"]
     form = {"photo_id": photo_id, "password": PASSWORD, "reason": "too early"}
     assert service.client.post("/restore", headers=headers, data=form).status_code == 409
+
+
+def restore_form(photo_id: str, **more: str) -> dict[str, str]:
+    return {"photo_id": photo_id, "reason": "dispute 1", **more}
+
+
+def test_a_photo_erased_while_it_is_restored_leaves_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    headers, photo_id = service.protected()
+    put = Shelf.put_restored
+
+    def after_the_erasure(self: Shelf, *args: Any) -> None:
+        assert service.client.delete(f"/photos/{photo_id}", headers=headers).status_code == 200
+        put(self, *args)
+
+    monkeypatch.setattr(Shelf, "put_restored", after_the_erasure)
+    assert service.restored(headers, photo_id)["problem"]["code"] == "not_found"
+    assert not (service.photos.objects | service.keys.objects)
+
+
+def test_custody_server_needs_no_password(service: Service) -> None:
+    headers, photo_id = service.protected(password=None, custody="server")
+    assert service.client.get(f"/photos/{photo_id}", headers=headers).json()["custody"] == "server"
+    answer = service.client.post("/restore", headers=headers, data=restore_form(photo_id, password=PASSWORD))
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    answer = service.client.post("/restore", headers=headers, data=restore_form(photo_id))
+    service.work()
+    job = service.client.get(answer.headers["location"], headers=headers).json()
+    assert (service.stored(job["result"]["link"]) == PHOTO.pixels).all()
+
+
+@pytest.mark.parametrize("custody", ["split", "caller"])
+def test_the_other_custodies_need_one(service: Service, custody: str) -> None:
+    headers, photo_id = service.protected(custody=custody)
+    assert service.client.get(f"/photos/{photo_id}", headers=headers).json()["custody"] == custody
+    for more in ({}, {"password": ""}):
+        answer = service.client.post("/restore", headers=headers, data=restore_form(photo_id, **more))
+        assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert service.restored(headers, photo_id, "wrong horse battery")["problem"]["code"] == "restore_denied"
+    assert service.restored(headers, photo_id)["state"] == "succeeded"
+
+
+@pytest.mark.parametrize(("custody", "opens"), [("server", False), ("split", False), ("caller", True)])
+def test_what_a_lost_keyring_costs(service: Service, custody: str, opens: bool) -> None:
+    headers, photo_id = service.protected(custody=custody, password=None if custody == "server" else PASSWORD)
+    service.parts.shelf.keyring.path.unlink()
+    other = replace(service.parts.shelf, keyring=Keyring.open_or_create(service.folder / "new.json"))
+    service.client.app.state.parts = service.parts = replace(service.parts, shelf=other)
+    form = restore_form(photo_id, **({} if custody == "server" else {"password": PASSWORD}))
+    answer = service.client.post("/restore", headers=headers, data=form)
+    service.work()
+    job = service.client.get(answer.headers["location"], headers=headers).json()
+    assert (job["state"] == "succeeded") == opens
+    assert opens or job["problem"]["code"] == "restore_denied"
+
+
+def test_custody_caller_gives_a_code_too(service: Service) -> None:
+    headers = service.key("protect", "restore")
+    accepted = service.upload(headers, password=None, custody="caller").json()
+    service.work()
+    assert service.restored(headers, accepted["photo_id"], accepted["restore_code"])["state"] == "succeeded"
+    assert service.upload(headers, password=None, custody="server").json()["restore_code"] is None
+
+
+def test_the_log_tells_the_custody(service: Service) -> None:
+    _, photo_id = service.protected(custody="caller")
+    assert [e.details["custody"] for e in service.parts.audit.latest(9, subject=photo_id)] == ["caller"] * 2
+
+
+def test_a_key_that_anybody_could_have_sealed_is_denied(service: Service) -> None:
+    """Custody caller needs no keyring; put in the place of another photo's key, such an item must not open."""
+    headers, photo_id = service.protected()
+    name, forged = f"bank/restoration/{photo_id}", passwords.lock(PASSWORD)
+    sealed = seal(b"other pixels", Binding("bank", photo_id, "restoration"), None, forged)
+    service.keys.objects[name] = sealed
+    assert service.restored(headers, photo_id)["problem"]["code"] == "restore_denied"
+
+
+@pytest.mark.parametrize("custody", list(Custody))
+def test_custody_and_lock_go_together(service: Service, custody: Custody) -> None:
+    lock = passwords.lock(PASSWORD) if custody is Custody.SERVER else None
+    with pytest.raises(ValueError, match="a lock"):
+        service.parts.shelf.put_restoration("bank", "pho_1", b"pixels", lock, custody)

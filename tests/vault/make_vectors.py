@@ -1,4 +1,5 @@
-"""Writes the test vectors, one scenario a file: `python -m tests.vault.make_vectors`. Run once a format version."""
+"""Writes the test vectors, one scenario a file: `python -m tests.vault.make_vectors`. Files that are there
+stay as they are: the format is frozen."""
 
 from __future__ import annotations
 
@@ -7,14 +8,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from core.vault.envelope import FIXED, MAGIC, OUTER, Binding, seal
+from core.vault.envelope import FIXED, LOCKED, MAGIC, MAGIC_CALLER, OUTER, Binding, seal
 from core.vault.keyring import Keyring
 from core.vault.passwords import KdfCost, lock
 
 FOLDER = Path(__file__).parent / "vectors"
 PASSWORD = "Pässword 🙂 4711"
 BINDING = Binding("bank", "pho_00", "restoration")
-RING = Keyring(Path("unused"), {1: bytes(range(32)), 2: bytes(range(32, 64))}, {})
+MADE = "2026-01-01T00:00:00+00:00"
+RING = Keyring(Path("unused"), {1: bytes(range(32)), 2: bytes(range(32, 64))}, {1: MADE, 2: MADE})
 
 
 def flipped(data: bytes, position: int) -> bytes:
@@ -26,6 +28,7 @@ def flipped(data: bytes, position: int) -> bytes:
 def cases() -> dict[str, dict[str, Any]]:
     locked = seal(b"original pixels", BINDING, RING, lock(PASSWORD, KdfCost(1, 64, 1)))
     plain = seal(b"upload", BINDING, RING)
+    caller = seal(b"original pixels", BINDING, None, lock(PASSWORD, KdfCost(1, 64, 1)))
     fixed, outer = len(MAGIC), len(MAGIC) + FIXED.size
     body = outer + OUTER.size + 76
     ok = {"sealed": locked, "expect": b"original pixels"}
@@ -54,6 +57,16 @@ def cases() -> dict[str, dict[str, Any]]:
         "cut_off": bad | {"sealed": locked[:-1]},
         "empty": bad | {"sealed": b""},
         "appended": bad | {"sealed": locked + b"\0"},
+        "caller_opens_without_our_keyring": ok | {"sealed": caller, "keyring": {9: b"z" * 32}},
+        "caller_wrong_password": bad | {"sealed": caller, "password": "Pässword 🙂 4712"},
+        "caller_wrong_tenant": bad | {"sealed": caller, "binding": Binding("tank", "pho_00", "restoration")},
+        "caller_altered_flag": bad | {"sealed": flipped(caller, fixed)},
+        "caller_altered_commitment": bad | {"sealed": flipped(caller, fixed + 29)},
+        "caller_altered_wrapping": bad | {"sealed": flipped(caller, outer + 20)},
+        "caller_altered_ciphertext": bad | {"sealed": flipped(caller, outer + LOCKED)},
+        "caller_called_version_1": bad | {"sealed": MAGIC + caller[fixed:]},
+        "version_1_called_caller": bad | {"sealed": MAGIC_CALLER + locked[fixed:]},
+        "version_3": bad | {"sealed": b"SDRV\x03" + caller[fixed:]},
     }
 
 
@@ -68,7 +81,9 @@ def main() -> None:
             "sealed": base64.b64encode(case["sealed"]).decode(),
             "expect": "denied" if case["expect"] is None else base64.b64encode(case["expect"]).decode(),
         }
-        (FOLDER / f"{name}.json").write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+        path = FOLDER / f"{name}.json"
+        if not path.exists():
+            path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

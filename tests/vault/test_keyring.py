@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import base64
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, StateConflict
 from core.vault.keyring import Keyring
 
 
@@ -18,7 +23,7 @@ def test_created_once_private_and_read_again(tmp_path: Path) -> None:
 
 def test_rotation_keeps_old_keys(tmp_path: Path) -> None:
     ring = Keyring.open_or_create(tmp_path / "k.json")
-    ring.rotated().save()
+    ring.rotate()
     again = Keyring.open(tmp_path / "k.json")
     assert again.current == 2
     assert again.keys[1] == ring.keys[1]
@@ -39,3 +44,60 @@ def test_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     path.chmod(0o644)
     with pytest.raises(ConfigurationError, match="chmod 600"):
         Keyring.open(path)
+
+
+def test_a_rotation_reaches_those_who_have_the_ring_open(tmp_path: Path) -> None:
+    ring = Keyring.open_or_create(tmp_path / "k.json")
+    ring.rotate()
+    assert (ring.current, ring.latest().current) == (1, 2)
+    (tmp_path / "k.json").unlink()
+    assert ring.latest() == ring  # away for a moment
+
+
+def test_many_may_create_and_rotate_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "k.json"
+    with ThreadPoolExecutor(8) as pool:
+        rings = list(pool.map(lambda _: Keyring.open_or_create(path), range(8)))
+        assert len({ring.keys[1] for ring in rings}) == 1
+        list(pool.map(lambda ring: ring.rotate(), rings))
+    assert list(Keyring.open(path).keys) == list(range(1, 10))
+    assert Keyring.open(path).keys[1] == rings[0].keys[1]
+
+
+def test_a_retired_key_is_gone_but_verifies(tmp_path: Path) -> None:
+    ring = Keyring.open_or_create(tmp_path / "k.json")
+    signature = ring.signing_key().sign(b"head")
+    for version in (1, 7):
+        with pytest.raises(StateConflict):
+            ring.retire(version)
+    ring.rotate()
+    left = ring.retire(1)
+    assert left.keys == Keyring.open(ring.path).keys
+    assert list(left.keys) == [2]
+    assert base64.b64encode(ring.keys[1]).decode() not in ring.path.read_text()
+    left.verify_key(1).verify(signature, b"head")
+    with pytest.raises(InvalidSignature):
+        left.verify_key(2).verify(signature, b"head")
+
+
+def test_a_version_seals_when_its_time_has_come(tmp_path: Path) -> None:
+    ring = Keyring.open_or_create(tmp_path / "k.json").rotate(delay=timedelta(minutes=10))
+    assert (list(ring.keys), ring.current) == ([1, 2], 1)
+    with pytest.raises(StateConflict):
+        ring.retire(1)
+    with pytest.raises(StateConflict):
+        ring.retire(2)
+    then = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    assert replace(ring, created={**ring.created, 2: then}).current == 2
+    assert max(ring.rotate().keys) == 3
+
+
+def test_a_folder_that_takes_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    ring = Keyring.open_or_create(path)
+    path.with_suffix(".lock").unlink()
+    path.with_suffix(".lock").mkdir()  # as a read-only folder: root may write everywhere
+    for change in (ring.rotate, lambda: ring.retire(1), lambda: Keyring.open_or_create(tmp_path / "keys.new")):
+        with pytest.raises(ConfigurationError, match="cannot be written to"):
+            change()
+    assert list(ring.latest().keys) == [1]

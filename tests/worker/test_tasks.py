@@ -12,10 +12,15 @@ from sqlalchemy import update
 
 from core.errors import ConfigurationError, NoFaceFound, Unavailable
 from core.jobs import database
+from core.jobs.audit import Audit, Entry
+from core.jobs.heads import Heads
 from core.jobs.photos import Photos
+from core.jobs.receipts import Receipts
 from core.jobs.repository import Jobs, new_id
+from core.jobs.retries import PAUSES, Fault
 from core.jobs.states import State
 from core.jobs.tables import Job, Photo
+from core.jobs.webhooks import Webhooks
 from core.settings import Settings
 from core.vault.keyring import Keyring
 from core.vault.passwords import KdfCost, lock
@@ -42,12 +47,15 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    settings = Settings(database_url=f"sqlite:///{tmp_path / 's.db'}", max_attempts=2)
+    settings = Settings(database_url=f"sqlite:///{tmp_path / 's.db'}")
     database.upgrade(settings.database_url)
     engine = database.connect(settings.database_url)
     photos, keys = MemoryBlobs(), MemoryBlobs()
     shelf = Shelf(photos, keys, Keyring.open_or_create(tmp_path / "k.json"))
-    context = Context(settings, Jobs(engine), Photos(engine), shelf, LightEngine())
+    heads = Heads(Audit(engine), MemoryBlobs(), shelf.keyring, settings.audit_head_seconds)
+    context = Context(
+        settings, Jobs(engine), Photos(engine), Receipts(engine), Webhooks(engine), shelf, LightEngine(), heads
+    )
     job_id, photo_id, now = new_id("job"), new_id("pho"), database.now()
     shelf.put_upload("bank", job_id, picture().to_png())
     shelf.put_secret("bank", job_id, lock("correct horse", KdfCost(1, 64, 1)))
@@ -93,11 +101,13 @@ def test_a_photo_at_fault_fails_at_once(bench: Bench) -> None:
 def test_a_lost_store_is_tried_again_with_everything_still_there(bench: Bench) -> None:
     job = bench.run(failing(Unavailable("away", code="store_unavailable")))
     assert (job.state, job.attempt, job.published_at) == (State.queued, 1, None)
+    assert bench.context.jobs.unpublished(older_than_seconds=0) == []  # after a pause
     assert bench.run().state == State.succeeded
 
 
 def test_but_not_for_ever(bench: Bench) -> None:
-    for _ in range(2):
+    for _ in range(len(PAUSES[Fault.transient]) + 1):
+        assert bench.context.jobs.get(bench.job_id).state == State.queued
         job = bench.run(failing(Unavailable("away", code="store_unavailable")))
     assert job.state == State.failed
     assert job.problem is not None
@@ -127,7 +137,7 @@ def test_an_unexpected_error_is_told_without_its_text(bench: Bench, capfd: pytes
 def overtaken(bench: Bench) -> None:
     """The lease runs out and another attempt begins."""
     lapsed(bench)
-    bench.context.jobs.requeue_expired(max_attempts=9)
+    bench.context.jobs.requeue_lapsed()
     assert bench.context.jobs.claim(bench.job_id, 60) is not None
 
 
@@ -153,7 +163,7 @@ def test_a_worker_that_lost_its_lease_changes_nothing(bench: Bench, error: Excep
 
 def test_a_photo_erased_meanwhile_leaves_nothing(bench: Bench) -> None:
     photo_id = bench.context.jobs.get(bench.job_id).photo_id
-    job = bench.run(lambda: bench.context.photos.mark_erased(photo_id))
+    job = bench.run(lambda: bench.context.photos.mark_erased(photo_id, Entry("erase", "succeeded", "key:1")))
     assert (job.state, job.problem and job.problem["code"]) == (State.failed, "not_found")
     assert not bench.photos.objects
     assert not bench.keys.objects
@@ -161,12 +171,106 @@ def test_a_photo_erased_meanwhile_leaves_nothing(bench: Bench) -> None:
 
 def test_the_reaper_ends_a_job_that_kills_its_workers(bench: Bench) -> None:
     reaper = Reaper(bench.context, lambda job_id: None)
-    for attempt in (1, 2):  # max_attempts
-        assert bench.context.jobs.claim(bench.job_id, 60) is not None, attempt
+    for _ in range(len(PAUSES[Fault.poison]) + 1):
+        assert bench.context.jobs.claim(bench.job_id, 60) is not None
         lapsed(bench)
         reaper.sweep()
     job = bench.context.jobs.get(bench.job_id)
     assert (job.state, job.problem and job.problem["code"]) == (State.failed, "poisoned")
+    assert bench.photos.objects  # its last worker might still be there
+    long_ago(bench)
+    reaper.sweep()
+    assert not bench.photos.objects
+    assert not bench.keys.objects
+
+
+def long_ago(bench: Bench) -> None:
+    """The job ended before the reaper's grace."""
+    with bench.context.jobs.engine.begin() as connection:
+        connection.execute(update(Job).values(finished_at=database.now() - timedelta(hours=1)))
+
+
+def cancelled(bench: Bench) -> None:
+    bench.context.jobs.cancel(bench.job_id)
+
+
+def late(bench: Bench) -> None:
+    with bench.context.jobs.engine.begin() as connection:
+        connection.execute(update(Job).values(expires_at=database.now()))
+
+
+@pytest.mark.parametrize(("end", "state"), [(cancelled, State.cancelled), (late, State.expired)])
+@pytest.mark.parametrize("error", [None, NoFaceFound("no face"), Unavailable("away")])
+def test_a_running_job_that_is_cancelled_or_late_leaves_nothing(
+    bench: Bench, end: Callable[[Bench], None], state: State, error: Exception | None
+) -> None:
+    def meanwhile() -> None:
+        end(bench)
+        if error:
+            raise error
+
+    bench.run(meanwhile)
+    Reaper(bench.context, lambda job_id: None).sweep()  # ends what is late
+    long_ago(bench)
+    Reaper(bench.context, lambda job_id: None).sweep()
+    job = bench.context.jobs.get(bench.job_id)
+    assert (job.state, job.result) == (state, None)
+    assert not bench.photos.objects
+    assert not bench.keys.objects
+
+
+def test_a_cancelled_worker_stops_at_its_next_beat(bench: Bench) -> None:
+    beats: list[float] = []
+
+    def work(_photo: object, _request: object, progress: Callable[[str, float], None]) -> None:
+        bench.context.jobs.cancel(bench.job_id)
+        while True:  # the pump looks at the row every second; the test's own limit ends this if it never does
+            progress("optimise", 0.5)
+            beats.append(0.5)
+
+    engine = LightEngine()
+    engine.protect = work  # type: ignore[assignment,method-assign]
+    tasks.run(bench.job_id, replace(bench.context, engine=engine))
+    assert beats
+    assert not bench.photos.objects
+    assert not bench.keys.objects
+
+
+def test_what_could_not_be_cleared_is_cleared_later(bench: Bench) -> None:
+    def lose_the_store() -> None:
+        bench.keys.down = bench.photos.down = True
+        raise NoFaceFound("no face")
+
+    job = bench.run(lose_the_store)
+    assert (job.state, job.cleared_at) == (State.failed, None)
+    bench.keys.down = bench.photos.down = False
+    long_ago(bench)
+    Reaper(bench.context, lambda job_id: None).sweep()
+    assert bench.context.jobs.get(bench.job_id).cleared_at is not None
+    assert not bench.photos.objects
+    assert not bench.keys.objects
+
+
+def test_the_reaper_waits_for_a_lost_store_once_a_round(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        job = Job(id=f"job_{number}", tenant="bank", kind="protect", state=State.queued, request={"variants": 1},
+                  photo_id=bench.context.jobs.get(bench.job_id).photo_id, created_at=database.now())  # fmt: skip
+        bench.context.jobs.add(job)
+        bench.context.jobs.cancel(f"job_{number}")
+    bench.keys.down = bench.photos.down = True
+    Reaper(bench.context, lambda job_id: None).sweep()
+    assert "".join(capfd.readouterr()).count("clearing_postponed") == 1
+    bench.keys.down = bench.photos.down = False
+    Reaper(bench.context, lambda job_id: None).sweep()
+    assert bench.context.jobs.uncleared(grace_seconds=0) == []
+
+
+def test_a_late_job_in_the_queue_is_ended_and_cleared_by_the_reaper(bench: Bench) -> None:
+    late(bench)
+    assert bench.run().state == State.queued  # not even begun
+    Reaper(bench.context, lambda job_id: None).sweep()
+    job = bench.context.jobs.get(bench.job_id)
+    assert (job.state, job.problem and job.problem["code"]) == (State.expired, "job_expired")
     assert not bench.photos.objects
     assert not bench.keys.objects
 

@@ -1,0 +1,21 @@
+"""The service that a command is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.settings import Settings
+from deploy import folder
+
+
+def settings_of(data: Path) -> Settings:
+    """What the environment says, if it names a database; else the local service that keeps its data in `data`.
+
+    Raises:
+        ConfigurationError: neither is there. Keys in a new, empty table would open nothing.
+    """
+    settings = Settings()
+    if "database_url" in settings.model_fields_set:
+        return settings
+    local = folder.of_running(data)
+    return Settings.model_validate({name.removeprefix("SIDER_").lower(): value for name, value in local.items()})

@@ -1,0 +1,129 @@
+"""Takes webhooks to their receivers, and nowhere else.
+
+A URL comes from a customer, and this process stands inside our network. So its name is resolved once, every address
+it has must be global, the connection goes to the address that was checked (a second look-up could say something
+else), no redirect is followed and no proxy is asked.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from core.errors import RestoreDenied
+from core.jobs.database import now
+from core.jobs.tables import Delivery, Job
+from core.jobs.webhooks import signature
+from worker.context import Context
+
+CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 15.0
+PARALLEL = 8  # one slow receiver must not hold up the others
+GONE = 410
+
+logger = structlog.get_logger(__name__)
+
+
+class AddressRefused(Exception):
+    """The receiver's name leads into a network that is not the public Internet."""
+
+
+class Courier:
+    """Makes the attempts that are due. Any number of couriers may do so at once."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def sweep(self) -> None:
+        """One round."""
+        with ThreadPoolExecutor(PARALLEL, "courier") as pool:
+            for _ in pool.map(lambda owed: self._attempt(*owed), self._context.webhooks.due()):
+                pass
+
+    def _attempt(self, delivery: Delivery, job: Job) -> None:
+        webhooks = self._context.webhooks
+        if not webhooks.claim(delivery):
+            return
+        attempt = delivery.attempts + 1
+        log = logger.bind(delivery_id=delivery.id, job_id=job.id, attempt=attempt)
+        try:
+            keys = webhooks.secrets(delivery.tenant, self._context.shelf.keyring.latest())
+            status = post(delivery.url, _message(delivery, job, keys), self._context.settings.webhook_private)
+        except (HTTPError, OSError, ValueError, AddressRefused, RestoreDenied) as error:
+            # RestoreDenied: this machine's copy of the keyring cannot open the secret (yet).
+            # The kind only: the text could hold the URL, and that a customer's token.
+            webhooks.failed(delivery.id, attempt, type(error).__name__)
+            log.info("webhook_failed", error=type(error).__name__)
+            return
+        if 200 <= status < 300:
+            webhooks.delivered(delivery.id, str(status))
+            log.info("webhook_delivered", status=status)
+        else:
+            webhooks.failed(delivery.id, attempt, str(status), gone=status == GONE)
+            log.info("webhook_failed", status=status)
+
+
+def post(url: str, message: tuple[bytes, dict[str, str]], private: bool) -> int:
+    """The status that a receiver answers with; its body is not read.
+
+    Raises:
+        AddressRefused: the name leads to an address that is not global, and `private` is not set.
+        HTTPError, OSError, ValueError: no answer.
+    """
+    parts = urlsplit(url)
+    host, tls = parts.hostname or "", parts.scheme == "https"
+    address = resolve(host, parts.port or (443 if tls else 80), private)
+    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
+    port = parts.port or (443 if tls else 80)
+    options: dict[str, Any] = {"timeout": timeout, "retries": False, "maxsize": 1}
+    pool: urllib3.HTTPConnectionPool
+    if tls:
+        pool = urllib3.HTTPSConnectionPool(address, port, server_hostname=host, cert_reqs="CERT_REQUIRED", **options)
+    else:
+        pool = urllib3.HTTPConnectionPool(address, port, **options)
+    body, fields = message
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    with pool:
+        answer = pool.urlopen(
+            "POST", target, body, {"Host": parts.netloc, **fields}, redirect=False, preload_content=False
+        )
+        answer.close()
+    return answer.status
+
+
+def resolve(host: str, port: int, private: bool) -> str:
+    """One address of a host (AddressRefused, OSError)."""
+    found = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    if not private and not all(_public(ipaddress.ip_address(address)) for address in found):
+        raise AddressRefused
+    return found[0]
+
+
+def _public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Global, and no wrapping of an address of the other kind that might not be."""
+    if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped or address.sixtofour or address.teredo):
+        return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _message(delivery: Delivery, job: Job, keys: list[bytes]) -> tuple[bytes, dict[str, str]]:
+    """Body and header fields. The body is thin: who is asked for the result must show a key."""
+    ended = job.finished_at.isoformat() if job.finished_at else None
+    problem = job.problem["code"] if job.problem else None
+    data = {"job_id": job.id, "photo_id": job.photo_id, "kind": job.kind, "state": job.state, "problem_code": problem}
+    body = json.dumps({"type": f"job.{job.state}", "timestamp": ended, "data": data}).encode()
+    timestamp = int(now().timestamp())
+    return body, {
+        "Content-Type": "application/json",
+        "User-Agent": "sider",
+        "webhook-id": delivery.id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signature(keys, delivery.id, timestamp, body),
+    }

@@ -1,0 +1,41 @@
+"""Ends by policy: photos that were kept long enough, and originals that lay restored long enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from core.jobs.database import now
+from core.jobs.erasure import Eraser
+from core.vault.shelf import restored_key
+from worker.context import Context
+
+logger = structlog.get_logger(__name__)
+
+BATCH = 50  # of each kind in one round, so that neither kind waits for a long backlog of the other
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Any number of workers may sweep at once; what one could not delete the next round finds again."""
+
+    context: Context
+
+    def sweep(self) -> None:
+        """One round (Unavailable)."""
+        settings, shelf = self.context.settings, self.context.shelf
+        jobs, photos = self.context.jobs, self.context.photos
+        for job in jobs.restored_before(now() - timedelta(seconds=settings.restored_seconds), BATCH):
+            shelf.photos.delete(restored_key(job.tenant, job.id))
+            jobs.mark_withdrawn(job)
+        if settings.retention_days is None:
+            return
+        over = photos.made_before(now() - timedelta(days=settings.retention_days), BATCH)
+        if over:
+            shelf.keys.check()  # while it is away every attempt would be one more entry in the audit log
+        eraser = Eraser(jobs, photos, shelf, self.context.heads.audit)
+        for photo in over:
+            eraser.erase(photo, "service", {"retention_days": settings.retention_days})
+            logger.info("retention_over", photo_id=photo.id)

@@ -1,0 +1,32 @@
+"""A thread that does its round again and again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+logger = structlog.get_logger(__name__)
+
+SWEEP_SECONDS = 3.0
+
+
+class Sweeper(threading.Thread):
+    """Runs in the background of a worker's parent process; any number of workers may sweep at once."""
+
+    def __init__(self, name: str, sweep: Callable[[], None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._sweep = sweep
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.wait(SWEEP_SECONDS):
+            try:
+                self._sweep()
+            except Exception as error:
+                # Whatever is away now (database, broker, store) will be there at a later sweep.
+                logger.warning("sweep_failed", sweeper=self.name, error=type(error).__name__)
+
+    def stop(self) -> None:
+        self._stopped.set()
