@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Column, Table
 
 from core.jobs import database, heads
 from core.jobs.audit import Audit
@@ -44,13 +42,18 @@ def show_log(settings: Settings, limit: int, tenant: str | None, subject: str | 
         for entry in entries:
             print(json.dumps(_plain(entry)))  # noqa: T201
         return
-    fixed = (Column(title, no_wrap=True) for title in ("", "time (UTC)", "event", "outcome"))
-    table = Table(*fixed, *(Column(title, overflow="fold") for title in ("by", "tenant", "subject", "details")))
     for entry in entries:
-        details = ", ".join(f"{name} {value}" for name, value in entry.details.items())
-        row = (entry.event, entry.outcome, entry.actor, entry.tenant, entry.subject, details)
-        table.add_row(str(entry.seq), f"{entry.at:%Y-%m-%d %H:%M:%S}", *map(escape, row))
-    Console().print(table)
+        print(_line(entry))  # noqa: T201
+
+
+def _line(entry: AuditEntry) -> str:
+    """An entry as a line of text, as long as it is: a table would fold ids until nobody could read or search them.
+
+    What callers wrote is shown as JSON, so that none of it can steer the reader's terminal.
+    """
+    words = (entry.event, entry.outcome, entry.actor, entry.tenant or "-", entry.subject or "-")
+    details = (f"{name}={json.dumps(value)}" for name, value in entry.details.items())
+    return " ".join((f"{entry.seq:>6}", f"{entry.at:%Y-%m-%d %H:%M:%S}", *words, *details))
 
 
 def _plain(entry: AuditEntry) -> dict[str, object]:

@@ -194,12 +194,12 @@ def test_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIDER_DATABASE_URL", url)
     monkeypatch.setenv("SIDER_KEYRING_FILE", str(tmp_path / "k.json"))
     monkeypatch.setattr("sider.audit.bucket", lambda settings, name: store)
-    CliRunner().invoke(app, ["keys", "issue", "bank", "--scope", "protect", "--name", "[red]mobile app"])
+    CliRunner().invoke(app, ["keys", "issue", "bank", "--scope", "protect", "--name", "[red]mobile\x9b app"])
     engine = database.connect(url)
     Heads(Audit(engine), store, Keyring.open_or_create(tmp_path / "k.json"), seconds=60).anchor()
-    shown = CliRunner().invoke(app, ["audit", "list", "--tenant", "bank"], env={"COLUMNS": "200"}).stdout
-    assert "issued" in shown
-    assert "[red]mobile app" in shown
+    [shown] = CliRunner().invoke(app, ["audit", "list", "--tenant", "bank"]).stdout.splitlines()
+    assert "api_key issued operator bank" in shown
+    assert 'name="[red]mobile\\u009b app"' in shown
     code, [entry] = run("audit", "list", "--json")
     assert (code, entry["seq"], entry["event"]) == (0, 1, "api_key")
     assert run("audit", "verify", "--json") == (0, [{"entries": 1, "heads": 1, "unsigned": 0, "faults": []}])
