@@ -15,7 +15,7 @@ Of several personas that fit, one is taken that machines already find near the s
 move, the less is seen, and that people find unlike it. The aims of a face rise until a referee, an encoder that no
 gradient sees, reads the source as well: faces that carry over easily stay closer to the persona.
 
-Deviates: the latent starts from a blended persona, not from a denoised one (the denoiser is not trained yet),
+Deviates: the latent starts from a blended persona, not from a denoised one (ours still harms one: DESIGN.md),
 and only the *change* of the decoded image is added to p, so that what the autoencoder cannot code stays sharp.
 """
 
