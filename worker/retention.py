@@ -9,7 +9,6 @@ import structlog
 
 from core.jobs.database import now
 from core.jobs.erasure import Eraser
-from core.vault.shelf import restored_key
 from worker.context import Context
 
 logger = structlog.get_logger(__name__)
@@ -28,7 +27,7 @@ class Retention:
         settings, shelf = self.context.settings, self.context.shelf
         jobs, photos = self.context.jobs, self.context.photos
         for job in jobs.restored_before(now() - timedelta(seconds=settings.restored_seconds), BATCH):
-            shelf.photos.delete(restored_key(job.tenant, job.id))
+            shelf.drop_restored(job.tenant, job.id)
             jobs.mark_withdrawn(job)
         if settings.retention_days is None:
             return

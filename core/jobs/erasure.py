@@ -9,7 +9,7 @@ from core.jobs.audit import Audit, Entry
 from core.jobs.photos import Photos
 from core.jobs.repository import Jobs
 from core.jobs.tables import Photo
-from core.vault.shelf import Shelf, protected_key, restored_key
+from core.vault.shelf import Shelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,11 @@ class Eraser:
         return self._destroy(photo)
 
     def _destroy(self, photo: Photo) -> int:
-        self.shelf.drop_restoration(photo.tenant, photo.id)
+        self.shelf.drop_photo(photo.tenant, photo.id, photo.variants)
         jobs = self.jobs.of_photo(photo.id)
-        pictures = [protected_key(photo.tenant, photo.id, n) for n in range(1, photo.variants + 1)]
-        pictures += [restored_key(photo.tenant, job.id) for job in jobs if job.kind == "restore"]
-        for key in pictures:
-            self.shelf.photos.delete(key)
+        restorations = [job for job in jobs if job.kind == "restore"]
+        for job in restorations:
+            self.shelf.drop_restored(photo.tenant, job.id)
         for job in jobs:
             self.shelf.drop_job(photo.tenant, job.id)
-        return len(pictures)
+        return photo.variants + len(restorations)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.jobs.states import State
 from core.jobs.tables import Job
-from core.vault.shelf import Shelf, protected_key, restored_key
+from core.vault.shelf import Shelf
 
 
 def clear(job: Job, shelf: Shelf) -> None:
@@ -17,8 +17,6 @@ def clear(job: Job, shelf: Shelf) -> None:
     if job.state == State.succeeded:
         return
     if job.kind == "restore":
-        shelf.photos.delete(restored_key(job.tenant, job.id))
+        shelf.drop_restored(job.tenant, job.id)
     else:
-        shelf.drop_restoration(job.tenant, job.photo_id)
-        for number in range(1, job.request["variants"] + 1):
-            shelf.photos.delete(protected_key(job.tenant, job.photo_id, number))
+        shelf.drop_photo(job.tenant, job.photo_id, job.request["variants"])

@@ -90,6 +90,12 @@ class Shelf:
     def drop_restoration(self, tenant: str, photo_id: str) -> None:
         self.keys.delete(f"{tenant}/restoration/{photo_id}")
 
+    def drop_photo(self, tenant: str, photo_id: str, variants: int) -> None:
+        """Key first: should a later call fail, nothing can be restored any more."""
+        self.drop_restoration(tenant, photo_id)
+        for number in range(1, variants + 1):
+            self.photos.delete(protected_key(tenant, photo_id, number))
+
     def items(self) -> Iterator[Item]:
         """Every sealed item of the store, in the order of its listing."""
         for blobs in (self.keys, self.photos):
@@ -107,6 +113,9 @@ class Shelf:
 
     def put_restored(self, tenant: str, job_id: str, png: bytes) -> None:
         self.photos.put(restored_key(tenant, job_id), png, PNG)
+
+    def drop_restored(self, tenant: str, job_id: str) -> None:
+        self.photos.delete(restored_key(tenant, job_id))
 
 
 def connect(settings: Settings) -> Shelf:
