@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from core.jobs import database, heads
 from core.jobs.audit import Audit
@@ -16,15 +15,14 @@ from core.jobs.tables import AuditEntry
 from core.settings import Settings
 from core.vault.keyring import Keyring
 from core.vault.shelf import bucket
+from sider.bars import counted
 
 
 def verify_log(settings: Settings, console: Console, as_json: bool) -> int:
     """Check the log against itself and its signed heads; 0 when nothing is wrong (Unavailable)."""
     keyring, store = Keyring.open(settings.keyring_file), bucket(settings, settings.bucket_audit)
-    columns = (TextColumn("audit log"), BarColumn(), MofNCompleteColumn())
-    with _log(settings) as audit, Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("entries", total=None)
-        found = heads.verify(audit, store, keyring, lambda done, all_: bar.update(task, completed=done, total=all_))
+    with _log(settings) as audit, counted("audit log", console) as progress:
+        found = heads.verify(audit, store, keyring, progress)
     if as_json:
         print(json.dumps(asdict(found)))  # noqa: T201
     for fault in () if as_json else found.faults:

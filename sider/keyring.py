@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from sqlalchemy import Engine
 
@@ -19,6 +18,7 @@ from core.settings import Settings
 from core.vault import rewrap, shelf
 from core.vault.keyring import Keyring
 from core.vault.kms import KmsKey
+from sider.bars import counted
 
 # A process on another machine may see a new version as late as its copy of the file comes, and may then be at
 # work on an item for as long as a job takes.
@@ -49,7 +49,7 @@ def rewrap_all(settings: Settings, console: Console) -> int:
     """Move everything to the current version; 0 when nothing is left behind (Unavailable)."""
     ring = Keyring.open(settings.keyring_file)
     version = str(ring.current)
-    with _recorded(settings, "rewrapped", version) as engine, _bar(console) as progress:
+    with _recorded(settings, "rewrapped", version) as engine, counted("items", console) as progress:
         done = rewrap.rewrap_all(_items(settings, engine), ring, progress)
     console.print(f"{done.items} items, {done.moved} moved to version {version}")
     for name in done.broken:
@@ -68,7 +68,7 @@ def retire(settings: Settings, version: int, console: Console) -> None:
     if age < SETTLED_SECONDS:
         wait = (SETTLED_SECONDS - age) / 60
         raise StateConflict(f"version {version} was replaced a moment ago and may be in use; wait {wait:.0f} minutes")
-    with _recorded(settings, "retired", str(version)) as engine, _bar(console) as progress:
+    with _recorded(settings, "retired", str(version)) as engine, counted("items", console) as progress:
         rewrap.check_unused(_items(settings, engine), version, progress)
         ring.retire(version)
 
@@ -92,11 +92,3 @@ def _recorded(settings: Settings, outcome: str, version: str) -> Iterator[Engine
         log.record(attempt)
     finally:
         engine.dispose()
-
-
-@contextmanager
-def _bar(console: Console) -> Iterator[rewrap.Progress]:
-    columns = (TextColumn("items"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("items", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
