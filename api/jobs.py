@@ -13,7 +13,6 @@ from api.parts import Parts, parts
 from api.problems import documented, of_job
 from api.schemas import JobPage, JobSummary, JobView
 from core.errors import Unavailable
-from core.jobs.audit import Entry
 from core.jobs.leftovers import clear
 from core.jobs.states import State
 from core.jobs.tables import Job
@@ -94,9 +93,8 @@ def view(job: Job, found: Parts, who: Caller) -> JobView:
 def _result(job: Job, found: Parts, who: Caller) -> dict[str, Any] | None:
     restored = job.state == State.succeeded and job.kind == "restore"
     # Last in line: asking for the link uses it up.
-    if not (restored and who.may("restore") and found.jobs.give_link(job.id)):
+    if not (restored and who.may("restore") and found.jobs.give_link(job, who.actor)):
         return job.result
-    found.audit.record(Entry("link", "given", who.actor, job.tenant, job.photo_id, {"job": job.id}))
     key = restored_key(job.tenant, job.id)
     link = found.shelf.photos.link(key, found.settings.link_seconds, f"{job.photo_id}.png")
     return {**(job.result or {}), "link": link}

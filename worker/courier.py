@@ -79,9 +79,9 @@ def post(url: str, message: tuple[bytes, dict[str, str]], private: bool) -> int:
     """
     parts = urlsplit(url)
     host, tls = parts.hostname or "", parts.scheme == "https"
-    address = resolve(host, parts.port or (443 if tls else 80), private)
-    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
     port = parts.port or (443 if tls else 80)
+    address = resolve(host, port, private)
+    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
     options: dict[str, Any] = {"timeout": timeout, "retries": False, "maxsize": 1}
     pool: urllib3.HTTPConnectionPool
     if tls:

@@ -180,17 +180,17 @@ class Jobs:
         """The message is in the queue."""
         self._execute(update(Job).where(Job.id == job_id).values(published_at=now()))
 
-    def give_link(self, job_id: str) -> bool:
+    def give_link(self, job: Job, actor: str) -> bool:
         """Whether the link to this job's restored photo may be given: to one caller, once, unless it was deleted."""
         kept = select(Photo.id).where(Photo.erased_at.is_(None))
         once = update(Job).where(
-            Job.id == job_id,
+            Job.id == job.id,
             Job.state == State.succeeded,
             Job.link_given_at.is_(None),
             Job.withdrawn_at.is_(None),
             Job.photo_id.in_(kept),
         )
-        return bool(self._execute(once.values(link_given_at=now())))
+        return self._told(once.values(link_given_at=now()), _link_entry(job, "given", actor))
 
     def restored_before(self, time: datetime, limit: int) -> list[Job]:
         """Restorations that ended before this time and whose originals are still in the store, oldest first."""
@@ -200,9 +200,7 @@ class Jobs:
     def mark_withdrawn(self, job: Job) -> None:
         """The restored original is no more."""
         first = update(Job).where(Job.id == job.id, Job.withdrawn_at.is_(None)).values(withdrawn_at=now())
-        with self.engine.begin() as connection:
-            if connection.execute(first).rowcount and job.state == State.succeeded:
-                append(connection, Entry("link", "withdrawn", SERVICE, job.tenant, job.photo_id, {"job": job.id}))
+        self._told(first, _link_entry(job, "withdrawn", SERVICE) if job.state == State.succeeded else None)
 
     def of_photo(self, photo_id: str) -> list[Job]:
         """All jobs of a photo."""
@@ -257,6 +255,14 @@ class Jobs:
                 append(connection, _entry(ended, ended.problem["code"] if ended.problem else target, actor))
         return bool(moved.rowcount)
 
+    def _told(self, statement: Any, entry: Entry | None) -> bool:
+        """Whether a statement has changed a row; if so, the audit log has the entry."""
+        with self.engine.begin() as connection:
+            changed = cast(CursorResult[Any], connection.execute(statement)).rowcount
+            if changed and entry:
+                append(connection, entry)
+        return bool(changed)
+
     def _execute(self, statement: Any) -> int:
         with self.engine.begin() as connection:
             return cast(CursorResult[Any], connection.execute(statement)).rowcount
@@ -277,6 +283,10 @@ def _in_time() -> ColumnElement[bool]:
 def _entry(job: Job | Row[Any], outcome: str, actor: str) -> Entry:
     told = {name: job.request[name] for name in TOLD if job.request.get(name) is not None}
     return Entry(job.kind, outcome, actor, job.tenant, job.photo_id, {"job": job.id, "for": job.actor, **told})
+
+
+def _link_entry(job: Job, outcome: str, actor: str) -> Entry:
+    return Entry("link", outcome, actor, job.tenant, job.photo_id, {"job": job.id})
 
 
 def _held_by(attempt: int) -> tuple[ColumnElement[bool], ...]:

@@ -126,7 +126,7 @@ def test_a_broken_log_keeps_the_way_closed(service: Service, monkeypatch: pytest
     def locked(*_: object) -> None:
         raise OperationalError("UPDATE audit_tip", {}, Exception("database is locked"))
 
-    monkeypatch.setattr("core.jobs.audit.Audit.record", locked)
+    monkeypatch.setattr("core.jobs.audit.entry_hash", locked)
     assert service.client.get(location, headers=headers).status_code == 503
     assert service.client.delete(f"/photos/{photo_id}", headers=headers).status_code == 503
     assert f"bank/restoration/{photo_id}" in service.keys.objects

@@ -39,8 +39,9 @@ def jwks(**keys: ec.EllipticCurvePrivateKey) -> str:
 
 
 def token(key: Any = KEY, algorithm: str = "ES256", kid: str | None = "k1", **changes: Any) -> str:
-    now = int(time.time())
-    claims = {"iss": "https://id.bank", "aud": "sider", "sub": "clerk 7", "scope": "openid restore", "exp": now + 60}
+    """Good for an hour: the tests' parameters are made long before some of the tests run."""
+    end = int(time.time()) + 3600
+    claims = {"iss": "https://id.bank", "aud": "sider", "sub": "clerk 7", "scope": "openid restore", "exp": end}
     claims = {name: value for name, value in (claims | changes).items() if value is not None}
     return jwt.encode(claims, key, algorithm, {"kid": kid} if kid else None)
 
@@ -80,17 +81,13 @@ def test_a_good_token_restores_and_its_subject_is_told(service: Service, ask: Ca
     assert told == [("accepted", "clerk 7"), ("succeeded", "clerk 7")]
 
 
-@pytest.mark.parametrize(
-    "good",
-    [
-        token(scope=["read", "restore"]),
-        token(exp=int(time.time()) - 5),  # within the leeway
-        token(aud=["other", "sider"]),
-    ],
-    ids=["scope list", "leeway", "audience list"],
-)
-def test_other_good_tokens(ask: Callable[..., Any], good: str) -> None:
-    assert ask(good).status_code == 202
+@pytest.mark.parametrize("claims", [{"scope": ["read", "restore"]}, {"aud": ["other", "sider"]}], ids=["scope", "aud"])
+def test_lists_in_tokens(ask: Callable[..., Any], claims: dict[str, list[str]]) -> None:
+    assert ask(token(**claims)).status_code == 202
+
+
+def test_a_clock_may_be_a_little_behind(ask: Callable[..., Any]) -> None:
+    assert ask(token(exp=int(time.time()) - 5)).status_code == 202
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,10 @@ def test_of_many_reservations_one_wins(engine: Engine) -> None:
 
 def test_a_refused_request_may_be_sent_again(engine: Engine) -> None:
     receipts = Receipts(engine)
-    receipts.release(reserved(receipts))
-    reserved(receipts)
+    refused = reserved(receipts)
+    receipts.release(refused)
+    again = reserved(receipts)
+    assert (again.id, again.token != refused.token) == (refused.id, True)
 
 
 def test_a_dead_reservation_is_taken_over_and_cannot_be_signed_any_more(engine: Engine) -> None:

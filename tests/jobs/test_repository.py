@@ -11,7 +11,7 @@ from sqlalchemy import Engine, update
 
 from core.errors import NotFound, StateConflict
 from core.jobs import database
-from core.jobs.audit import Entry
+from core.jobs.audit import Audit, Entry
 from core.jobs.photos import Photos
 from core.jobs.repository import EXPIRED, POISONED, Jobs, new_id
 from core.jobs.retries import PAUSES, Fault
@@ -166,14 +166,20 @@ def test_a_worker_that_comes_back_keeps_its_job(engine: Engine, monkeypatch: pyt
 def test_a_link_is_given_once_and_never_for_an_erased_photo(engine: Engine) -> None:
     jobs = Jobs(engine)
     one, two = add(jobs), add(jobs)
-    assert not jobs.give_link(one)  # not done yet
+
+    def given(job_id: str) -> bool:
+        return jobs.give_link(jobs.get(job_id), "key:1")
+
+    assert not given(one)  # not done yet
     for job_id in (one, two):
         jobs.claim(job_id, 60)
         jobs.finish(job_id, 1, {})
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(lambda _: jobs.give_link(one), range(8))) == 1
+        assert sum(pool.map(given, [one] * 8)) == 1
     Photos(engine).mark_erased(jobs.get(two).photo_id, Entry("erase", "succeeded", "key:1"))
-    assert not jobs.give_link(two)
+    assert not given(two)
+    told = [(entry.outcome, entry.details["job"]) for entry in Audit(engine).latest(99) if entry.event == "link"]
+    assert told == [("given", one)]
 
 
 def test_a_living_lease_is_left_alone(engine: Engine) -> None:

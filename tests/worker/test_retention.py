@@ -100,8 +100,8 @@ def test_a_restored_original_goes_and_its_link_is_not_given_any_more(context: Co
     names = set(context.shelf.photos.names())
     assert restored_key("bank", late.id) not in names
     assert restored_key("bank", fresh.id) in names
-    assert not context.jobs.give_link(late.id)
-    assert context.jobs.give_link(fresh.id)
+    assert not context.jobs.give_link(late, "key:1")
+    assert context.jobs.give_link(fresh, "key:1")
 
 
 def away(*_: object) -> None:
