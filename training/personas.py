@@ -27,7 +27,7 @@ from skimage.registration import optical_flow_tvl1
 from skimage.transform import ThinPlateSplineTransform, warp
 
 from core.networks.bundle import PACKAGED
-from core.networks.personas import TABLE, Persona
+from core.networks.personas import TABLE, Persona, mirror
 from core.stages.decouple import measure
 from training import portraits
 from training.guard import Guard, Image
@@ -37,13 +37,13 @@ MEMBERS, ATTEMPTS = 6, 4
 ROUNDS = 2
 FINEST_SIGMA = 2.0  # px; detail below this scale comes from the most typical member
 GLASSES = 30.0  # grey levels; rims make strong horizontal edges at the bridge and under the eyes
-TURNED = 0.10  # of the inter-ocular distance; nose tip off the middle
+TURNED, FURTHEST = 0.10, 0.30  # of the inter-ocular distance; nose tip off the middle
 # The window in which faces are compared and registered: brows to chin, ear to ear.
 TOP, BOTTOM, LEFT, RIGHT = 60, 240, 44, 212
 
 
-# (source, gender, skin, expression) and how many personas each group gives. Politicians smile and are not young; the
-# London set has young and neutral faces, but too few of the darkest women for a mean of MEMBERS.
+# (source, gender, skin, expression or "turned") and how many personas each group gives. Politicians smile and are not
+# young; the London set has young and neutral faces, but too few of the darkest women for a mean of MEMBERS.
 GROUPS = (
     (("congress", "male", "light", "any"), 21),
     (("congress", "female", "light", "any"), 21),
@@ -65,6 +65,8 @@ GROUPS = (
     (("london", "male", "medium", "neutral"), 2),
     (("london", "female", "light", "smiling"), 3),
     (("london", "male", "light", "smiling"), 3),
+    (("congress", "male", "light", "turned"), 8),
+    (("congress", "female", "light", "turned"), 4),
 )
 Group = tuple[str, str, str, str]
 Marks = NDArray[np.float64]  # (5, 2) px
@@ -72,16 +74,19 @@ Marks = NDArray[np.float64]  # (5, 2) px
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A portrait fit to be a member, with what members are chosen by."""
+    """A portrait fit to be a member, with what members are chosen by. Turned ones all look the same way."""
 
     portrait: Portrait
     group: Group
-    smile: float  # mouth width in inter-ocular distances
+    image: Image
+    landmarks: Marks
     look: NDArray[np.float64]  # flat low-resolution luminance of the window: pose, expression, light
 
     @property
-    def image(self) -> Image:
-        return self.portrait.pixels() / 255.0
+    def smile(self) -> float:
+        """Mouth width in inter-ocular distances."""
+        left, right, _, mouth_left, mouth_right = self.landmarks
+        return float(np.linalg.norm(mouth_right - mouth_left) / np.linalg.norm(right - left))
 
 
 def glasses_score(portrait: Portrait) -> float:
@@ -98,17 +103,22 @@ def glasses_score(portrait: Portrait) -> float:
 
 
 def candidates(guard: Guard) -> list[Candidate]:
-    """Frontal portraits without glasses."""
+    """Portraits without glasses that are not turned too far."""
     found = []
     for portrait in portraits.read((*portraits.PUBLIC_DOMAIN, "london_set")):
-        left, right, nose = portrait.landmarks[:3]
-        off = abs(nose[0] - (left[0] + right[0]) / 2) / np.linalg.norm(right - left)
-        if off > TURNED or glasses_score(portrait) > GLASSES:
+        image, landmarks = portrait.pixels() / 255.0, portrait.landmarks
+        left, right, nose = landmarks[:3]
+        off = (nose[0] - (left[0] + right[0]) / 2) / np.linalg.norm(right - left)
+        if abs(off) > FURTHEST or glasses_score(portrait) > GLASSES:
             continue
-        gray = gaussian_filter(rgb2gray(portrait.pixels()), 3)[TOP:BOTTOM:6, LEFT:RIGHT:6]
+        group = group_of(portrait, guard)
+        if abs(off) > TURNED:
+            group = (*group[:3], "turned")
+            if off < 0:
+                image, landmarks = mirror(image, landmarks)
+        gray = gaussian_filter(rgb2gray(image), 3)[TOP:BOTTOM:6, LEFT:RIGHT:6]
         look = ((gray - gray.mean()) / gray.std()).ravel()
-        smile = float(np.linalg.norm(portrait.landmarks[4] - portrait.landmarks[3]) / np.linalg.norm(right - left))
-        found.append(Candidate(portrait, group_of(portrait, guard), smile, look))
+        found.append(Candidate(portrait, group, image, landmarks, look))
     return found
 
 
@@ -163,7 +173,7 @@ def register(image: Image, target: Image) -> tuple[Image, float]:
 def blend(members: list[Candidate]) -> Image:
     """The persona of these members (RGB in [0, 1]), at their mean landmarks."""
     target = mean_landmarks(members)
-    shaped = [bring_to(m.image, m.portrait.landmarks, target) for m in members]
+    shaped = [bring_to(m.image, m.landmarks, target) for m in members]
     tone = np.median(shaped, 0)
     shaped = [match_colours(x, tone) for x in shaped]
     mean: Image = np.mean(shaped, 0)
@@ -230,7 +240,7 @@ def make_one(drawn: Iterator[list[Candidate]], guard: Guard) -> tuple[list[Candi
 
 
 def mean_landmarks(members: list[Candidate]) -> Marks:
-    return np.asarray(np.mean([m.portrait.landmarks for m in members], 0))
+    return np.asarray(np.mean([m.landmarks for m in members], 0))
 
 
 def described(name: str, landmarks: Marks, guard: Guard, folder: Path) -> Persona:

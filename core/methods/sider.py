@@ -39,6 +39,7 @@ from core.stages.recompose import RECOGNISABLE, SPARE, Recomposed, decode, encod
 
 PROMISE = Promise(people_recognise=False, machines_match=True)
 LOOK_AROUND = 12  # px, more than the windows in which structure is compared
+NEAR = 0.2  # share of the way by which the last draw may be short of the aim for a look to be worth its time
 CANDIDATES = 12  # personas tried for a face in all; composing one takes about as long as two steps
 NETWORKS = ("detector", "autoencoder", "encoders", "personas")
 
@@ -55,16 +56,16 @@ class Config:
     """
 
     margin: float = 0.5
-    aim: float = 0.76
+    aim: float = 0.84
     slack: float = 0.1
-    confirmation: float = 0.7
+    confirmation: float = 0.76
     lift: float = 0.04
-    ceiling: float = 0.85
+    ceiling: float = 0.9
     draws: int = 1
     tau: float = 0.1
     balance: float = 0.2
-    texture: float = 0.2
-    colour: float = 0.3
+    texture: float = 0.14
+    colour: float = 0.5
     resurfacing: float = 1.0
     anchor: float = 10.0
     candidates: int = 8
@@ -75,9 +76,11 @@ class Config:
 
 
 PRESETS = {
-    "natural": Config(margin=0.3, aim=0.5, confirmation=0.5, ceiling=0.6, balance=0.3),
+    "natural": Config(margin=0.3, aim=0.5, confirmation=0.5, ceiling=0.6, balance=0.3, texture=0.2, colour=0.3),
     "standard": Config(),
-    "strong": Config(margin=0.6, aim=0.82, confirmation=0.8, ceiling=0.88, balance=0.12, descent=Descent(steps=130)),
+    "strong": Config(
+        margin=0.6, aim=0.9, confirmation=0.84, ceiling=0.94, balance=0.12, texture=0.1, descent=Descent(steps=160)
+    ),
 }
 
 
@@ -136,66 +139,87 @@ def distinct(
     return (taken + others)[:count]
 
 
-@dataclass(frozen=True, slots=True)
 class Search:
-    """One variant's optimisation, batched over the faces of the photo."""
+    """One variant's optimisation, batched over the faces of the photo.
 
-    faces: AlignedFaces
-    identity: Identity
-    appearance: Appearance
-    start: Recomposed
-    networks: Networks
-    config: Config
+    zero: where u starts. aim: (B,), raised while a referee, which no gradient sees, is not convinced of a face. near:
+    whether some face was near its aim in the last draw.
+    """
+
+    def __init__(
+        self,
+        faces: AlignedFaces,
+        identity: Identity,
+        appearance: Appearance,
+        start: Recomposed,
+        networks: Networks,
+        config: Config,
+    ) -> None:
+        self.faces, self.identity, self.networks, self.config = faces, identity, networks, config
+        self.p, self.mask = start.images, appearance.masks
+        self.M = face_masks(faces.landmarks, grow=0.12, feather=9.0) * (1 - appearance.fringe)
+        self.z_p = encode(self.p, networks.autoencoder)
+        self.decoded_p = decode(self.z_p, networks.autoencoder)
+        self.gain = pixel_gain(self.z_p, networks.autoencoder)
+        self.region = region_of(self.mask)
+        self.drawn = objectives.structure_map(self.p[self.region], faces.images[self.region])
+        self.threshold = self.p.new_tensor([e.thresholds[1e-3] for e in networks.surrogates])[:, None, None]
+        self.aim = self.p.new_full((len(self.p),), config.aim)
+        self.zero = torch.zeros_like(self.z_p)
+        self.near = torch.tensor(False)
 
     def run(
         self, generator: torch.Generator, report: Callable[[float], None]
     ) -> tuple[Float[Tensor, "b 3 256 256"], int]:
-        config, encoders = self.config, self.networks.surrogates
-        x, p, mask = self.faces.images, self.start.images, self.appearance.masks
-        z_p = encode(p, self.networks.autoencoder)
-        decoded_p = decode(z_p, self.networks.autoencoder)
-        gain = pixel_gain(z_p, self.networks.autoencoder)
-        region = region_of(mask)
-        M = face_masks(self.faces.landmarks, grow=0.12, feather=9.0) * (1 - self.appearance.fringe)
-        drawn = objectives.structure_map(p[region], x[region])
-        threshold = p.new_tensor([e.thresholds[1e-3] for e in encoders])[:, None, None]
-        # Of each face; raised while the referee, which no gradient sees, is not convinced.
-        aim = p.new_full((len(p),), config.aim)
+        """The faces where the search ended, and the steps it took."""
+        u, steps = optimise(
+            self.zero, partial(self.objective, generator=generator), self.satisfied, self.config.descent, report
+        )
+        return self.render(u), steps
 
-        def at(share: Tensor | float) -> Tensor:
-            return threshold + share * (1 - threshold)
+    def render(self, u: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 256 256"]:
+        """The faces of latents that are moved by `u`."""
+        change = decode(self.z_p + u / self.gain, self.networks.autoencoder) - self.decoded_p
+        gray = objectives.luminance(change)
+        return (self.p + self.M * (gray + self.config.colour * (change - gray))).clamp(0, 1)
 
-        def render(u: Tensor) -> Tensor:
-            change = decode(z_p + u / gain, self.networks.autoencoder) - decoded_p
-            gray = objectives.luminance(change)
-            return (p + M * (gray + config.colour * (change - gray))).clamp(0, 1)
+    def objective(self, u: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, " b"]:
+        """The objective under a fresh draw."""
+        config, region, landmarks = self.config, self.region, self.faces.landmarks
+        face = self.render(u)
+        shown, p, mask = face[region], self.p[region], self.mask[region]
+        visible = (
+            config.balance * objectives.visual_distance(shown, p, mask)
+            + config.texture * objectives.texture_change(shown, p, mask)
+            + config.resurfacing * objectives.resurfacing(shown, self.faces.images[region], self.drawn, mask)
+            + config.anchor * (u**2).mean((1, 2, 3))
+        )
+        seen, found = draw(face, landmarks, config.jitter, generator, config.draws)
+        margin = self.at((self.aim + config.slack).clamp_max(1))
+        cosine = cosines(self.networks.surrogates, seen, found, self.identity)
+        self.near = (cosine >= self.at(config.aim - NEAR)).all(0).any()
+        shortfall = objectives.margin_shortfall(cosine, margin)
+        w = objectives.ensemble_weights(shortfall, config.tau)
+        return visible + (w * shortfall).sum(0).mean(0)
 
-        def objective(u: Tensor) -> Tensor:
-            face = render(u)
-            J = config.balance * objectives.visual_distance(face[region], p[region], mask[region])
-            J = J + config.texture * objectives.texture_change(face[region], p[region], mask[region])
-            J = J + config.resurfacing * objectives.resurfacing(face[region], x[region], drawn, mask[region])
-            J = J + config.anchor * (u**2).mean((1, 2, 3))
-            seen, landmarks = draw(face, self.faces.landmarks, config.jitter, generator, config.draws)
-            shortfall = objectives.margin_shortfall(
-                cosines(encoders, seen, landmarks, self.identity), at((aim + config.slack).clamp_max(1))
-            )
-            w = objectives.ensemble_weights(shortfall, config.tau)
-            return J + (w * shortfall).sum(0).mean(0)
+    def at(self, share: Tensor | float) -> Float[Tensor, "k 1 b"]:
+        """The surrogates' cosines that are this share of the way from their thresholds to 1."""
+        return self.threshold + share * (1 - self.threshold)
 
-        def satisfied(u: Tensor) -> Tensor:
-            seen = stored(self.faces, render(u))
-            cosine = cosines(encoders, seen, self.faces.landmarks, self.identity)
-            held, strained = ((cosine >= at(share)).all(0).all(0) for share in (config.aim, config.ceiling))
-            if not held.any():  # nothing to ask a referee about yet
-                return held
-            agreed = self.confirmed(seen) | strained
-            aim[held & ~agreed] += config.lift
-            aim.clamp_(max=config.ceiling)
-            return held & agreed
-
-        u, steps = optimise(torch.zeros_like(z_p), objective, satisfied, config.descent, report)
-        return render(u), steps
+    def satisfied(self, u: Float[Tensor, "b c u v"]) -> Bool[Tensor, " b"]:
+        """Whether the surrogates read the source in the stored pixels, and a referee agrees or is asked no longer."""
+        config = self.config
+        if not self.near:
+            return torch.zeros_like(self.aim, dtype=torch.bool)
+        seen = stored(self.faces, self.render(u))
+        cosine = cosines(self.networks.surrogates, seen, self.faces.landmarks, self.identity)
+        held, strained = ((cosine >= self.at(share)).all(0).all(0) for share in (config.aim, config.ceiling))
+        if not held.any():  # nothing to ask a referee about yet
+            return held
+        agreed = self.confirmed(seen) | strained
+        self.aim[held & ~agreed] += config.lift
+        self.aim.clamp_(max=config.ceiling)
+        return held & agreed
 
     def confirmed(self, seen: Float[Tensor, "b 3 256 256"]) -> Bool[Tensor, " b"]:
         """Whether every referee is convinced of each face; where there is none, nothing is asked."""

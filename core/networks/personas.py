@@ -40,7 +40,7 @@ class Traits:
         terms = (
             (self.presentation - other.presentation) / 0.5,
             (self.yaw - other.yaw) / 0.10,
-            (self.smile - other.smile) / 0.12,
+            (self.smile - other.smile) / 0.06,  # teeth on closed lips are a grimace
             (self.drop - other.drop) / 0.12,
             (self.texture - other.texture) / 0.40,
             (self.light - other.light) / 12.0,
@@ -59,12 +59,16 @@ class Persona:
 
     def mirrored(self) -> Persona:
         """The same persona turned the other way."""
-        side = self.image.shape[1] - 1
-        flipped = self.landmarks * (-1, 1) + (side, 0)
-        marks = flipped[[1, 0, 2, 4, 3]].astype(np.float32)
         t = self.traits
         traits = replace(t, yaw=-t.yaw, light=-t.light)
-        return Persona(f"{self.name}-mirrored", self.image[:, ::-1], marks, traits)
+        image, marks = mirror(self.image, self.landmarks)
+        return Persona(f"{self.name}-mirrored", image, marks.astype(np.float32), traits)
+
+
+def mirror(image: NDArray[Any], landmarks: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """An image (H, W, 3) and its landmarks (5, 2) seen in a mirror; the left eye is still the one on the left."""
+    flipped = landmarks * (-1, 1) + (image.shape[1] - 1, 0)
+    return image[:, ::-1], flipped[[1, 0, 2, 4, 3]]
 
 
 def load(folder: Path) -> tuple[Persona, ...]:

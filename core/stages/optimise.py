@@ -25,7 +25,7 @@ class Descent:
     check_every: steps between looks at the stored 8-bit pixels. calm: looks in a row that must satisfy.
     """
 
-    steps: int = 100
+    steps: int = 120
     step_size: float = 0.00004
     momentum: float = 0.9
     check_every: int = 2
