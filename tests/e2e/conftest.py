@@ -1,4 +1,4 @@
-"""One real stack for all end-to-end tests: Valkey, SeaweedFS, SQLite, worker, API."""
+"""One real stack for all end-to-end tests: Valkey, SeaweedFS, SQLite, worker, API; and a real browser."""
 
 from __future__ import annotations
 

@@ -1,0 +1,289 @@
+"""The pages without a browser: sessions, other sites' requests, escaping, scopes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from api import session
+from api.guard import Guard
+from core.jobs.states import State
+from tests.api.conftest import PASSWORD, PHOTO, Service
+
+OWN = {"Origin": "http://testserver"}
+
+
+def sign_in(service: Service, *scopes: str, tenant: str = "bank") -> dict[str, str]:
+    """Sign the client in; the header that its pages send."""
+    _, key = service.parts.keys.issue(tenant, scopes)
+    answer = service.client.post("/sign-in", data={"key": key}, headers=OWN, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    [token] = re.findall(r'name="csrf" content="(\w+)"', service.client.get("/").text)
+    return {"HX-Request": "true", session.CSRF_HEADER: token, **OWN}
+
+
+def protect(service: Service, headers: dict[str, str], **form: Any) -> Any:
+    files = {"photo": ("me.png", PHOTO.to_png(), "image/png")}
+    return service.client.post("/try/protect", data={"password": PASSWORD, **form}, files=files, headers=headers)
+
+
+def newest(service: Service) -> Any:
+    return service.parts.jobs.page(None, None, 1)[0]
+
+
+def test_a_session_keeps_the_key_from_everybody(service: Service) -> None:
+    _, key = service.parts.keys.issue("bank", ("protect",))
+    answer = service.client.post("/sign-in", data={"key": f" {key}\n"}, headers=OWN, follow_redirects=False)
+    cookie = answer.headers["set-cookie"]
+    assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
+    assert "Secure" not in cookie
+    assert key not in cookie
+    assert "Try it" in service.client.get("/").text
+    over_tls = service.client.post(
+        "/sign-in", data={"key": key}, headers={"Origin": "https://testserver"}, follow_redirects=False
+    )
+    assert "Secure" in over_tls.headers["set-cookie"]
+
+
+def test_a_session_ends_with_its_key_its_time_and_at_will(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def signed_in() -> bool:
+        return service.client.get("/", follow_redirects=False).status_code == 200
+
+    sign_in(service, "protect")
+    assert signed_in()
+    service.parts.keys.revoke(service.parts.keys.all()[-1].id)
+    assert not signed_in()
+    headers = sign_in(service, "protect")
+    assert service.client.post("/sign-out", headers=headers).headers["hx-redirect"] == "/sign-in"
+    assert not signed_in()
+    sign_in(service, "protect")
+    later = session.now() + session.LIFE
+    monkeypatch.setattr(session, "now", lambda: later)
+    assert not signed_in()
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "AAAA", "U0RSVgE="])
+def test_a_cookie_of_nobody_is_no_session(service: Service, cookie: str) -> None:
+    service.client.cookies.set(session.COOKIE, cookie)
+    answer = service.client.get("/", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+    assert service.client.get("/photos/pho_1").json()["code"] == "unauthenticated"
+
+
+def test_a_wrong_key_is_told_and_never_shown(service: Service) -> None:
+    answer = service.client.post("/sign-in", data={"key": "sdr_<b>wrong"}, headers=OWN)
+    assert answer.status_code == 401
+    assert "the API key is missing, unknown, revoked or expired" in answer.text
+    assert "wrong" not in answer.text
+    assert session.COOKIE not in service.client.cookies
+
+
+def test_other_sites_can_neither_sign_in_nor_act(service: Service) -> None:
+    _, key = service.parts.keys.issue("bank", ("protect",))
+    evil: list[dict[str, str]] = [{}, {"Origin": "https://evil.example"}, {**OWN, "Sec-Fetch-Site": "cross-site"}]
+    for headers in evil:
+        assert service.client.post("/sign-in", data={"key": key}, headers=headers).status_code == 403
+    headers = sign_in(service, "protect", "restore")
+    for wrong in (
+        {**headers, session.CSRF_HEADER: "0" * 64},
+        {name: value for name, value in headers.items() if name != session.CSRF_HEADER},
+        {**headers, "Sec-Fetch-Site": "same-site"},
+        {**headers, "Origin": "http://evil.example"},
+    ):
+        for answer in (
+            protect(service, wrong),
+            service.client.post("/protect", headers=wrong),
+            service.client.delete("/photos/pho_1", headers=wrong),
+            service.client.post("/sign-out", headers=wrong),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (403, "csrf_failed")
+    assert not service.broker.messages
+    # A key in a header speaks for itself: no browser sends it unasked.
+    assert service.upload(service.key("protect")).status_code == 202
+
+
+def test_there_and_back(service: Service) -> None:
+    headers = sign_in(service, "protect", "restore")
+    accepted = protect(service, headers)
+    job = newest(service)
+    assert accepted.headers["hx-push-url"] == f"/try/jobs/{job.id}"
+    assert f'data-events="/jobs/{job.id}/events"' in accepted.text
+    service.work()
+    result = service.client.get(f"/try/jobs/{job.id}", headers=headers).text
+    [picture] = re.findall(r'src="(/try/photos/[^"]+)"', result)
+    shown = service.client.get(picture)
+    assert (shown.headers["content-type"], shown.headers["cache-control"]) == ("image/png", "no-store")
+    assert shown.content == service.photos.objects[f"bank/protected/{job.photo_id}/v1.png"]
+
+    form = {"photo_id": job.photo_id, "password": PASSWORD, "reason": "dispute 1"}
+    service.client.post("/try/restore", data=form, headers=headers)
+    back = newest(service)
+    address = f"/try/jobs/{back.id}/original"
+    assert service.client.post(address, headers=headers).status_code == 409  # not yet
+    service.work()
+    assert "bit for bit" in service.client.get(f"/try/jobs/{back.id}", headers=headers).text
+    answer = service.client.post(address, headers=headers)
+    assert (service.stored(f"memory:bank/restored/{back.id}.png") == PHOTO.pixels).all()
+    assert answer.content == service.photos.objects[f"bank/restored/{back.id}.png"]
+    assert service.client.post(address, headers=headers).json()["code"] == "given"
+    assert "link" in {entry.event for entry in service.parts.audit.latest(9, subject=job.photo_id)}
+
+    assert "Erased" in service.client.delete(f"/try/photos/{job.photo_id}", headers=headers).text
+    assert service.client.get(picture).status_code == 404
+
+
+def test_a_store_that_is_away_does_not_use_the_original_up(service: Service) -> None:
+    headers = sign_in(service, "protect", "restore")
+    protect(service, headers)
+    service.work()
+    form = {"photo_id": newest(service).photo_id, "password": PASSWORD, "reason": "dispute 1"}
+    service.client.post("/try/restore", data=form, headers=headers)
+    service.work()
+    address = f"/try/jobs/{newest(service).id}/original"
+    service.photos.down = True
+    assert service.client.post(address, headers=headers).status_code == 503
+    service.photos.down = False
+    assert service.client.post(address, headers=headers).status_code == 200
+
+
+def test_a_failure_is_told_in_the_words_of_the_api(service: Service) -> None:
+    headers = sign_in(service, "protect", "restore")
+    assert protect(service, headers, password="short").json()["code"] == "request_invalid"
+    protect(service, headers)
+    service.work()
+    form = {"photo_id": newest(service).photo_id, "password": "wrong horse battery", "reason": "dispute 1"}
+    service.client.post("/try/restore", data=form, headers=headers)
+    service.work()
+    shown = service.client.get(f"/try/jobs/{newest(service).id}", headers=headers).text
+    assert "restore_denied" in shown
+    assert 'role="alert"' in shown
+
+
+def test_a_lost_answer_is_given_again_to_the_same_key_only(service: Service) -> None:
+    headers = sign_in(service, "protect") | {"Idempotency-Key": "one"}
+    first = protect(service, headers, password="")
+    again = protect(service, headers, password="")
+    [code] = re.findall(r'class="big">([\w-]+)<', first.text)
+    assert code in again.text
+    assert len(service.broker.messages) == 1
+    # Another session's pages, another key, the same text: nothing in common.
+    other = sign_in(service, "protect") | {"Idempotency-Key": "one"}
+    assert code not in protect(service, other, password="").text
+    assert len(service.broker.messages) == 2
+
+
+def test_what_strangers_write_is_text(service: Service) -> None:
+    headers = sign_in(service, "protect", "ops")
+    protect(service, headers)
+    job = service.parts.jobs.claim(newest(service).id, 60)
+    assert job
+    service.parts.jobs.fail(job.id, 1, {"code": "<i>", "message": "<script>alert(1)</script>", "details": {}})
+    for address in (f"/try/jobs/{job.id}", "/ops", f"/ops/jobs/{job.id}", "/ops/jobs"):
+        shown = service.client.get(address).text
+        assert "&lt;i&gt;" in shown
+        assert "<script>alert" not in shown
+        assert "<i>" not in shown
+
+
+def test_pages_keep_to_their_own_origin_and_are_not_kept(service: Service) -> None:
+    sign_in(service, "protect", "ops")
+    for address in ("/", "/ops", "/sign-in", "/try/jobs/job_none"):
+        answer = service.client.get(address)
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in answer.headers["content-security-policy"]
+        assert answer.headers["cache-control"] == "no-store"
+        assert not re.search(r'\sstyle=|\son\w+="|<style|<script>|https?://(?!www\.w3\.org)', answer.text)
+
+
+def test_scopes_decide_what_a_page_offers(service: Service) -> None:
+    sign_in(service, "ops")
+    assert service.client.get("/", follow_redirects=False).headers["location"] == "/ops"
+    assert service.client.get("/try/jobs/job_1").status_code == 403
+    sign_in(service, "protect")
+    assert service.client.get("/ops").status_code == 403
+    assert "this key lacks the scope ops" in service.client.get("/ops").text
+    assert "Operations" not in service.client.get("/").text
+    headers = sign_in(service, "restore")
+    assert protect(service, headers).json()["code"] == "forbidden"
+    assert 'id="protect"' not in service.client.get("/").text
+
+
+def test_other_tenants_find_nothing(service: Service) -> None:
+    headers = sign_in(service, "protect", "restore")
+    protect(service, headers)
+    service.work()
+    job = newest(service)
+    stranger = sign_in(service, "protect", "restore", tenant="rival")
+    for answer in (
+        service.client.get(f"/try/jobs/{job.id}", headers=stranger),
+        service.client.get(f"/try/photos/{job.photo_id}/v1.png"),
+        service.client.delete(f"/try/photos/{job.photo_id}", headers=stranger),
+        service.client.post(f"/try/jobs/{job.id}/original", headers=stranger),
+    ):
+        assert answer.status_code == 404
+
+
+def test_operations_show_no_face_and_nobody(service: Service) -> None:
+    headers = sign_in(service, "protect", "restore")
+    protect(service, headers)
+    service.work()
+    job = newest(service)
+    form = {"photo_id": job.photo_id, "password": PASSWORD, "reason": "dispute 1"}
+    service.client.post("/try/restore", data=form, headers=headers)
+    service.work()
+    back = newest(service)
+    # Even a key that could: to look at a job must not use up its original.
+    sign_in(service, "protect", "restore", "ops")
+    for address in ("/ops", "/ops/now", "/ops/jobs", f"/ops/jobs/{job.id}", f"/ops/jobs/{back.id}"):
+        shown = service.client.get(address).text
+        assert job.id in shown or back.id in shown or address == "/ops/now"
+        for secret in (job.photo_id, "dispute 1", "memory:", "/try/photos", "bank"):
+            assert secret not in shown
+    assert service.parts.jobs.get(back.id).link_given_at is None
+
+
+def test_jobs_are_filtered_and_paged(service: Service) -> None:
+    service.change(max_queue=99)
+    headers = sign_in(service, "protect")
+    for _ in range(27):
+        protect(service, headers, custody="server", password="")
+    service.parts.jobs.cancel(newest(service).id)
+    sign_in(service, "ops")
+
+    def ids(query: str = "") -> list[str]:
+        return re.findall(r'id="j-(job_\w+)"', service.client.get(f"/ops/jobs?{query}").text)
+
+    assert len(ids()) == 25
+    [older] = re.findall(r'cursor=(job_\w+)"', service.client.get("/ops/jobs?cursor=").text)
+    assert len(set(ids() + ids(f"cursor={older}"))) == 27
+    assert ids(f"state={State.cancelled}&kind=protect") == [newest(service).id]
+    assert ids("kind=restore") == []
+    assert service.client.get("/ops/jobs?tenant=bank").status_code == 403
+    sign_in(service, "ops", "admin")
+    assert ids("tenant=rival") == []
+    assert len(ids("tenant=bank")) == 25
+
+
+def test_parts_that_are_away_are_told(service: Service) -> None:
+    sign_in(service, "ops")
+    service.broker.down = True
+    shown = service.client.get("/ops/health").text
+    assert "broker unavailable" in shown
+    assert shown.count("dot good") == 3
+
+
+def test_a_restore_that_needs_a_token_needs_it_here_too(service: Service) -> None:
+    headers = sign_in(service, "protect", "restore")
+    protect(service, headers)
+    service.work()
+    job = newest(service)
+    secret = {"jwt_secret": SecretStr("s" * 32), "jwt_issuer": "https://id.example", "jwt_audience": "sider"}
+    app: Any = service.client.app
+    app.state.guard = Guard.of(service.parts.settings.model_copy(update=secret))
+    assert 'name="token"' in service.client.get(f"/try/jobs/{job.id}", headers=headers).text
+    form = {"photo_id": job.photo_id, "password": PASSWORD, "reason": "dispute 1"}
+    assert service.client.post("/try/restore", data=form, headers=headers).json()["code"] == "token_missing"
+    bad = headers | {"Authorization": "Bearer x.y.z"}
+    assert service.client.post("/try/restore", data=form, headers=bad).json()["code"] == "token_invalid"

@@ -1,0 +1,330 @@
+"""The pages in a real Chromium, over the real stack."""
+
+from __future__ import annotations
+
+import http.server
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, expect
+
+from core.jobs import database
+from core.jobs.keys import ApiKeys
+from core.stages.validate import Photo
+from deploy.local import LocalStack
+from tests.e2e.browser import DESK, Visitor, chromium
+from tests.e2e.test_service import noise
+
+pytestmark = pytest.mark.web
+PASSWORD = "correct horse battery"
+expect.set_options(timeout=120_000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def visitor(browser: Browser, stack: LocalStack) -> Iterator[Visitor]:
+    context = browser.new_context(viewport=DESK, reduced_motion="reduce", accept_downloads=True)
+    someone = Visitor(context.new_page(), stack.api_url)
+    yield someone
+    context.close()
+    someone.check()
+
+
+@pytest.fixture(scope="module")
+def photo(astronaut: Photo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "astronaut.png"
+    path.write_bytes(astronaut.to_png())
+    return path
+
+
+def issue(stack: LocalStack, *scopes: str) -> tuple[str, str]:
+    """Id and text of a new key of the local tenant."""
+    engine = database.connect(stack.database_url)
+    row, text = ApiKeys(engine).issue("local", scopes)
+    engine.dispose()
+    return row.id, text
+
+
+def pixels(png: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def protect(visitor: Visitor, photo: Path, variants: int = 1) -> None:
+    page = visitor.page
+    page.locator("#photo").set_input_files(photo)
+    page.get_by_label("Preset").select_option("natural")
+    page.get_by_label("Variants").select_option(str(variants))
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Protect").click()
+
+
+def test_protect_watch_compare_restore_erase(
+    visitor: Visitor, stack: LocalStack, photo: Path, astronaut: Photo, http: httpx2.Client
+) -> None:
+    visitor.go("/")
+    expect(visitor.page).to_have_url(f"{stack.api_url}/sign-in")
+    visitor.accessible()
+    visitor.shoot("sign-in")
+    visitor.sign_in(stack.api_key)
+    page = visitor.page
+    visitor.accessible()
+    visitor.shoot("try-empty")
+
+    page.get_by_label("Password").fill("short")
+    expect(page.locator("#strength")).to_have_text("8 characters or more")
+    page.get_by_label("Password").fill("a good long pass phrase")
+    expect(page.locator("#strength")).to_have_text("Strong")
+    protect(visitor, photo, variants=2)
+    expect(page.locator(".stage .step")).to_have_text("Optimising what machines see")
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    visitor.accessible()
+    visitor.shoot("try-running")
+
+    expect(page.get_by_role("heading", name="Protected", exact=True)).to_be_focused()
+    job_id = page.url.rsplit("/", 1)[1]
+    report = http.get(f"/jobs/{job_id}").json()["result"]["report"]
+    photo_id = http.get(f"/jobs/{job_id}").json()["photo_id"]
+    encoders = report["variants"][0][0]["encoders"]
+    bars = page.locator("[data-variant='1'] .bars li")
+    assert bars.count() == len(encoders) + 1
+    for name, facts in encoders.items():
+        expect(bars.filter(has_text=name).first).to_contain_text(f"{facts['cosine']:.2f} needs {facts['required']:.2f}")
+    slider = page.get_by_role("slider").first
+    before = page.locator(".before").first
+    assert before.get_attribute("src", timeout=1).startswith("blob:")  # type: ignore[union-attr]
+    slider.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowLeft")
+    assert before.evaluate("e => getComputedStyle(e).clipPath") == "inset(0px 70% 0px 0px)"
+    slider.fill("50")
+    visitor.accessible()
+    visitor.shoot("try-result")
+    visitor.gallery("web-compare")
+
+    page.get_by_role("radio", name="2").check(force=True)
+    expect(page.get_by_alt_text("Protected photo, variant 2")).to_be_visible()
+    with page.expect_download() as download:
+        page.locator("[data-variant='2'] a.button").click()
+    saved = Path(download.value.path()).read_bytes()
+    changed = (pixels(saved) != astronaut.pixels).any(-1)
+    assert 0.01 < changed.mean() < 0.5
+    page.locator("[data-variant='2'] .promise").scroll_into_view_if_needed()
+    visitor.gallery("web-promise")
+
+    page.get_by_text("Restore the original").click()
+    page.get_by_label("Password or restore code").fill("not the password")
+    page.get_by_label("Reason").fill("browser test")
+    page.get_by_role("button", name="Restore").click()
+    expect(page.get_by_text("Restoring did not succeed")).to_be_visible()
+    page.get_by_label("Password or restore code").fill(PASSWORD)
+    page.get_by_role("button", name="Restore").click()
+    expect(page.get_by_role("heading", name="The original is back")).to_be_focused()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the original").click()
+    assert (pixels(Path(download.value.path()).read_bytes()) == astronaut.pixels).all()
+    expect(page.get_by_alt_text("The restored original")).to_be_visible()
+    visitor.accessible()
+    visitor.shoot("try-restored")
+
+    page.get_by_text("Erase this photo").click()
+    erase = page.get_by_role("button", name="Erase for good")
+    erase.click()  # not yet confirmed: the browser asks for it
+    assert http.get(f"/photos/{photo_id}").status_code == 200
+    page.get_by_label("I understand").check()
+    erase.click()
+    expect(page.get_by_role("heading", name="Erased")).to_be_focused()
+    assert http.get(f"/photos/{photo_id}").status_code == 404
+    visitor.shoot("try-erased")
+
+
+def test_operations_under_load(visitor: Visitor, stack: LocalStack, photo: Path, http: httpx2.Client) -> None:
+    _, key = issue(stack, "ops")
+    visitor.sign_in(key)
+    page = visitor.page
+    expect(page).to_have_url(f"{stack.api_url}/ops")
+    page.evaluate("window.sameDocument = true")
+    form = {"password": PASSWORD, "preset": "natural"}
+    files = [("noise.png", noise())] * 3 + [("a.png", photo.read_bytes())] * 3
+    jobs = [http.post("/protect", data=form, files={"photo": file}).json()["job_id"] for file in files]
+    tile = page.locator(".tiles div")
+    expect(tile.filter(has_text="Running").locator("dd")).to_have_text("1")
+    expect(tile.filter(has_text="Workers alive").locator("dd")).to_have_text("1")
+    expect(page.locator("table").filter(has_text="Device").locator(f"#w-{jobs[3]}")).to_be_visible()
+    expect(page.locator(".parts .good")).to_have_count(4)
+    visitor.accessible()
+    visitor.shoot("ops-load")
+
+    page.get_by_label("State").select_option("failed")
+    expect(page.locator("#jobs tbody tr")).to_have_count(
+        http.get("/jobs", params={"state": "failed"}).json()["jobs"].__len__()
+    )
+    page.get_by_label("State").select_option("")
+    assert page.evaluate("window.sameDocument") is True
+    page.locator(f"#j-{jobs[-1]}").click()
+    expect(page.get_by_text("Ended: succeeded")).to_be_visible()  # seen to come, without a reload
+    visitor.accessible()
+    visitor.shoot("ops-job")
+    page.get_by_role("link", name="← Operations").click()
+    expect(tile.filter(has_text="Running").locator("dd")).to_have_text("0")
+    expect(page.locator("table").filter(has_text="Reason")).to_contain_text("no_face_found")
+    visitor.gallery("web-operations", "dark")
+    assert page.locator("main img").count() == 0
+    assert not [url for url in visitor.requests if "/photos/" in url]
+
+
+def test_the_keyboard_alone_is_enough(visitor: Visitor, stack: LocalStack, photo: Path) -> None:
+    page = visitor.page
+    visitor.go("/")
+    page.keyboard.type(stack.api_key)  # the field has the focus
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{stack.api_url}/")
+    visitor.tab_to("#photo")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(photo)
+    visitor.tab_to("#preset")
+    page.keyboard.type("natural")
+    visitor.tab_to("#password")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Protected", exact=True)).to_be_focused()
+    visitor.tab_to(".compare input")
+    page.keyboard.press("Home")
+    expect(page.get_by_role("slider")).to_have_attribute("aria-valuetext", "0 % original")
+    visitor.tab_to("summary")
+    page.keyboard.press("Enter")
+    visitor.tab_to("#restore-password")
+    page.keyboard.type(PASSWORD)
+    visitor.tab_to("#reason")
+    page.keyboard.type("keyboard test")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="The original is back")).to_be_focused()
+    visitor.tab_to("[data-original]")
+    with page.expect_download():
+        page.keyboard.press("Enter")
+    visitor.tab_to("details:last-of-type summary")
+    page.keyboard.press("Enter")
+    visitor.tab_to("[type=checkbox]")
+    page.keyboard.press("Space")
+    visitor.tab_to(".danger")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Erased")).to_be_focused()
+    visitor.tab_to("#theme", back=True)
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_on_a_phone_with_a_restore_code(visitor: Visitor, stack: LocalStack, photo: Path) -> None:
+    page = visitor.page
+    page.set_viewport_size({"width": 360, "height": 780})
+    visitor.sign_in(stack.api_key)
+    page.locator("#photo").set_input_files(photo)
+    page.get_by_label("Preset").select_option("natural")
+    page.get_by_role("button", name="Protect").click()
+    code = page.locator("code.big").inner_text()
+    expect(page.get_by_role("heading", name="Protected", exact=True)).to_be_focused()
+    assert page.locator("code.big").inner_text() == code  # still there when the result is
+    assert code not in page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
+    page.locator(".compare").scroll_into_view_if_needed()
+    visitor.gallery("web-phone", "dark", phone=True)
+    page.set_viewport_size({"width": 360, "height": 780})
+    page.get_by_text("Restore the original").click()
+    page.get_by_label("Password or restore code").fill(code)
+    page.get_by_label("Reason").fill("phone test")
+    page.get_by_role("button", name="Restore").click()
+    expect(page.get_by_role("heading", name="The original is back")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", name="Protected", exact=True)).to_be_visible()
+    assert page.locator("code.big").count() == 0
+    assert page.locator(".before").is_hidden()  # the original was in the memory of the page that is gone
+
+
+def test_progress_goes_on_after_the_connection_was_lost(visitor: Visitor, stack: LocalStack, photo: Path) -> None:
+    visitor.expected = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE")
+    visitor.sign_in(stack.api_key)
+    protect(visitor, photo, variants=2)
+    expect(visitor.page.locator(".stage .step")).to_have_text("Optimising what machines see")
+    api = next(part for part in stack.parts if part.name == "api")
+    assert api.process
+    assert stack._lock
+    api.process.kill()
+    api.process.wait()
+    api.start(stack.logs, stack._lock.fileno())
+    expect(visitor.page.get_by_role("heading", name="Protected", exact=True)).to_be_visible()
+
+
+def test_a_photo_without_a_face_and_a_file_that_is_none(visitor: Visitor, stack: LocalStack, tmp_path: Path) -> None:
+    visitor.expected = ("422", "415")
+    visitor.sign_in(stack.api_key)
+    (tmp_path / "noise.png").write_bytes(noise())
+    protect(visitor, tmp_path / "noise.png")
+    expect(visitor.page.get_by_text("no_face_found")).to_be_visible()
+    visitor.shoot("try-failed")
+    (tmp_path / "fake.png").write_bytes(b"\x89PNG no picture")
+    protect(visitor, tmp_path / "fake.png")
+    expect(visitor.page.locator("#alert")).to_be_visible()
+    assert "photo" in visitor.page.locator("#alert").inner_text().lower()
+
+
+def test_a_revoked_key_is_sent_to_sign_in(visitor: Visitor, stack: LocalStack, photo: Path) -> None:
+    visitor.expected = ("401",)
+    key_id, key = issue(stack, "protect")
+    visitor.sign_in(key)
+    engine = database.connect(stack.database_url)
+    ApiKeys(engine).revoke(key_id)
+    engine.dispose()
+    protect(visitor, photo)
+    expect(visitor.page).to_have_url(f"{stack.api_url}/sign-in")
+    visitor.page.get_by_label("API key").fill(key)
+    visitor.page.get_by_role("button", name="Sign in").click()
+    expect(visitor.page.get_by_role("alert")).to_contain_text("revoked")
+
+
+@pytest.fixture
+def evil(stack: LocalStack, tmp_path: Path) -> Iterator[str]:
+    """Another origin of the same host, which gets the visitor's cookie sent: SameSite does not help against it."""
+    (tmp_path / "index.html").write_text(
+        f"""<form method="post" action="{stack.api_url}/sign-out"><button>Win a prize</button></form>"""
+    )
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object, **more: object) -> None:
+            super().__init__(*args, directory=str(tmp_path), **more)  # type: ignore[arg-type]
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def test_another_sites_page_cannot_act(browser: Browser, stack: LocalStack, evil: str) -> None:
+    context = browser.new_context()
+    visitor = Visitor(context.new_page(), stack.api_url)
+    visitor.sign_in(stack.api_key)
+    sent = []
+    visitor.page.on("request", lambda request: sent.append(request.all_headers().get("cookie", "")))
+    visitor.page.goto(evil)
+    visitor.page.get_by_role("button").click()
+    expect(visitor.page.locator("body")).to_contain_text("this page is out of date")
+    assert any("sider_session" in cookie for cookie in sent)
+    visitor.go("/")
+    expect(visitor.page.get_by_role("button", name="Sign out")).to_be_visible()
+    assert "sider_session" not in visitor.page.evaluate("document.cookie")
+    visitor.page.get_by_role("button", name="Sign out").click()
+    expect(visitor.page).to_have_url(f"{stack.api_url}/sign-in")
+    context.close()
