@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from api import session
 from api.guard import Guard
+from core import methods
 from core.jobs.states import State
 from tests.api.conftest import PASSWORD, PHOTO, Service
 
@@ -79,6 +80,7 @@ def test_a_wrong_key_is_told_and_never_shown(service: Service) -> None:
     assert "the API key is missing, unknown, revoked or expired" in answer.text
     assert "wrong" not in answer.text
     assert session.COOKIE not in service.client.cookies
+    assert service.client.post("/sign-in", data={"key": "x" * 5000}, headers=OWN).json()["status"] == 413
 
 
 def test_other_sites_can_neither_sign_in_nor_act(service: Service) -> None:
@@ -208,6 +210,17 @@ def test_scopes_decide_what_a_page_offers(service: Service) -> None:
     headers = sign_in(service, "restore")
     assert protect(service, headers).json()["code"] == "forbidden"
     assert 'id="protect"' not in service.client.get("/").text
+
+
+def test_the_form_offers_what_the_register_and_the_settings_say(service: Service) -> None:
+    service.change(max_variants=3)
+    headers = sign_in(service, "protect")
+    form = service.client.get("/").text
+    assert re.findall(r"<option>(\d)</option>", form) == ["1", "2", "3"]
+    for name in methods.names():
+        shown = service.client.get(f"/try/presets?method={name}", headers=headers).text
+        assert re.findall(r"<option(?: selected)?>(\w+)<", shown) == methods.presets(name)
+    assert service.client.get("/try/presets?method=../x", headers=headers).json()["code"] == "method_unknown"
 
 
 def test_other_tenants_find_nothing(service: Service) -> None:

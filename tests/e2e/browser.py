@@ -81,7 +81,7 @@ class Visitor:
             self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             found = self.page.evaluate("axe.run()")["violations"]
             told = [(v["id"], [n["html"][:200] + n["failureSummary"] for n in v["nodes"]]) for v in found]
-            assert told == [], scheme
+            assert not told, f"{scheme}: {told}"
         self.page.emulate_media(color_scheme="light")
 
     def shoot(self, name: str) -> None:

@@ -7,6 +7,7 @@ import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -66,7 +67,7 @@ def protect(visitor: Visitor, photo: Path, variants: int = 1) -> None:
     page.locator("#photo").set_input_files(photo)
     page.get_by_label("Preset").select_option("natural")
     page.get_by_label("Variants").select_option(str(variants))
-    page.get_by_label("Password").fill(PASSWORD)
+    page.locator("#password").fill(PASSWORD)
     page.get_by_role("button", name="Protect").click()
 
 
@@ -82,9 +83,9 @@ def test_protect_watch_compare_restore_erase(
     visitor.accessible()
     visitor.shoot("try-empty")
 
-    page.get_by_label("Password").fill("short")
+    page.locator("#password").fill("short")
     expect(page.locator("#strength")).to_have_text("8 characters or more")
-    page.get_by_label("Password").fill("a good long pass phrase")
+    page.locator("#password").fill("a good long pass phrase")
     expect(page.locator("#strength")).to_have_text("Strong")
     protect(visitor, photo, variants=2)
     expect(page.locator(".stage .step")).to_have_text("Optimising what machines see")
@@ -93,36 +94,59 @@ def test_protect_watch_compare_restore_erase(
     visitor.shoot("try-running")
 
     expect(page.get_by_role("heading", name="Protected", exact=True)).to_be_focused()
-    job_id = page.url.rsplit("/", 1)[1]
-    report = http.get(f"/jobs/{job_id}").json()["result"]["report"]
-    photo_id = http.get(f"/jobs/{job_id}").json()["photo_id"]
-    encoders = report["variants"][0][0]["encoders"]
+    job = http.get(f"/jobs/{page.url.rsplit('/', 1)[1]}").json()
+    compare(visitor, job["result"]["report"]["variants"][0][0]["encoders"])
+    visitor.accessible()
+    visitor.shoot("try-result")
+    visitor.gallery("web-compare")
+    download(visitor, astronaut)
+    restore(visitor, astronaut)
+    visitor.accessible()
+    visitor.shoot("try-restored")
+
+    page.get_by_text("Erase this photo").click()
+    erase = page.get_by_role("button", name="Erase for good")
+    erase.click()  # not yet confirmed: the browser asks for it
+    assert http.get(f"/photos/{job['photo_id']}").status_code == 200
+    page.get_by_label("I understand").check()
+    erase.click()
+    expect(page.get_by_role("heading", name="Erased")).to_be_focused()
+    assert http.get(f"/photos/{job['photo_id']}").status_code == 404
+    visitor.shoot("try-erased")
+
+
+def compare(visitor: Visitor, encoders: dict[str, Any]) -> None:
+    """The bars say what was measured, and the slider uncovers the original of the browser's own memory."""
+    page = visitor.page
     bars = page.locator("[data-variant='1'] .bars li")
     assert bars.count() == len(encoders) + 1
     for name, facts in encoders.items():
         expect(bars.filter(has_text=name).first).to_contain_text(f"{facts['cosine']:.2f} needs {facts['required']:.2f}")
-    slider = page.get_by_role("slider").first
-    before = page.locator(".before").first
-    assert before.get_attribute("src", timeout=1).startswith("blob:")  # type: ignore[union-attr]
+    before, slider = page.locator(".before").first, page.get_by_role("slider").first
+    assert (before.get_attribute("src") or "").startswith("blob:")
     slider.focus()
     for _ in range(20):
         page.keyboard.press("ArrowLeft")
     assert before.evaluate("e => getComputedStyle(e).clipPath") == "inset(0px 70% 0px 0px)"
     slider.fill("50")
-    visitor.accessible()
-    visitor.shoot("try-result")
-    visitor.gallery("web-compare")
 
+
+def download(visitor: Visitor, astronaut: Photo) -> None:
+    """The other variant is shown and saved."""
+    page = visitor.page
     page.get_by_role("radio", name="2").check(force=True)
     expect(page.get_by_alt_text("Protected photo, variant 2")).to_be_visible()
-    with page.expect_download() as download:
-        page.locator("[data-variant='2'] a.button").click()
-    saved = Path(download.value.path()).read_bytes()
-    changed = (pixels(saved) != astronaut.pixels).any(-1)
-    assert 0.01 < changed.mean() < 0.5
-    page.locator("[data-variant='2'] .promise").scroll_into_view_if_needed()
+    page.locator("[data-variant='2'] .promise").evaluate("e => e.scrollIntoView({block: 'end'})")
     visitor.gallery("web-promise")
+    with page.expect_download() as saved:
+        page.locator("[data-variant='2'] a.button").click()
+    changed = (pixels(Path(saved.value.path()).read_bytes()) != astronaut.pixels).any(-1)
+    assert 0.01 < changed.mean() < 0.5
 
+
+def restore(visitor: Visitor, astronaut: Photo) -> None:
+    """Denied with a wrong password; bit for bit with the right one."""
+    page = visitor.page
     page.get_by_text("Restore the original").click()
     page.get_by_label("Password or restore code").fill("not the password")
     page.get_by_label("Reason").fill("browser test")
@@ -131,22 +155,10 @@ def test_protect_watch_compare_restore_erase(
     page.get_by_label("Password or restore code").fill(PASSWORD)
     page.get_by_role("button", name="Restore").click()
     expect(page.get_by_role("heading", name="The original is back")).to_be_focused()
-    with page.expect_download() as download:
+    with page.expect_download() as saved:
         page.get_by_role("button", name="Download the original").click()
-    assert (pixels(Path(download.value.path()).read_bytes()) == astronaut.pixels).all()
+    assert (pixels(Path(saved.value.path()).read_bytes()) == astronaut.pixels).all()
     expect(page.get_by_alt_text("The restored original")).to_be_visible()
-    visitor.accessible()
-    visitor.shoot("try-restored")
-
-    page.get_by_text("Erase this photo").click()
-    erase = page.get_by_role("button", name="Erase for good")
-    erase.click()  # not yet confirmed: the browser asks for it
-    assert http.get(f"/photos/{photo_id}").status_code == 200
-    page.get_by_label("I understand").check()
-    erase.click()
-    expect(page.get_by_role("heading", name="Erased")).to_be_focused()
-    assert http.get(f"/photos/{photo_id}").status_code == 404
-    visitor.shoot("try-erased")
 
 
 def test_operations_under_load(visitor: Visitor, stack: LocalStack, photo: Path, http: httpx2.Client) -> None:
@@ -167,9 +179,8 @@ def test_operations_under_load(visitor: Visitor, stack: LocalStack, photo: Path,
     visitor.shoot("ops-load")
 
     page.get_by_label("State").select_option("failed")
-    expect(page.locator("#jobs tbody tr")).to_have_count(
-        http.get("/jobs", params={"state": "failed"}).json()["jobs"].__len__()
-    )
+    failed = http.get("/jobs", params={"state": "failed"}).json()["jobs"]
+    expect(page.locator("#jobs tbody tr")).to_have_count(len(failed))
     page.get_by_label("State").select_option("")
     assert page.evaluate("window.sameDocument") is True
     page.locator(f"#j-{jobs[-1]}").click()

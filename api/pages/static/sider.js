@@ -82,7 +82,7 @@ function drag(event) {
 }
 for (const kind of ["dragover", "dragleave", "drop"]) document.addEventListener(kind, drag);
 
-// The password: its length is what counts, and the vault says what is the least.
+// The password: what counts is its length, unless it repeats itself; the vault says what is the least.
 
 function strength() {
   const password = $("#password");
@@ -93,7 +93,8 @@ function strength() {
   password.disabled = least === 0;
   password.minLength = least;
   const hint = $("#strength");
-  const words = length < least ? ["weak", `${least} characters or more`] : length < 16 ? ["fair", "Fair: longer is better"] : ["strong", "Strong"];
+  const worth = Math.min(length, 2 * new Set(password.value).size);
+  const words = length < least ? ["weak", `${least} characters or more`] : worth < 16 ? ["fair", "Fair: longer is better"] : ["strong", "Strong"];
   [hint.dataset.level, hint.textContent] = length ? words : ["", ""];
 }
 strength();
@@ -101,6 +102,7 @@ strength();
 // Progress
 
 function follow(section) {
+  section.scrollIntoView({ block: "nearest" });
   const source = new EventSource(section.dataset.events);
   let told = "";
   function update({ data }) {
@@ -123,8 +125,8 @@ function follow(section) {
   });
   source.addEventListener("error", () => {
     if (!section.isConnected) source.close();
-    // A lost connection the browser resumes by itself; a refused one it gives up.
-    else if (source.readyState === EventSource.CLOSED) setTimeout(() => section.isConnected && follow(section), 3000);
+    // A lost connection the browser resumes by itself; a refused one it gives up: ask for the job, and so on.
+    else if (source.readyState === EventSource.CLOSED) setTimeout(() => section.isConnected && then(), 3000);
   });
 }
 
