@@ -74,7 +74,8 @@ async def authenticate(request: Request) -> Caller:
     Raises:
         AccessDenied: no good key, or another site's page speaks for a signed-in browser.
     """
-    text = credential(request, await bearer(request), await header(request))
+    # In a thread, because the keyring, if its file has changed, may have to be decrypted by KMS.
+    text = await run_in_threadpool(credential, request, await bearer(request), await header(request))
     if in_session(request):
         session.check_csrf(request)
     row = await run_in_threadpool(parts(request).keys.verify, text)

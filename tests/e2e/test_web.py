@@ -123,12 +123,14 @@ def compare(visitor: Visitor, encoders: dict[str, Any]) -> None:
     for name, facts in encoders.items():
         expect(bars.filter(has_text=name).first).to_contain_text(f"{facts['cosine']:.2f} needs {facts['required']:.2f}")
     before, slider = page.locator(".before").first, page.get_by_role("slider").first
-    assert (before.get_attribute("src") or "").startswith("blob:")
+    assert (before.locator("img").get_attribute("src") or "").startswith("blob:")
     slider.focus()
     for _ in range(20):
         page.keyboard.press("ArrowLeft")
     assert before.evaluate("e => getComputedStyle(e).clipPath") == "inset(0px 70% 0px 0px)"
     slider.fill("50")
+    page.get_by_role("button", name="Zoom to the face").first.click()
+    assert page.locator(".after").first.evaluate("e => new DOMMatrix(getComputedStyle(e).transform).a") > 1.5
 
 
 def download(visitor: Visitor, astronaut: Photo) -> None:

@@ -135,10 +135,9 @@ function follow(section) {
 function compare(section) {
   const original = originals.get(section.dataset.job);
   $$(".compare", section).forEach((figure) => {
-    const before = $(".before", figure);
     $("figcaption", figure).hidden = !original;
     if (!original) return;
-    before.src = original;
+    $(".before img", figure).src = original;
     $$("[hidden]", figure).forEach((element) => (element.hidden = false));
     cut($("input", figure));
   });
@@ -148,6 +147,19 @@ function cut(range) {
   const frame = range.closest(".frame");
   frame.style.setProperty("--cut", `${range.value}%`);
   range.setAttribute("aria-valuetext", `${range.value} % original`);
+}
+
+function zoom(button) {
+  const frame = $(".frame", button.closest("[data-variant]"));
+  const { naturalWidth, naturalHeight } = $(".after", frame);
+  const [x, y, width, height] = frame.dataset.box.split(" ").map(Number);
+  const scale = Math.max(1.01, 0.7 * Math.min(naturalWidth / width, naturalHeight / height));
+  // The point that stays where it is while the face comes to the middle, without a border coming in.
+  const fixed = (middle) => `${100 * Math.min(1, Math.max(0, (middle * scale - 0.5) / (scale - 1)))}%`;
+  frame.style.setProperty("--zoom", scale);
+  frame.style.setProperty("--x", fixed((x + width / 2) / naturalWidth));
+  frame.style.setProperty("--y", fixed((y + height / 2) / naturalHeight));
+  button.setAttribute("aria-pressed", frame.classList.toggle("zoomed"));
 }
 
 // The original, handed out once
@@ -197,6 +209,7 @@ document.addEventListener("change", ({ target }) => {
 });
 document.addEventListener("click", ({ target }) => {
   if (target.matches("[data-original]")) fetchOriginal(target);
+  if (target.matches("[data-zoom]")) zoom(target);
   if (target.matches("#theme")) {
     const dark = (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
     localStorage.setItem("theme", (document.documentElement.dataset.theme = dark ? "light" : "dark"));
