@@ -4,8 +4,8 @@ It is opened for every request and the key in it verified like any other, so tha
 session, and a key that is revoked or expires ends its sessions at once.
 
 A browser sends cookies with requests that other sites make it send. So whatever changes something must also bring a
-token in a header: a keyed digest of the cookie, which only our own pages can read. Signing in, which has no session
-yet, and the token's requests besides, must come from our own origin.
+token in a header, a keyed digest of the cookie, which only our own pages have; and, like signing in, it must come from
+our own origin.
 """
 
 from __future__ import annotations

@@ -1,29 +1,16 @@
-"""The pages without a browser: sessions, other sites' requests, escaping, scopes."""
+"""The pages without a browser: there and back, escaping, scopes, what operations may see."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-import pytest
 from pydantic import SecretStr
 
-from api import session
 from api.guard import Guard
 from core import methods
 from core.jobs.states import State
 from tests.api.conftest import PASSWORD, PHOTO, Service
-
-OWN = {"Origin": "http://testserver"}
-
-
-def sign_in(service: Service, *scopes: str, tenant: str = "bank") -> dict[str, str]:
-    """Sign the client in; the header that its pages send."""
-    _, key = service.parts.keys.issue(tenant, scopes)
-    answer = service.client.post("/sign-in", data={"key": key}, headers=OWN, follow_redirects=False)
-    assert (answer.status_code, answer.headers["location"]) == (303, "/")
-    [token] = re.findall(r'name="csrf" content="(\w+)"', service.client.get("/").text)
-    return {"HX-Request": "true", session.CSRF_HEADER: token, **OWN}
 
 
 def protect(service: Service, headers: dict[str, str], **form: Any) -> Any:
@@ -35,80 +22,8 @@ def newest(service: Service) -> Any:
     return service.parts.jobs.page(None, None, 1)[0]
 
 
-def test_a_session_keeps_the_key_from_everybody(service: Service) -> None:
-    _, key = service.parts.keys.issue("bank", ("protect",))
-    answer = service.client.post("/sign-in", data={"key": f" {key}\n"}, headers=OWN, follow_redirects=False)
-    cookie = answer.headers["set-cookie"]
-    assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
-    assert "Secure" not in cookie
-    assert key not in cookie
-    assert "Try it" in service.client.get("/").text
-    over_tls = service.client.post(
-        "/sign-in", data={"key": key}, headers={"Origin": "https://testserver"}, follow_redirects=False
-    )
-    assert "Secure" in over_tls.headers["set-cookie"]
-
-
-def test_a_session_ends_with_its_key_its_time_and_at_will(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    def signed_in() -> bool:
-        return service.client.get("/", follow_redirects=False).status_code == 200
-
-    sign_in(service, "protect")
-    assert signed_in()
-    service.parts.keys.revoke(service.parts.keys.all()[-1].id)
-    assert not signed_in()
-    headers = sign_in(service, "protect")
-    assert service.client.post("/sign-out", headers=headers).headers["hx-redirect"] == "/sign-in"
-    assert not signed_in()
-    sign_in(service, "protect")
-    later = session.now() + session.LIFE
-    monkeypatch.setattr(session, "now", lambda: later)
-    assert not signed_in()
-
-
-@pytest.mark.parametrize("cookie", ["", "x", "AAAA", "U0RSVgE="])
-def test_a_cookie_of_nobody_is_no_session(service: Service, cookie: str) -> None:
-    service.client.cookies.set(session.COOKIE, cookie)
-    answer = service.client.get("/", follow_redirects=False)
-    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
-    assert service.client.get("/photos/pho_1").json()["code"] == "unauthenticated"
-
-
-def test_a_wrong_key_is_told_and_never_shown(service: Service) -> None:
-    answer = service.client.post("/sign-in", data={"key": "sdr_<b>wrong"}, headers=OWN)
-    assert answer.status_code == 401
-    assert "the API key is missing, unknown, revoked or expired" in answer.text
-    assert "wrong" not in answer.text
-    assert session.COOKIE not in service.client.cookies
-    assert service.client.post("/sign-in", data={"key": "x" * 5000}, headers=OWN).json()["status"] == 413
-
-
-def test_other_sites_can_neither_sign_in_nor_act(service: Service) -> None:
-    _, key = service.parts.keys.issue("bank", ("protect",))
-    evil: list[dict[str, str]] = [{}, {"Origin": "https://evil.example"}, {**OWN, "Sec-Fetch-Site": "cross-site"}]
-    for headers in evil:
-        assert service.client.post("/sign-in", data={"key": key}, headers=headers).status_code == 403
-    headers = sign_in(service, "protect", "restore")
-    for wrong in (
-        {**headers, session.CSRF_HEADER: "0" * 64},
-        {name: value for name, value in headers.items() if name != session.CSRF_HEADER},
-        {**headers, "Sec-Fetch-Site": "same-site"},
-        {**headers, "Origin": "http://evil.example"},
-    ):
-        for answer in (
-            protect(service, wrong),
-            service.client.post("/protect", headers=wrong),
-            service.client.delete("/photos/pho_1", headers=wrong),
-            service.client.post("/sign-out", headers=wrong),
-        ):
-            assert (answer.status_code, answer.json()["code"]) == (403, "csrf_failed")
-    assert not service.broker.messages
-    # A key in a header speaks for itself: no browser sends it unasked.
-    assert service.upload(service.key("protect")).status_code == 202
-
-
 def test_there_and_back(service: Service) -> None:
-    headers = sign_in(service, "protect", "restore")
+    headers = service.sign_in("protect", "restore")
     accepted = protect(service, headers)
     job = newest(service)
     assert accepted.headers["hx-push-url"] == f"/try/jobs/{job.id}"
@@ -138,7 +53,7 @@ def test_there_and_back(service: Service) -> None:
 
 
 def test_a_store_that_is_away_does_not_use_the_original_up(service: Service) -> None:
-    headers = sign_in(service, "protect", "restore")
+    headers = service.sign_in("protect", "restore")
     protect(service, headers)
     service.work()
     form = {"photo_id": newest(service).photo_id, "password": PASSWORD, "reason": "dispute 1"}
@@ -152,7 +67,7 @@ def test_a_store_that_is_away_does_not_use_the_original_up(service: Service) -> 
 
 
 def test_a_failure_is_told_in_the_words_of_the_api(service: Service) -> None:
-    headers = sign_in(service, "protect", "restore")
+    headers = service.sign_in("protect", "restore")
     assert protect(service, headers, password="short").json()["code"] == "request_invalid"
     protect(service, headers)
     service.work()
@@ -165,20 +80,20 @@ def test_a_failure_is_told_in_the_words_of_the_api(service: Service) -> None:
 
 
 def test_a_lost_answer_is_given_again_to_the_same_key_only(service: Service) -> None:
-    headers = sign_in(service, "protect") | {"Idempotency-Key": "one"}
+    headers = service.sign_in("protect") | {"Idempotency-Key": "one"}
     first = protect(service, headers, password="")
     again = protect(service, headers, password="")
     [code] = re.findall(r'class="big">([\w-]+)<', first.text)
     assert code in again.text
     assert len(service.broker.messages) == 1
     # Another session's pages, another key, the same text: nothing in common.
-    other = sign_in(service, "protect") | {"Idempotency-Key": "one"}
+    other = service.sign_in("protect") | {"Idempotency-Key": "one"}
     assert code not in protect(service, other, password="").text
     assert len(service.broker.messages) == 2
 
 
 def test_what_strangers_write_is_text(service: Service) -> None:
-    headers = sign_in(service, "protect", "ops")
+    headers = service.sign_in("protect", "ops")
     protect(service, headers)
     job = service.parts.jobs.claim(newest(service).id, 60)
     assert job
@@ -191,7 +106,7 @@ def test_what_strangers_write_is_text(service: Service) -> None:
 
 
 def test_pages_keep_to_their_own_origin_and_are_not_kept(service: Service) -> None:
-    sign_in(service, "protect", "ops")
+    service.sign_in("protect", "ops")
     for address in ("/", "/ops", "/sign-in", "/try/jobs/job_none"):
         answer = service.client.get(address)
         assert "default-src 'none'; script-src 'self'; style-src 'self'" in answer.headers["content-security-policy"]
@@ -200,21 +115,21 @@ def test_pages_keep_to_their_own_origin_and_are_not_kept(service: Service) -> No
 
 
 def test_scopes_decide_what_a_page_offers(service: Service) -> None:
-    sign_in(service, "ops")
+    service.sign_in("ops")
     assert service.client.get("/", follow_redirects=False).headers["location"] == "/ops"
     assert service.client.get("/try/jobs/job_1").status_code == 403
-    sign_in(service, "protect")
+    service.sign_in("protect")
     assert service.client.get("/ops").status_code == 403
     assert "this key lacks the scope ops" in service.client.get("/ops").text
     assert "Operations" not in service.client.get("/").text
-    headers = sign_in(service, "restore")
+    headers = service.sign_in("restore")
     assert protect(service, headers).json()["code"] == "forbidden"
     assert 'id="protect"' not in service.client.get("/").text
 
 
 def test_the_form_offers_what_the_register_and_the_settings_say(service: Service) -> None:
     service.change(max_variants=3)
-    headers = sign_in(service, "protect")
+    headers = service.sign_in("protect")
     form = service.client.get("/").text
     assert re.findall(r"<option>(\d)</option>", form) == ["1", "2", "3"]
     for name in methods.names():
@@ -224,11 +139,11 @@ def test_the_form_offers_what_the_register_and_the_settings_say(service: Service
 
 
 def test_other_tenants_find_nothing(service: Service) -> None:
-    headers = sign_in(service, "protect", "restore")
+    headers = service.sign_in("protect", "restore")
     protect(service, headers)
     service.work()
     job = newest(service)
-    stranger = sign_in(service, "protect", "restore", tenant="rival")
+    stranger = service.sign_in("protect", "restore", tenant="rival")
     for answer in (
         service.client.get(f"/try/jobs/{job.id}", headers=stranger),
         service.client.get(f"/try/photos/{job.photo_id}/v1.png"),
@@ -239,7 +154,7 @@ def test_other_tenants_find_nothing(service: Service) -> None:
 
 
 def test_operations_show_no_face_and_nobody(service: Service) -> None:
-    headers = sign_in(service, "protect", "restore")
+    headers = service.sign_in("protect", "restore")
     protect(service, headers)
     service.work()
     job = newest(service)
@@ -248,7 +163,7 @@ def test_operations_show_no_face_and_nobody(service: Service) -> None:
     service.work()
     back = newest(service)
     # Even a key that could: to look at a job must not use up its original.
-    sign_in(service, "protect", "restore", "ops")
+    service.sign_in("protect", "restore", "ops")
     for address in ("/ops", "/ops/now", "/ops/jobs", f"/ops/jobs/{job.id}", f"/ops/jobs/{back.id}"):
         shown = service.client.get(address).text
         assert job.id in shown or back.id in shown or address == "/ops/now"
@@ -259,11 +174,11 @@ def test_operations_show_no_face_and_nobody(service: Service) -> None:
 
 def test_jobs_are_filtered_and_paged(service: Service) -> None:
     service.change(max_queue=99)
-    headers = sign_in(service, "protect")
+    headers = service.sign_in("protect")
     for _ in range(27):
         protect(service, headers, custody="server", password="")
     service.parts.jobs.cancel(newest(service).id)
-    sign_in(service, "ops")
+    service.sign_in("ops")
 
     def ids(query: str = "") -> list[str]:
         return re.findall(r'id="j-(job_\w+)"', service.client.get(f"/ops/jobs?{query}").text)
@@ -274,13 +189,13 @@ def test_jobs_are_filtered_and_paged(service: Service) -> None:
     assert ids(f"state={State.cancelled}&kind=protect") == [newest(service).id]
     assert ids("kind=restore") == []
     assert service.client.get("/ops/jobs?tenant=bank").status_code == 403
-    sign_in(service, "ops", "admin")
+    service.sign_in("ops", "admin")
     assert ids("tenant=rival") == []
     assert len(ids("tenant=bank")) == 25
 
 
 def test_parts_that_are_away_are_told(service: Service) -> None:
-    sign_in(service, "ops")
+    service.sign_in("ops")
     service.broker.down = True
     shown = service.client.get("/ops/health").text
     assert "broker unavailable" in shown
@@ -288,7 +203,7 @@ def test_parts_that_are_away_are_told(service: Service) -> None:
 
 
 def test_a_restore_that_needs_a_token_needs_it_here_too(service: Service) -> None:
-    headers = sign_in(service, "protect", "restore")
+    headers = service.sign_in("protect", "restore")
     protect(service, headers)
     service.work()
     job = newest(service)

@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from core.jobs import database
+from core.jobs.keys import ApiKeys
+from deploy.local import LocalStack
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -22,6 +26,9 @@ OUT, DOCS = ROOT / "web-output", ROOT / "docs"
 AXE = OUT / "node_modules" / "axe-core" / "axe.min.js"
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
 MAX_GALLERY_BYTES = 150_000
+PASSWORD = "correct horse battery"
+PATIENCE_MS = 120_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @contextmanager
@@ -47,7 +54,7 @@ class Visitor:
 
     def __post_init__(self) -> None:
         OUT.mkdir(exist_ok=True)
-        self.page.set_default_timeout(120_000)
+        self.page.set_default_timeout(PATIENCE_MS)
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
@@ -65,6 +72,13 @@ class Visitor:
         self.page.get_by_label("API key").fill(key)
         self.page.get_by_role("button", name="Sign in").click()
         self.page.wait_for_url(lambda url: not url.endswith("/sign-in"))
+
+    def protect(self, photo: Path, variants: int = 1) -> None:
+        self.page.locator("#photo").set_input_files(photo)
+        self.page.get_by_label("Preset").select_option("natural")
+        self.page.get_by_label("Variants").select_option(str(variants))
+        self.page.locator("#password").fill(PASSWORD)
+        self.page.get_by_role("button", name="Protect").click()
 
     def check(self) -> None:
         """Nothing was complained about, and nothing left the origin."""
@@ -113,3 +127,11 @@ class Visitor:
             if self.page.evaluate("s => document.activeElement.matches(s)", selector):
                 return
         raise AssertionError(f"{selector} cannot be reached by keyboard")
+
+
+def issue(stack: LocalStack, *scopes: str) -> tuple[str, str]:
+    """Id and text of a new key of the local tenant."""
+    engine = database.connect(stack.database_url)
+    row, text = ApiKeys(engine).issue("local", scopes)
+    engine.dispose()
+    return row.id, text

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
 import io
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,62 +10,19 @@ import httpx2
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
-from core.jobs import database
-from core.jobs.keys import ApiKeys
 from core.stages.validate import Photo
 from deploy.local import LocalStack
-from tests.e2e.browser import DESK, Visitor, chromium
+from tests.e2e.browser import PASSWORD, PHONE, Visitor, issue
 from tests.e2e.test_service import noise
 
-pytestmark = pytest.mark.web
-PASSWORD = "correct horse battery"
-expect.set_options(timeout=120_000)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture
-def visitor(browser: Browser, stack: LocalStack) -> Iterator[Visitor]:
-    context = browser.new_context(viewport=DESK, reduced_motion="reduce", accept_downloads=True)
-    someone = Visitor(context.new_page(), stack.api_url)
-    yield someone
-    context.close()
-    someone.check()
-
-
-@pytest.fixture(scope="module")
-def photo(astronaut: Photo, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("photo") / "astronaut.png"
-    path.write_bytes(astronaut.to_png())
-    return path
-
-
-def issue(stack: LocalStack, *scopes: str) -> tuple[str, str]:
-    """Id and text of a new key of the local tenant."""
-    engine = database.connect(stack.database_url)
-    row, text = ApiKeys(engine).issue("local", scopes)
-    engine.dispose()
-    return row.id, text
+pytestmark = [pytest.mark.web, pytest.mark.timeout(900)]
 
 
 def pixels(png: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(png)) as image:
         return np.asarray(image.convert("RGB"))
-
-
-def protect(visitor: Visitor, photo: Path, variants: int = 1) -> None:
-    page = visitor.page
-    page.locator("#photo").set_input_files(photo)
-    page.get_by_label("Preset").select_option("natural")
-    page.get_by_label("Variants").select_option(str(variants))
-    page.locator("#password").fill(PASSWORD)
-    page.get_by_role("button", name="Protect").click()
 
 
 def test_protect_watch_compare_restore_erase(
@@ -87,7 +41,7 @@ def test_protect_watch_compare_restore_erase(
     expect(page.locator("#strength")).to_have_text("8 characters or more")
     page.locator("#password").fill("a good long pass phrase")
     expect(page.locator("#strength")).to_have_text("Strong")
-    protect(visitor, photo, variants=2)
+    visitor.protect(photo, variants=2)
     expect(page.locator(".stage .step")).to_have_text("Optimising what machines see")
     expect(page.get_by_role("progressbar")).to_be_visible()
     visitor.accessible()
@@ -241,7 +195,7 @@ def test_the_keyboard_alone_is_enough(visitor: Visitor, stack: LocalStack, photo
 
 def test_on_a_phone_with_a_restore_code(visitor: Visitor, stack: LocalStack, photo: Path) -> None:
     page = visitor.page
-    page.set_viewport_size({"width": 360, "height": 780})
+    page.set_viewport_size(PHONE)
     visitor.sign_in(stack.api_key)
     page.locator("#photo").set_input_files(photo)
     page.get_by_label("Preset").select_option("natural")
@@ -252,7 +206,7 @@ def test_on_a_phone_with_a_restore_code(visitor: Visitor, stack: LocalStack, pho
     assert code not in page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
     page.locator(".compare").scroll_into_view_if_needed()
     visitor.gallery("web-phone", "dark", phone=True)
-    page.set_viewport_size({"width": 360, "height": 780})
+    page.set_viewport_size(PHONE)
     page.get_by_text("Restore the original").click()
     page.get_by_label("Password or restore code").fill(code)
     page.get_by_label("Reason").fill("phone test")
@@ -267,7 +221,7 @@ def test_on_a_phone_with_a_restore_code(visitor: Visitor, stack: LocalStack, pho
 def test_progress_goes_on_after_the_connection_was_lost(visitor: Visitor, stack: LocalStack, photo: Path) -> None:
     visitor.expected = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE")
     visitor.sign_in(stack.api_key)
-    protect(visitor, photo, variants=2)
+    visitor.protect(photo, variants=2)
     expect(visitor.page.locator(".stage .step")).to_have_text("Optimising what machines see")
     api = next(part for part in stack.parts if part.name == "api")
     assert api.process
@@ -276,68 +230,3 @@ def test_progress_goes_on_after_the_connection_was_lost(visitor: Visitor, stack:
     api.process.wait()
     api.start(stack.logs, stack._lock.fileno())
     expect(visitor.page.get_by_role("heading", name="Protected", exact=True)).to_be_visible()
-
-
-def test_a_photo_without_a_face_and_a_file_that_is_none(visitor: Visitor, stack: LocalStack, tmp_path: Path) -> None:
-    visitor.expected = ("422", "415")
-    visitor.sign_in(stack.api_key)
-    (tmp_path / "noise.png").write_bytes(noise())
-    protect(visitor, tmp_path / "noise.png")
-    expect(visitor.page.get_by_text("no_face_found")).to_be_visible()
-    visitor.shoot("try-failed")
-    (tmp_path / "fake.png").write_bytes(b"\x89PNG no picture")
-    protect(visitor, tmp_path / "fake.png")
-    expect(visitor.page.locator("#alert")).to_be_visible()
-    assert "photo" in visitor.page.locator("#alert").inner_text().lower()
-
-
-def test_a_revoked_key_is_sent_to_sign_in(visitor: Visitor, stack: LocalStack, photo: Path) -> None:
-    visitor.expected = ("401",)
-    key_id, key = issue(stack, "protect")
-    visitor.sign_in(key)
-    engine = database.connect(stack.database_url)
-    ApiKeys(engine).revoke(key_id)
-    engine.dispose()
-    protect(visitor, photo)
-    expect(visitor.page).to_have_url(f"{stack.api_url}/sign-in")
-    visitor.page.get_by_label("API key").fill(key)
-    visitor.page.get_by_role("button", name="Sign in").click()
-    expect(visitor.page.get_by_role("alert")).to_contain_text("revoked")
-
-
-@pytest.fixture
-def evil(stack: LocalStack, tmp_path: Path) -> Iterator[str]:
-    """Another origin of the same host, which gets the visitor's cookie sent: SameSite does not help against it."""
-    (tmp_path / "index.html").write_text(
-        f"""<form method="post" action="{stack.api_url}/sign-out"><button>Win a prize</button></form>"""
-    )
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: object, **more: object) -> None:
-            super().__init__(*args, directory=str(tmp_path), **more)  # type: ignore[arg-type]
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-def test_another_sites_page_cannot_act(browser: Browser, stack: LocalStack, evil: str) -> None:
-    context = browser.new_context()
-    visitor = Visitor(context.new_page(), stack.api_url)
-    visitor.sign_in(stack.api_key)
-    sent = []
-    visitor.page.on("request", lambda request: sent.append(request.all_headers().get("cookie", "")))
-    visitor.page.goto(evil)
-    visitor.page.get_by_role("button").click()
-    expect(visitor.page.locator("body")).to_contain_text("this page is out of date")
-    assert any("sider_session" in cookie for cookie in sent)
-    visitor.go("/")
-    expect(visitor.page.get_by_role("button", name="Sign out")).to_be_visible()
-    assert "sider_session" not in visitor.page.evaluate("document.cookie")
-    visitor.page.get_by_role("button", name="Sign out").click()
-    expect(visitor.page).to_have_url(f"{stack.api_url}/sign-in")
-    context.close()

@@ -132,6 +132,11 @@ function follow(section) {
 
 // The comparison
 
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  const address = detail.xhr.getResponseHeader("HX-Push-Url");
+  if (address && preview) originals.set(address.split("/").pop(), preview);
+});
+
 function compare(section) {
   const original = originals.get(section.dataset.job);
   $$(".compare", section).forEach((figure) => {
@@ -187,7 +192,6 @@ async function fetchOriginal(button) {
 
 function wire(root) {
   $$("[data-job]", root).forEach((section) => {
-    if (section.dataset.events && !originals.has(section.dataset.job) && preview) originals.set(section.dataset.job, preview);
     if (section.dataset.events && !section.dataset.followed) {
       section.dataset.followed = "yes";
       follow(section);
