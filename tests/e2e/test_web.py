@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from core.stages.validate import Photo
 from deploy.local import LocalStack
-from tests.e2e.browser import PASSWORD, PHONE, Visitor, issue
+from tests.e2e.browser import AXE, PASSWORD, PHONE, Visitor, issue
 from tests.e2e.test_service import noise
 
 pytestmark = [pytest.mark.web, pytest.mark.timeout(900)]
@@ -23,6 +23,11 @@ pytestmark = [pytest.mark.web, pytest.mark.timeout(900)]
 def pixels(png: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(png)) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def test_the_accessibility_checker_is_here() -> None:
+    if not AXE.is_file():
+        pytest.skip("no axe-core, accessibility is NOT checked: run this by `make test-web`, with npm")
 
 
 def test_protect_watch_compare_restore_erase(
