@@ -69,7 +69,7 @@ def test_other_sites_can_neither_sign_in_nor_act(service: Service) -> None:
         {**headers, "Origin": "http://evil.example"},
     ):
         for answer in (
-            protect(service, wrong),
+            service.client.post("/try/protect", headers=wrong),
             service.client.post("/protect", headers=wrong),
             service.client.delete("/photos/pho_1", headers=wrong),
             service.client.post("/sign-out", headers=wrong),
