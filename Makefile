@@ -4,10 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 UV     := 0.13.8
+AXE    := web-output/node_modules/axe-core/axe.min.js
 # See worker/app.py.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: demo up test test-slow check format bench bench-privacy lock clean
+.PHONY: demo up test test-slow test-web check format bench bench-privacy lock clean
 
 demo: $(STAMP)  ## protect and restore a real photo through the real service
 	$(BIN)/python -m deploy.demo
@@ -16,10 +17,17 @@ up: $(STAMP)  ## start every part on this machine; Ctrl-C stops all
 	$(BIN)/sider up
 
 test: $(STAMP)  ## everything but slow and GPU cases; what .ci/run calls
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu and not web"
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+test-web: $(STAMP) $(AXE)  ## the pages in a real Chromium; writes web-output/ and the pictures of docs/
+	$(BIN)/python -m pytest -m web
+
+# The accessibility checker is for the test only; without npm its part is skipped.
+$(AXE):
+	-npm install --silent --no-save --prefix web-output axe-core@4.14.1
 
 check: $(STAMP)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -53,4 +61,4 @@ lock:  ## pins of everything, with hashes and without addresses
 	  --custom-compile-command "make lock" --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) demo-output .local .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) demo-output web-output .local .mypy_cache .ruff_cache .pytest_cache

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
-from api import events, health, jobs, photos, problems, protect, restore
+from api import events, health, jobs, pages, photos, problems, protect, restore
 from api.guard import Guard
 from api.parts import Parts, connect_parts
 from api.schemas import Problem
@@ -46,6 +46,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     problems.install(app)
     for module in (protect, restore, jobs, events, photos, health):
         app.include_router(module.router)
+    pages.install(app)
     _describe_problems(app)
     return app
 

@@ -95,7 +95,7 @@ def up(
     from deploy.local import up as run  # noqa: PLC0415
 
     def announce(stack: LocalStack) -> None:
-        console.print(f"[bold]API[/]      {stack.api_url}   (docs: {stack.api_url}/docs)")
+        console.print(f"[bold]pages[/]    {stack.api_url}   (API: {stack.api_url}/docs)")
         console.print(f"[bold]store[/]    {stack.s3_url}")
         console.print(f"[bold]data[/]     {stack.data}", soft_wrap=True)
         console.print("Ctrl-C stops everything. A ready-made API key (more: sider keys issue --help):")
@@ -112,7 +112,7 @@ def up(
 @keys_app.command("issue")
 def issue_key(
     tenant: str,
-    scope: Annotated[list[str], typer.Option(help="protect, restore, ops; may be repeated")],
+    scope: Annotated[list[str], typer.Option(help="protect, restore, ops, admin; may be repeated")],
     name: str = "",
     days: Annotated[int | None, typer.Option(min=1, help="expires after so many days")] = None,
     data: Data = Path(".local"),

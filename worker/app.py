@@ -7,11 +7,14 @@ Celery itself are not relied on. Measured reasons for each setting stand in DESI
 from __future__ import annotations
 
 import os
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_ready
 
+from core.jobs import database
+from core.jobs.workers import Workers
 from core.settings import Settings
 from worker import engine, logs, tasks
 from worker.context import Context, connect_context
@@ -19,6 +22,9 @@ from worker.courier import Courier
 from worker.reaper import Reaper
 from worker.retention import Retention
 from worker.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from worker.presence import Presence
 
 # Before torch is loaded: its threads wait 1,000 rounds for work, then sleep. By default they spin so long that on
 # busy cores a photo takes 3 to 15 times as long; on idle ones nothing is lost (measured, DESIGN.md).
@@ -65,7 +71,8 @@ app.conf.update(
 @app.task(name=TASK, max_retries=2)  # type: ignore[untyped-decorator]
 def run(job_id: str) -> None:
     """Do one job; its outcome is written to the job table."""
-    tasks.run(job_id, _context())
+    with _presence().busy(job_id):
+        tasks.run(job_id, _context())
 
 
 def publish(job_id: str) -> None:
@@ -82,6 +89,7 @@ def _logs(**_: Any) -> None:
 def _warm(**_: Any) -> None:
     logs.configure(settings.log_level)
     engine.networks(settings)  # the first job should not wait for weights
+    Sweeper("presence", _presence().beat).start()
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
@@ -96,6 +104,14 @@ def _sweep(**_: Any) -> None:
     }
     for name, duty in duties.items():
         Sweeper(name, duty).start()
+
+
+@cache
+def _presence() -> Presence:
+    """This process's, once it has its networks."""
+    from worker.presence import Presence  # noqa: PLC0415 - see worker.engine
+
+    return Presence(Workers(database.connect(settings.database_url)), engine.networks(settings))
 
 
 _found: list[Context] = []

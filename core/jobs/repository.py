@@ -215,11 +215,12 @@ class Jobs:
         """How many queued jobs are before this one."""
         return self._count(select(func.count()).where(Job.state == State.queued, Job.created_at < job.created_at))
 
-    def page(self, state: State | None, after: str | None, limit: int) -> list[Job]:
-        """Jobs of all tenants, newest first, after the job named by the cursor."""
-        query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
-        if state:
-            query = query.where(Job.state == state)
+    def page(
+        self, state: State | None, after: str | None, limit: int, kind: str | None = None, tenant: str | None = None
+    ) -> list[Job]:
+        """Jobs of all tenants, or as filtered, newest first, after the job named by the cursor."""
+        wanted = {name: value for name, value in (("state", state), ("kind", kind), ("tenant", tenant)) if value}
+        query = select(Job).filter_by(**wanted).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
         if after:
             last = self.get(after)
             query = query.where(

@@ -86,6 +86,7 @@ class Job(Base):
         Index("ix_jobs_photo", "photo_id"),
         Index("ix_jobs_cleared", "cleared_at", "finished_at"),
         Index("ix_jobs_withdrawn", "kind", "withdrawn_at", "finished_at"),
+        Index("ix_jobs_finished", "finished_at"),
     )
 
 
@@ -148,6 +149,25 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class Worker(Base):
+    """A worker process that has loaded its networks. id: host and process. seen_at: its last sign of life.
+
+    memory_bytes: the most it ever took; device_bytes: the same of an accelerator, None without one.
+    """
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(80), primary_key=True)
+    version: Mapped[str] = mapped_column(String(20))
+    device: Mapped[str] = mapped_column(String(80))
+    bundle: Mapped[str] = mapped_column(String(80))
+    memory_bytes: Mapped[int] = mapped_column(BigInteger)
+    device_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    job_id: Mapped[str | None] = mapped_column(String(40))
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
 
 
 class AuditEntry(Base):

@@ -114,6 +114,9 @@ class Shelf:
     def put_restored(self, tenant: str, job_id: str, png: bytes) -> None:
         self.photos.put(restored_key(tenant, job_id), png, PNG)
 
+    def get_restored(self, tenant: str, job_id: str) -> bytes:
+        return self.photos.get(restored_key(tenant, job_id))
+
     def drop_restored(self, tenant: str, job_id: str) -> None:
         self.photos.delete(restored_key(tenant, job_id))
 
