@@ -66,6 +66,10 @@ class Settings(BaseSettings):
         default=60, gt=5, description="a running job without heartbeat for this long is requeued"
     )
 
+    grace_seconds: float = Field(
+        default=15, ge=0, description="a worker that is told to stop hands its job back if it is not done by then"
+    )
+
     bundle: str | None = Field(default=None, description="folder or hub repository of weights; unset: the packaged one")
     device: str | None = Field(default=None, description="torch device; unset: cuda if there is one, else cpu")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")

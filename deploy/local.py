@@ -92,6 +92,15 @@ class LocalStack:
         if self._lock:
             self._lock.close()
 
+    def part(self, name: str) -> Part:
+        """The part of this name."""
+        return next(part for part in self.parts if part.name == name)
+
+    def restart(self, part: Part) -> None:
+        """Stop a part as an upgrade does, if it runs, and start it anew."""
+        part.stop()
+        self._launch(part)
+
     def dead(self) -> Part | None:
         """A part that has ended by itself, if any."""
         return next((part for part in self.parts if part.ended()), None)
@@ -110,9 +119,12 @@ class LocalStack:
         self._run(self._worker(), self._api())
 
     def _run(self, *parts: Part) -> None:
+        self.parts += parts
+        self._launch(*parts)
+
+    def _launch(self, *parts: Part) -> None:
         assert self._lock  # noqa: S101
         for part in parts:
-            self.parts.append(part)
             part.start(self.logs, self._lock.fileno())
         for part in parts:
             part.wait()

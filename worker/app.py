@@ -7,11 +7,15 @@ Celery itself are not relied on. Measured reasons for each setting stand in DESI
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from typing import Any
 
-from celery import Celery
-from celery.signals import setup_logging, worker_process_init, worker_ready
+from celery import Celery, Task
+from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
+from celery.worker import state
 
+from core.jobs.message import HEADER, QUEUE, TASK, VERSION, message
 from core.settings import Settings
 from worker import engine, logs, tasks
 from worker.context import Context, connect_context
@@ -24,8 +28,8 @@ from worker.sweeper import Sweeper
 # busy cores a photo takes 3 to 15 times as long; on idle ones nothing is lost (measured, DESIGN.md).
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-TASK, QUEUE = "sider.run", "sider"
 HARD_LIMIT_SECONDS = 900
+HAND_BACK = signal.SIGUSR2  # from the parent to the process of a job; TERM and USR1 are Celery's own
 
 settings = Settings()
 app = Celery("sider", broker=settings.broker_url.get_secret_value(), set_as_current=True)
@@ -62,15 +66,15 @@ app.conf.update(
 )
 
 
-@app.task(name=TASK, max_retries=2)  # type: ignore[untyped-decorator]
-def run(job_id: str) -> None:
-    """Do one job; its outcome is written to the job table."""
-    tasks.run(job_id, _context())
+@app.task(name=TASK, max_retries=2, bind=True)  # type: ignore[untyped-decorator]
+def run(self: Task, job_id: str, *_: Any, **__: Any) -> None:
+    """Do one job; its outcome is written to the job table. A later release may send more arguments."""
+    tasks.run(job_id, _context(), (self.request.headers or {}).get(HEADER, VERSION))
 
 
 def publish(job_id: str) -> None:
     """Put a job's id into the queue."""
-    app.send_task(TASK, args=[job_id], queue=QUEUE, ignore_result=True)
+    app.send_task(**message(job_id))
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
@@ -81,6 +85,7 @@ def _logs(**_: Any) -> None:
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def _warm(**_: Any) -> None:
     logs.configure(settings.log_level)
+    signal.signal(HAND_BACK, lambda *_: tasks.leaving.set())
     engine.networks(settings)  # the first job should not wait for weights
 
 
@@ -96,6 +101,19 @@ def _sweep(**_: Any) -> None:
     }
     for name, duty in duties.items():
         Sweeper(name, duty).start()
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _leave(**_: Any) -> None:
+    """Celery waits for the running job as long as it takes; after the grace it is handed back."""
+
+    def hand_back() -> None:
+        for request in list(state.active_requests):
+            os.kill(request.worker_pid, HAND_BACK)
+
+    timer = threading.Timer(settings.grace_seconds, hand_back)
+    timer.daemon = True  # nobody waits for it if the job ends in time
+    timer.start()
 
 
 _found: list[Context] = []

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.errors import ConfigurationError, NotFound, RestoreDenied, SiderError, StateConflict, Unavailable
 from core.jobs.database import now
 from core.jobs.leftovers import clear
+from core.jobs.message import VERSION
 from core.jobs.retries import fault_of, pause
 from core.jobs.states import ENDS
 from core.jobs.tables import Job
@@ -21,14 +22,22 @@ from worker.context import Context
 
 logger = structlog.get_logger(__name__)
 
+NEWER_SECONDS = 10.0  # until a job that this release does not know is published again
+leaving = threading.Event()  # set when the job of this process is to be handed back: the worker must stop
+
 Result = tuple[dict[str, Any], dict[str, Any] | None]  # of the job, and new column values of its photo
 
 
-def run(job_id: str, context: Context) -> None:
-    """Do one job. Duplicates and stale messages find nothing to claim and end here."""
-    job = context.jobs.claim(job_id, context.settings.lease_seconds)
+def run(job_id: str, context: Context, version: int = VERSION) -> None:
+    """Do one job. Duplicates and stale messages find nothing to claim and end here.
+
+    What a newer release has sent or accepted goes back, for workers that know it.
+    """
+    known = VERSION if version <= VERSION else 0
+    job = context.jobs.claim(job_id, context.settings.lease_seconds, known)
     if job is None:
-        logger.info("nothing_to_claim", job_id=job_id)
+        newer = context.jobs.postpone(job_id, NEWER_SECONDS, known)
+        logger.info("left_to_newer_workers" if newer else "nothing_to_claim", job_id=job_id)
         return
     log = logger.bind(job_id=job.id, attempt=job.attempt, kind=job.kind)
     log.info("claimed")
@@ -163,6 +172,11 @@ class Heart:
     def _pump(self) -> None:
         while not self._stop.wait(min(1.0, self.context.settings.lease_seconds / 4)):
             try:
+                if leaving.is_set():
+                    self.context.jobs.release(self.job.id, self.job.attempt)
+                    logger.info("handed_back_to_leave", job_id=self.job.id)
+                    self.lost = True
+                    return
                 self.renew()
             except StateConflict:
                 self.lost = True

@@ -9,6 +9,8 @@ from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Int
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from core.jobs.message import VERSION
+
 
 class UTCDateTime(TypeDecorator[datetime]):
     """Aware datetimes in, aware datetimes out: SQLite itself forgets the zone."""
@@ -49,9 +51,10 @@ class Photo(Base):
 class Job(Base):
     """A unit of work. attempt counts runs and fences: a worker whose attempt is not the row's writes nothing.
 
-    crashes: runs that were lost with their worker. due_at: not sent to the queue again before. cleared_at: upload
-    and secret, and all that a job without success has made, are gone from the store. withdrawn_at: so is the original
-    that it restored. actor: who asked for it, as the audit log names it.
+    version: of its request; a worker that does not know it leaves it alone. crashes: runs that were lost with their
+    worker. due_at: not sent to the queue again before. cleared_at: upload and secret, and all that a job without
+    success has made, are gone from the store. withdrawn_at: so is the original that it restored. actor: who asked for
+    it, as the audit log names it.
     """
 
     __tablename__ = "jobs"
@@ -64,6 +67,7 @@ class Job(Base):
     request: Mapped[dict[str, Any]]
     result: Mapped[dict[str, Any] | None]
     problem: Mapped[dict[str, Any] | None]
+    version: Mapped[int] = mapped_column(Integer, default=VERSION)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     crashes: Mapped[int] = mapped_column(Integer, default=0)
     step: Mapped[str] = mapped_column(String(32), default="queued")

@@ -26,19 +26,10 @@ from core.vault.blobs import S3Blobs
 from core.vault.envelope import key_version
 from core.vault.keyring import Keyring
 from deploy.local import REGION, LocalStack
+from tests.e2e.conftest import finished
 
 pytestmark = pytest.mark.e2e
 PASSWORD = "correct horse battery"
-
-
-def finished(http: httpx2.Client, accepted: httpx2.Response) -> dict[str, Any]:
-    assert accepted.status_code == 202, accepted.text
-    for _ in range(240):
-        job: dict[str, Any] = http.get(accepted.headers["location"]).json()
-        if job["state"] not in ("queued", "running"):
-            return job
-        time.sleep(0.5)
-    raise AssertionError(f"the job did not end: {job}")
 
 
 def picture_at(link: str) -> np.ndarray:
@@ -183,7 +174,7 @@ def test_no_secret_in_any_log(stack: LocalStack, photo_id: str, http: httpx2.Cli
 
 def test_a_killed_worker_process_has_a_successor(stack: LocalStack, http: httpx2.Client) -> None:
     """It needs longer to load the networks than Celery's default patience."""
-    worker = next(part.process for part in stack.parts if part.name == "worker")
+    worker = stack.part("worker").process
     assert worker
     argv = ["pgrep", "-P", str(worker.pid), "-f", "spawn_main"]
     [child] = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from core.errors import ConfigurationError, NoFaceFound, Unavailable
 from core.jobs import database
 from core.jobs.audit import Audit, Entry
 from core.jobs.heads import Heads
+from core.jobs.message import VERSION
 from core.jobs.photos import Photos
 from core.jobs.receipts import Receipts
 from core.jobs.repository import Jobs, new_id
@@ -273,6 +275,38 @@ def test_a_late_job_in_the_queue_is_ended_and_cleared_by_the_reaper(bench: Bench
     assert (job.state, job.problem and job.problem["code"]) == (State.expired, "job_expired")
     assert not bench.photos.objects
     assert not bench.keys.objects
+
+
+def test_a_worker_that_must_stop_hands_its_job_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "leaving", threading.Event())
+
+    def work(_photo: object, _request: object, progress: Callable[[str, float], None]) -> None:
+        tasks.leaving.set()
+        while True:
+            progress("optimise", 0.5)
+
+    engine = LightEngine()
+    engine.protect = work  # type: ignore[assignment,method-assign]
+    tasks.run(bench.job_id, replace(bench.context, engine=engine))
+    job = bench.context.jobs.get(bench.job_id)
+    assert (job.state, job.attempt, job.crashes, job.published_at) == (State.queued, 1, 0, None)
+    tasks.leaving.clear()
+    assert bench.run().state == State.succeeded
+
+
+@pytest.mark.parametrize(("of_job", "of_message"), [(VERSION + 1, VERSION), (VERSION, VERSION + 1)])
+def test_what_a_newer_release_has_sent_is_left_to_its_workers(bench: Bench, of_job: int, of_message: int) -> None:
+    jobs = bench.context.jobs
+    with jobs.engine.begin() as connection:
+        connection.execute(update(Job).values(version=of_job))
+    jobs.mark_published(bench.job_id)
+    tasks.run(bench.job_id, bench.context, of_message)
+    job = jobs.get(bench.job_id)
+    assert (job.state, job.attempt, job.published_at) == (State.queued, 0, None)
+    assert jobs.unpublished(older_than_seconds=0) == []  # not at once
+    assert job.due_at is not None
+    assert job.due_at > database.now()
+    assert jobs.claim(bench.job_id, 60, known=VERSION + 1) is not None
 
 
 def test_progress_never_goes_back(bench: Bench) -> None:
