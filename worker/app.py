@@ -20,6 +20,7 @@ from core.settings import Settings
 from worker import engine, logs, tasks
 from worker.context import Context, connect_context
 from worker.courier import Courier
+from worker.orphans import Orphans
 from worker.reaper import Reaper
 from worker.retention import Retention
 from worker.sweeper import Sweeper
@@ -29,6 +30,7 @@ from worker.sweeper import Sweeper
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 HARD_LIMIT_SECONDS = 900
+SWEEP_SECONDS = 3.0
 HAND_BACK = signal.SIGUSR2  # from the parent to the process of a job; TERM and USR1 are Celery's own
 
 settings = Settings()
@@ -77,6 +79,12 @@ def publish(job_id: str) -> None:
     app.send_task(**message(job_id))
 
 
+def queue_is_empty() -> bool:
+    """Whether no message waits."""
+    with app.connection_for_read() as connection:
+        return not connection.default_channel.queue_declare(QUEUE, passive=True).message_count
+
+
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _logs(**_: Any) -> None:
     logs.configure(settings.log_level)
@@ -92,15 +100,20 @@ def _warm(**_: Any) -> None:
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _sweep(**_: Any) -> None:
     context = connect_context(settings, engine.Loaded(settings))
-    # A thread each: while the store is away, or a receiver is slow, the other duties are done all the same.
-    duties = {
-        "reaper": Reaper(context, publish).sweep,
-        "courier": Courier(context).sweep,
-        "retention": Retention(context).sweep,
-        "heads": context.heads.anchor,
-    }
-    for name, duty in duties.items():
-        Sweeper(name, duty).start()
+    for sweeper in sweepers(context):
+        sweeper.start()
+
+
+def sweepers(context: Context, seconds: float = SWEEP_SECONDS) -> list[Sweeper]:
+    """A thread each: while the store is away, or a receiver is slow, the other duties are done all the same."""
+    return [
+        Sweeper("reaper", Reaper(context, publish, queue_is_empty).sweep, seconds),
+        Sweeper("courier", Courier(context).sweep, seconds),
+        Sweeper("retention", Retention(context).sweep, seconds),
+        Sweeper("heads", context.heads.anchor, seconds),
+        # Hardly ever finds something, and lists the store.
+        Sweeper("orphans", Orphans(context).sweep, max(seconds, context.settings.orphan_seconds / 10)),
+    ]
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]

@@ -15,7 +15,7 @@ from core.jobs.leftovers import clear
 from core.jobs.message import VERSION
 from core.jobs.retries import fault_of, pause
 from core.jobs.states import ENDS
-from core.jobs.tables import Job
+from core.jobs.tables import Job, made_by
 from core.stages.validate import Limits, read_photo
 from core.vault.custody import Custody
 from worker.context import Context
@@ -93,32 +93,32 @@ def protect(job: Job, context: Context, heart: Heart) -> Result:
     lock = None if custody is Custody.SERVER else shelf.get_secret(job.tenant, job.id)
     request = Request(wish["method"], wish["preset"], wish["variants"], wish["seed"], wish["faces"])
     outcome = context.engine.protect(photo, request, heart.beat)
-    # A worker that was asleep must not overwrite the key of the attempt that has overtaken it.
     heart.renew()
-    shelf.put_restoration(job.tenant, job.photo_id, outcome.restoration.pack(), lock, custody)
+    made = made_by(job.photo_id, job.attempt)
+    shelf.put_restoration(job.tenant, made, outcome.restoration.pack(), lock, custody)
     for number, variant in enumerate(outcome.protected, 1):
-        shelf.put_protected(job.tenant, job.photo_id, number, variant.to_png())
+        shelf.put_protected(job.tenant, made, number, variant.to_png())
     context.photos.get(job.photo_id, job.tenant)  # erased in the meantime: NotFound, and nothing is kept
     result = {"photo_id": job.photo_id, "variants": len(outcome.protected), "report": outcome.report}
-    return result, {"report": outcome.report, "protected_at": now()}
+    return result, {"report": outcome.report, "protected_at": now(), "attempt": job.attempt}
 
 
 def restore(job: Job, context: Context, heart: Heart) -> Result:
     """Restore an original, from the caller's file or from the stored first variant."""
     shelf = context.shelf
     heart.beat("open", 0.0)
+    key = shelf.get_secret(job.tenant, job.id).key if job.request.get("locked", True) else None
+    try:
+        photo = context.photos.get(job.photo_id, job.tenant)
+        packed = shelf.get_restoration(job.tenant, photo.made, key, Custody(photo.custody))
+    except NotFound:
+        raise RestoreDenied from None  # erased in between: the same answer as for a wrong password
     if job.request["uploaded"]:
         data = shelf.get_upload(job.tenant, job.id)
     else:
-        data = shelf.get_protected(job.tenant, job.photo_id, 1)
+        data = shelf.get_protected(job.tenant, photo.made, 1)
     limits = Limits(max_bytes=max(len(data), 1), max_pixels=context.settings.max_pixels)
     protected = read_photo(data, limits)
-    key = shelf.get_secret(job.tenant, job.id).key if job.request.get("locked", True) else None
-    try:
-        custody = Custody(context.photos.get(job.photo_id, job.tenant).custody)
-        packed = shelf.get_restoration(job.tenant, job.photo_id, key, custody)
-    except NotFound:
-        raise RestoreDenied from None  # erased in between: the same answer as for a wrong password
     original = context.engine.restore(protected, packed)
     heart.renew()
     shelf.put_restored(job.tenant, job.id, original.to_png())

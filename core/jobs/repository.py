@@ -215,6 +215,10 @@ class Jobs:
         """All jobs of a photo."""
         return self._all(select(Job).where(Job.photo_id == photo_id))
 
+    def known(self, job_id: str) -> bool:
+        """Whether there is such a job, of whichever tenant."""
+        return bool(self._count(select(func.count()).where(Job.id == job_id)))
+
     def depth(self, tenant: str | None = None) -> int:
         """Jobs waiting or running; of `tenant` only, unless None."""
         query = select(func.count()).where(Job.state.in_([State.queued, State.running]))

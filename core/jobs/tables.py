@@ -30,7 +30,10 @@ class Base(DeclarativeBase):
 
 
 class Photo(Base):
-    """A photo under our care. report: the measured promise; custody: see core.vault.custody."""
+    """A photo under our care. report: the measured promise; custody: see core.vault.custody.
+
+    attempt: the run of its job that succeeded; each run names its objects, so none writes over another's.
+    """
 
     __tablename__ = "photos"
 
@@ -43,9 +46,20 @@ class Photo(Base):
     report: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
     protected_at: Mapped[datetime | None]
+    attempt: Mapped[int | None] = mapped_column(Integer)
     erased_at: Mapped[datetime | None]
 
     __table_args__ = (Index("ix_photos_kept", "erased_at", "created_at"),)
+
+    @property
+    def made(self) -> str:
+        """What its objects are named by."""
+        return made_by(self.id, self.attempt)
+
+
+def made_by(photo_id: str, attempt: int | None) -> str:
+    """What the objects of a run are named by; None: of a release that did not tell runs apart."""
+    return photo_id if attempt is None else f"{photo_id}.{attempt}"
 
 
 class Job(Base):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import boto3
@@ -25,7 +26,8 @@ class Blobs(Protocol):
     """A flat store of named bytes. `get` raises NotFound; every call may raise Unavailable.
 
     `put_once` and `replace` write only where there is nothing, and only what has not changed since `get_tagged`;
-    they tell whether they did. `history` also yields what was overwritten or deleted, where the store keeps it.
+    they tell whether they did. `names` lists what begins so and, if a time is given, was written before it.
+    `history` also yields what was overwritten or deleted, where the store keeps it.
     """
 
     def put(self, key: str, data: bytes, content_type: str = OCTETS) -> None: ...
@@ -33,7 +35,7 @@ class Blobs(Protocol):
     def replace(self, key: str, data: bytes, tag: str) -> bool: ...
     def get(self, key: str) -> bytes: ...
     def get_tagged(self, key: str) -> tuple[bytes, str]: ...
-    def names(self) -> Iterator[str]: ...
+    def names(self, prefix: str = "", before: datetime | None = None) -> Iterator[str]: ...
     def history(self, prefix: str) -> Iterator[tuple[str, bytes]]: ...
     def delete(self, key: str) -> None: ...
     def link(self, key: str, seconds: int, filename: str) -> str: ...
@@ -113,10 +115,12 @@ class S3Blobs:
         except (BotoCoreError, OSError) as error:
             raise _unavailable(error) from error
 
-    def names(self) -> Iterator[str]:
+    def names(self, prefix: str = "", before: datetime | None = None) -> Iterator[str]:
         try:
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
-                yield from (entry["Key"] for entry in page.get("Contents", []))
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for entry in page.get("Contents", []):
+                    if before is None or entry["LastModified"] < before:
+                        yield entry["Key"]
         except (ClientError, BotoCoreError) as error:
             raise _unavailable(error) from error
 
