@@ -6,8 +6,10 @@ STAMP  := $(VENV)/.installed
 UV     := 0.13.8
 # See worker/app.py.
 export GOMP_SPINCOUNT ?= 1000
+# Accepted by the fault tests on each database.
+JOBS   ?= 1000
 
-.PHONY: demo up test test-slow check format bench bench-privacy lock clean
+.PHONY: demo up test test-slow test-faults check format bench bench-privacy lock clean
 
 demo: $(STAMP)  ## protect and restore a real photo through the real service
 	$(BIN)/python -m deploy.demo
@@ -16,10 +18,13 @@ up: $(STAMP)  ## start every part on this machine; Ctrl-C stops all
 	$(BIN)/sider up
 
 test: $(STAMP)  ## everything but slow and GPU cases; what .ci/run calls
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu and not faults"
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+test-faults: $(STAMP)  ## kills, cuts and fills every part under load, then audits; reports in .work/
+	$(BIN)/python -m pytest -m faults -s tests/faults --jobs $(JOBS)
 
 check: $(STAMP)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -82,7 +82,7 @@ def publish(job_id: str) -> None:
 def queue_is_empty() -> bool:
     """Whether no message waits."""
     with app.connection_for_read() as connection:
-        return not connection.default_channel.queue_declare(QUEUE, passive=True).message_count
+        return not connection.default_channel.queue_declare(QUEUE).message_count
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
