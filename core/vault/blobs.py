@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.handlers import add_expect_header
 
 from core.errors import NotFound, Unavailable
 
@@ -73,6 +74,8 @@ class S3Blobs:
             aws_secret_access_key=secret,
             config=config,
         )
+        # botocore reads on for ever when the connection ends within the answer "100 Continue".
+        self._client.meta.events.unregister("before-call.s3", add_expect_header)
 
     def create_bucket(self, lock_days: int = 0) -> None:
         """Make the bucket if it is not there; with `lock_days` nothing in it can be deleted for so long (WORM)."""
