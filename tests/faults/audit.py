@@ -11,6 +11,7 @@ import redis
 from core.errors import SiderError
 from core.jobs import heads
 from core.jobs.audit import Audit
+from core.jobs.message import QUEUE
 from core.jobs.photos import Photos
 from core.jobs.repository import Jobs
 from core.jobs.states import ENDS, State
@@ -45,7 +46,7 @@ class Auditor:
         for kept in self.ledger.photos.values():
             if rows[kept.job_id].state == State.succeeded and not kept.erased:
                 yield from self._photo(kept)
-        yield from self._queue(rows)
+        yield from self._queue()
         yield from self._store(rows)
         store = bucket(self.settings, self.settings.bucket_audit)
         yield from heads.verify(Audit(self.jobs.engine), store, self.shelf.keyring, lambda *_: None).faults
@@ -84,9 +85,9 @@ class Auditor:
         except SiderError as error:
             yield f"{photo.id} does not come back: {error.code}"
 
-    def _queue(self, rows: dict[str, Job]) -> Iterator[str]:
+    def _queue(self) -> Iterator[str]:
         client = redis.Redis.from_url(self.settings.broker_url.get_secret_value())
-        if waiting := client.llen("sider"):
+        if waiting := client.llen(QUEUE):
             yield f"{waiting} messages still wait"
         client.close()
 

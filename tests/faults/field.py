@@ -9,10 +9,11 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from api.parts import CeleryBroker
 from core.jobs import database
@@ -71,11 +72,8 @@ class Field:
 
     def await_running(self) -> None:
         """Until a worker is in the middle of a job."""
-        with self.engine.connect() as connection:
-            query = select(func.count()).where(Job.state == State.running, Job.step == "optimise")
-            while not connection.execute(query).scalar_one():
-                connection.rollback()
-                time.sleep(0.02)
+        while not self._scalar(select(Job.id).where(Job.state == State.running, Job.step == "optimise").limit(1)):
+            time.sleep(0.02)
 
     def note(self, name: str, began: float, in_flight: int) -> None:
         """The fault is over: write it down with the time until a job that began afterwards has succeeded."""
@@ -95,8 +93,9 @@ class Field:
             client.join(max(0.0, deadline - time.monotonic()))
             if client.is_alive():
                 self.ledger.broken.append(f"{client.name} still waits")
+        uncleared = select(Job.id).where(Job.cleared_at.is_(None)).limit(1)
         settled = database.now() + timedelta(seconds=2 * ORPHAN_SECONDS)
-        while database.now() < settled and (self.jobs.depth() or self._uncleared() or self._owed()):
+        while database.now() < settled and (self.jobs.depth() or self._scalar(uncleared)):
             time.sleep(1)
         time.sleep(1.2 * ORPHAN_SECONDS)  # what is an orphan now is found by then
 
@@ -141,14 +140,6 @@ class Field:
         argv = ["pgrep", "-P", str(part.process.pid), "-f", "spawn_main"]
         return int(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()[0])
 
-    def _uncleared(self) -> int:
-        return int(
-            self._scalar(select(func.count()).where(Job.cleared_at.is_(None), Job.finished_at.is_not(None))) or 0
-        )
-
-    def _owed(self) -> int:
-        return int(self.broker._redis.llen("sider"))  # type: ignore[arg-type]
-
-    def _scalar(self, query: object) -> datetime | None:
+    def _scalar(self, query: Select[Any]) -> Any:
         with self.engine.connect() as connection:
-            return connection.execute(query).scalar_one()  # type: ignore[call-overload,no-any-return]
+            return connection.execute(query).scalar()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deploy.local import LocalStack
@@ -14,7 +13,7 @@ from tests import postgres
 from tests.faults.proxy import HOST, Proxy
 
 LEASE_SECONDS, ORPHAN_SECONDS = 6, 60
-DISK_BYTES = 2 * 2**30
+DISK_BYTES = 2**30
 
 
 class FaultyStack(LocalStack):
@@ -66,13 +65,7 @@ def disk(folder: Path) -> Iterator[bool]:
 def fill(folder: Path) -> Path:
     """A file that leaves no room on its disk."""
     filler = folder / "filler"
-    with filler.open("wb") as file:
-        left = shutil.disk_usage(folder).free
-        while left > 0:
-            try:
-                file.write(bytes(min(left, 2**20)))
-                file.flush()
-            except OSError:
-                break
-            left = shutil.disk_usage(folder).free
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(2**20))
     return filler
