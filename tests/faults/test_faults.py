@@ -116,6 +116,9 @@ def disk_full(field: Field) -> None:
         time.sleep(10)
     finally:
         filler.unlink()
+    for part in field.stack.parts:  # as their supervisor does: Celery ends when Valkey says that it cannot write
+        if part.ended():
+            field.stack.restart(part)
 
 
 def duplicates(field: Field) -> None:

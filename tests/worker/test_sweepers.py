@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
+from core import logs
 from core.jobs import database
 from core.jobs.keys import ApiKeys
 from core.jobs.tables import Job
 from tests.fakes import MemoryBlobs
 from tests.worker.test_tasks import LOCK, Bench, bench
 from worker import app
+from worker.sweeper import Sweeper
 
 __all__ = ["bench"]
 
@@ -26,6 +30,27 @@ def seen(thing: Callable[[], bool]) -> bool:
     while not thing() and time.monotonic() < deadline:
         time.sleep(0.01)
     return thing()
+
+
+def test_a_log_on_a_full_disk_ends_no_duty() -> None:
+    rounds: list[int] = []
+
+    def fail() -> None:
+        rounds.append(1)
+        raise RuntimeError
+
+    with Path("/dev/full").open("w", buffering=1) as full:
+        logs.configure("INFO", full)
+        sweeper = Sweeper("failing", fail, 0.01)
+        sweeper.start()
+        try:
+            assert seen(lambda: len(rounds) > 2)
+        finally:
+            sweeper.stop()
+            sweeper.join()
+            logs.configure("INFO")
+            with suppress(OSError):
+                full.close()
 
 
 @pytest.mark.parametrize("away", ["photos and keys", "audit"])
