@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, select
 
 from api.parts import CeleryBroker
 from core.jobs import database
@@ -76,13 +76,13 @@ class Field:
             time.sleep(0.02)
 
     def note(self, name: str, began: float, in_flight: int) -> None:
-        """The fault is over: write it down with the time until a job that began afterwards has succeeded."""
-        over, healed = database.now(), time.monotonic()
-        query = select(func.min(Job.finished_at)).where(Job.state == State.succeeded, Job.started_at > over)
-        while (first := self._scalar(query)) is None:
+        """The fault is over: write it down with the time until a job that was accepted afterwards has succeeded."""
+        healed, query = time.monotonic(), select(Job.id).where(Job.state == State.succeeded).limit(1)
+        query = query.where(Job.created_at > database.now())
+        while self._scalar(query) is None:
             assert time.monotonic() - healed < FLOW_SECONDS, f"no job succeeds after {name}"
-            time.sleep(0.2)
-        recovered = (first - over).total_seconds()
+            time.sleep(0.1)
+        recovered = time.monotonic() - healed
         self.incidents.append(Incident(name, began - self._began, healed - began, in_flight, recovered))
 
     def end(self) -> None:

@@ -23,23 +23,32 @@ class Mode(Enum):
 
 
 class Proxy:
-    """Listens on a free port; `target` is asked for each connection."""
+    """Listens on a free port until `stop`; `target` is asked for each connection."""
 
     def __init__(self, target: Callable[[], int], delay: float = 0.4) -> None:
         self.mode, self.port = Mode.through, 0
         self._target, self._delay = target, delay
-        self._loop, self._ready = asyncio.new_event_loop(), threading.Event()
-        threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True).start()
+        self._open: set[asyncio.Task[None] | None] = set()  # the loop itself holds its tasks weakly
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
+        self._thread.start()
         self._ready.wait()
 
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join()
+
     async def _serve(self) -> None:
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
         server = await asyncio.start_server(self._pass, HOST, 0)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
-        await asyncio.Event().wait()
+        await self._stopped.wait()
+        server.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ends = [writer]
+        task, ends = asyncio.current_task(), [writer]
+        self._open.add(task)
         try:
             if self.mode is not Mode.refuse:
                 there, back = await asyncio.open_connection(HOST, self._target())
@@ -50,6 +59,7 @@ class Proxy:
         finally:
             for end in ends:
                 end.transport.abort()
+            self._open.discard(task)
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(CHUNK):

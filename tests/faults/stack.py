@@ -45,6 +45,10 @@ class FaultyStack(LocalStack):
         super()._start()
         self._run(self._worker("worker2"))
 
+    def stop(self) -> None:
+        super().stop()
+        self.proxy.stop()
+
     @property
     def workers(self) -> list[Part]:
         return [self.part("worker"), self.part("worker2")]

@@ -18,6 +18,7 @@ import pytest
 import redis
 from sqlalchemy import bindparam, select, update
 
+from core.jobs import database
 from core.jobs.message import HEADER, VERSION, message
 from core.jobs.states import State
 from core.jobs.tables import Job
@@ -116,6 +117,7 @@ def disk_full(field: Field) -> None:
         time.sleep(10)
     finally:
         filler.unlink()
+    time.sleep(2)
     for part in field.stack.parts:  # as their supervisor does: Celery ends when Valkey says that it cannot write
         if part.ended():
             field.stack.restart(part)
@@ -140,7 +142,7 @@ def leases_lapse(field: Field) -> None:
     for _ in range(20):
         with field.engine.begin() as connection:
             running = update(Job).where(Job.state == State.running)
-            connection.execute(running.values(lease_until=Job.created_at - timedelta(hours=1)))
+            connection.execute(running.values(lease_until=database.now() - timedelta(hours=1)))
         time.sleep(0.5)
 
 
