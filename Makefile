@@ -7,8 +7,10 @@ UV     := 0.13.8
 AXE    := web-output/node_modules/axe-core/axe.min.js
 # See worker/app.py.
 export GOMP_SPINCOUNT ?= 1000
+# Accepted by the fault tests on each database.
+JOBS   ?= 1000
 
-.PHONY: demo up test test-slow test-web check format bench bench-privacy lock clean
+.PHONY: demo up test test-slow test-faults test-web check format bench bench-privacy lock clean
 
 demo: $(STAMP)  ## protect and restore a real photo through the real service
 	$(BIN)/python -m deploy.demo
@@ -17,10 +19,13 @@ up: $(STAMP)  ## start every part on this machine; Ctrl-C stops all
 	$(BIN)/sider up
 
 test: $(STAMP)  ## everything but slow and GPU cases; what .ci/run calls
-	$(BIN)/python -m pytest -m "not slow and not gpu and not web"
+	$(BIN)/python -m pytest -m "not (slow or faults or web or gpu)"
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+test-faults: $(STAMP)  ## kills, cuts and fills every part under load, then audits; reports in .work/
+	$(BIN)/python -m pytest -m faults -s tests/faults --jobs $(JOBS)
 
 test-web: $(STAMP) $(AXE)  ## the pages in a real Chromium; writes web-output/ and the pictures of docs/
 	$(BIN)/python -m pytest -m web

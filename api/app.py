@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from api import events, health, jobs, pages, photos, problems, protect, restore
+from api.events import leaving_at_once
 from api.guard import Guard
 from api.parts import Parts, connect_parts
 from api.schemas import Problem
@@ -53,7 +54,8 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
 
 @asynccontextmanager
 async def _closing(app: FastAPI) -> AsyncIterator[None]:
-    yield
+    with leaving_at_once(app.state.parts):
+        yield
     await app.state.parts.limits.close()
 
 

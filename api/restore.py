@@ -86,7 +86,7 @@ def _keep(found: Parts, who: Caller, form: RestoreForm, data: bytes | None, atte
     kept = found.photos.get(form.photo_id, who.tenant)
     if kept.protected_at is None:
         raise StateConflict("the photo is not protected yet; wait for its job")
-    lock = _lock(form.password, found.shelf.restoration_kdf(who.tenant, kept.id))
+    lock = _lock(form.password, found.shelf.restoration_kdf(who.tenant, kept.made))
     job_id = new_id("job")
     if data is not None:
         found.shelf.put_upload(who.tenant, job_id, data)

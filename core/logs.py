@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 import logging
-from typing import TextIO
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TextIO, cast
 
 import structlog
+
+
+@dataclass(frozen=True)
+class Forgiving:
+    """A stream that drops what it cannot write: a full disk must not end the work that a line tells of."""
+
+    stream: TextIO
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self.stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self.stream.flush()
 
 
 def configure(level: str, stream: TextIO | None = None) -> None:
@@ -18,5 +36,5 @@ def configure(level: str, stream: TextIO | None = None) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Forgiving(stream or sys.stdout))),
     )

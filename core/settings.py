@@ -58,12 +58,19 @@ class Settings(BaseSettings):
     max_variants: int = Field(default=4, ge=1, description="protected variants a photo")
     retention_days: int | None = Field(default=None, gt=0, description="photos are erased after so long; unset: never")
     restored_seconds: int = Field(default=3600, gt=0, description="restored originals are deleted after so long")
+    orphan_seconds: float = Field(
+        default=3600, gt=0, description="uploads of requests that never became a job are deleted after so long"
+    )
     webhook_private: bool = Field(
         default=False, description="for tests: webhooks may go to plain http and to addresses that are not global"
     )
     link_seconds: int = Field(default=300, gt=0, description="life of a presigned download link")
     lease_seconds: int = Field(
         default=60, gt=5, description="a running job without heartbeat for this long is requeued"
+    )
+
+    grace_seconds: float = Field(
+        default=15, ge=0, description="a worker that is told to stop hands its job back if it is not done by then"
     )
 
     bundle: str | None = Field(default=None, description="folder or hub repository of weights; unset: the packaged one")

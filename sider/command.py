@@ -103,10 +103,19 @@ def up(
         print(stack.api_key, flush=True)  # noqa: T201
 
     def farewell() -> None:
-        console.print("stopping; a job that runs is finished first ...")
+        console.print("stopping; a job that runs is finished first, or kept for the next start ...")
 
     console.print("starting Valkey, SeaweedFS, worker and API ...")
     raise typer.Exit(run(data, port, announce, farewell))
+
+
+@app.command()
+def migrate(data: Data = Path(".local")) -> None:
+    """Bring the database to this release's schema: the first step of an upgrade, while the older release runs."""
+    from core.jobs import database  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    database.upgrade(settings_of(data).database_url)
 
 
 @keys_app.command("issue")

@@ -87,7 +87,7 @@ def erase(request: Request, erased: Annotated[Erased, Depends(erase_photo)]) -> 
 @fetching.get("/try/photos/{photo_id}/v{number}.png")
 def protected_picture(found: Found, who: Owner, photo_id: str, number: Annotated[int, Path(ge=1, le=16)]) -> Response:
     photo = found.photos.get(photo_id, who.tenant)
-    return _picture(found.shelf.get_protected(who.tenant, photo.id, number))
+    return _picture(found.shelf.get_protected(who.tenant, photo.made, number))
 
 
 @fetching.post("/try/jobs/{job_id}/original")

@@ -9,6 +9,8 @@ from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Int
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from core.jobs.message import VERSION
+
 
 class UTCDateTime(TypeDecorator[datetime]):
     """Aware datetimes in, aware datetimes out: SQLite itself forgets the zone."""
@@ -28,7 +30,10 @@ class Base(DeclarativeBase):
 
 
 class Photo(Base):
-    """A photo under our care. report: the measured promise; custody: see core.vault.custody."""
+    """A photo under our care. report: the measured promise; custody: see core.vault.custody.
+
+    attempt: the run of its job that succeeded; each run names its objects, so none writes over another's.
+    """
 
     __tablename__ = "photos"
 
@@ -41,17 +46,29 @@ class Photo(Base):
     report: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
     protected_at: Mapped[datetime | None]
+    attempt: Mapped[int | None] = mapped_column(Integer)
     erased_at: Mapped[datetime | None]
 
     __table_args__ = (Index("ix_photos_kept", "erased_at", "created_at"),)
+
+    @property
+    def made(self) -> str:
+        """What its objects are named by."""
+        return made_by(self.id, self.attempt)
+
+
+def made_by(photo_id: str, attempt: int | None) -> str:
+    """What the objects of a run are named by; None: of a release that did not tell runs apart."""
+    return photo_id if attempt is None else f"{photo_id}.{attempt}"
 
 
 class Job(Base):
     """A unit of work. attempt counts runs and fences: a worker whose attempt is not the row's writes nothing.
 
-    crashes: runs that were lost with their worker. due_at: not sent to the queue again before. cleared_at: upload
-    and secret, and all that a job without success has made, are gone from the store. withdrawn_at: so is the original
-    that it restored. actor: who asked for it, as the audit log names it.
+    version: of its request; a worker that does not know it leaves it alone. crashes: runs that were lost with their
+    worker. due_at: not sent to the queue again before. cleared_at: upload and secret, and all that a job without
+    success has made, are gone from the store. withdrawn_at: so is the original that it restored. actor: who asked for
+    it, as the audit log names it.
     """
 
     __tablename__ = "jobs"
@@ -64,6 +81,7 @@ class Job(Base):
     request: Mapped[dict[str, Any]]
     result: Mapped[dict[str, Any] | None]
     problem: Mapped[dict[str, Any] | None]
+    version: Mapped[int] = mapped_column(Integer, default=VERSION)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     crashes: Mapped[int] = mapped_column(Integer, default=0)
     step: Mapped[str] = mapped_column(String(32), default="queued")

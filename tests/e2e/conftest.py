@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -18,6 +20,17 @@ from tests.e2e.browser import DESK, Visitor, chromium
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     with LocalStack(Path(tmp_path_factory.mktemp("stack"))) as running:
         yield running
+
+
+def finished(http: httpx2.Client, accepted: httpx2.Response) -> dict[str, Any]:
+    """The job when it has ended."""
+    assert accepted.status_code == 202, accepted.text
+    for _ in range(240):
+        job: dict[str, Any] = http.get(accepted.headers["location"]).json()
+        if job["state"] not in ("queued", "running"):
+            return job
+        time.sleep(0.5)
+    raise AssertionError(f"the job did not end: {job}")
 
 
 @pytest.fixture
