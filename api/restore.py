@@ -20,7 +20,8 @@ from api.schemas import Accepted, RestoreForm
 from core.errors import RequestRefused, StateConflict
 from core.jobs.audit import Entry
 from core.jobs.repository import new_id
-from core.stages.validate import Limits, read_photo
+from core.stages.sandbox import check_upload
+from core.stages.validate import Limits
 from core.vault.passwords import KdfCost, Lock, derive_key
 
 
@@ -68,7 +69,7 @@ def restore(
         data = None
         if form.photo is not None:
             data = form.photo.file.read(limits.max_bytes + 1)
-            read_photo(data, limits)
+            check_upload(data, limits)
         with once.attempt(form, data or b"") as attempt:
             accepted = attempt.earlier or _keep(found, who, form, data, attempt)
     describe(response, accepted, attempt)

@@ -15,7 +15,8 @@ from core.jobs.leftovers import clear
 from core.jobs.retries import fault_of, pause
 from core.jobs.states import ENDS
 from core.jobs.tables import Job
-from core.stages.validate import Limits, read_photo
+from core.stages.sandbox import read_upload
+from core.stages.validate import Limits
 from core.vault.custody import Custody
 from worker.context import Context
 
@@ -79,7 +80,7 @@ def protect(job: Job, context: Context, heart: Heart) -> Result:
 
     shelf, wish = context.shelf, job.request
     limits = Limits(context.settings.max_upload_bytes, context.settings.max_pixels)
-    photo = read_photo(shelf.get_upload(job.tenant, job.id), limits)
+    photo = read_upload(shelf.get_upload(job.tenant, job.id), limits)
     custody = Custody(wish.get("custody", Custody.SPLIT))
     lock = None if custody is Custody.SERVER else shelf.get_secret(job.tenant, job.id)
     request = Request(wish["method"], wish["preset"], wish["variants"], wish["seed"], wish["faces"])
@@ -103,7 +104,7 @@ def restore(job: Job, context: Context, heart: Heart) -> Result:
     else:
         data = shelf.get_protected(job.tenant, job.photo_id, 1)
     limits = Limits(max_bytes=max(len(data), 1), max_pixels=context.settings.max_pixels)
-    protected = read_photo(data, limits)
+    protected = read_upload(data, limits)
     key = shelf.get_secret(job.tenant, job.id).key if job.request.get("locked", True) else None
     try:
         custody = Custody(context.photos.get(job.photo_id, job.tenant).custody)
