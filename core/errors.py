@@ -77,7 +77,7 @@ class AccessDenied(SiderError):
 
 class TooMany(SiderError):
     """A caller asks for more than its share; `details` has `retry_after`, seconds. Codes: rate_limited,
-    tenant_queue_full."""
+    tenant_queue_full, too_many_guesses."""
 
     default_code = "rate_limited"
 
