@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
-from api import docs, events, health, jobs, photos, problems, protect, restore
+from api import docs, events, health, jobs, photos, problems, protect, restore, verify
 from api.guard import Guard
 from api.headers import SecurityHeaders
 from api.parts import Parts, connect_parts
@@ -49,7 +49,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     problems.install(app)
     app.add_middleware(SecurityHeaders, hsts_seconds=settings.hsts_seconds)
     docs.install(app)
-    for module in (protect, restore, jobs, events, photos, health):
+    for module in (protect, restore, jobs, events, verify, photos, health):
         app.include_router(module.router)
     _describe_problems(app)
     return app

@@ -25,6 +25,7 @@ from core.vault import passwords
 from core.vault.custody import Custody
 from core.vault.envelope import Binding, kdf_of, key_version, open_sealed, seal
 from core.vault.keyring import Keyring
+from core.vault.provenance import marked_png
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp"}
 # A key file may be renamed or moved with its picture; it is bound to no name.
@@ -101,7 +102,7 @@ class Protection:
         # The key first: a protected picture without its key could never be restored.
         _write_file(key, sealed)
         for target, photo in zip(pictures, outcome.protected, strict=True):
-            _write_file(target, photo.to_png())
+            _write_file(target, marked_png(photo.pixels))
         written = [str(target) for target in pictures]
         return {"held": outcome.held, "protected": written, "key": str(key), "report": outcome.report}
 

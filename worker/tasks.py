@@ -18,6 +18,7 @@ from core.jobs.tables import Job
 from core.stages.sandbox import read_upload
 from core.stages.validate import Limits
 from core.vault.custody import Custody
+from core.vault.provenance import marked_png
 from worker.context import Context
 
 logger = structlog.get_logger(__name__)
@@ -89,9 +90,14 @@ def protect(job: Job, context: Context, heart: Heart) -> Result:
     heart.renew()
     shelf.put_restoration(job.tenant, job.photo_id, outcome.restoration.pack(), lock, custody)
     for number, variant in enumerate(outcome.protected, 1):
-        shelf.put_protected(job.tenant, job.photo_id, number, variant.to_png())
+        shelf.put_protected(job.tenant, job.photo_id, number, marked_png(variant.pixels))
+    fingerprints = [shelf.fingerprint(variant.sha256) for variant in outcome.protected]
+    context.photos.keep_fingerprints(job.photo_id, fingerprints)
     context.photos.get(job.photo_id, job.tenant)  # erased in the meantime: NotFound, and nothing is kept
-    result = {"photo_id": job.photo_id, "variants": len(outcome.protected), "report": outcome.report}
+    result = {
+        "photo_id": job.photo_id, "variants": len(outcome.protected), "report": outcome.report,
+        "fingerprints": fingerprints,
+    }  # fmt: skip
     return result, {"report": outcome.report, "protected_at": now()}
 
 

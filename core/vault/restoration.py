@@ -16,6 +16,7 @@ from hmac import compare_digest
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from core.errors import RestoreDenied
 
@@ -35,10 +36,10 @@ def pixel_digest(pixels: Pixels) -> str:
     return digest.hexdigest()
 
 
-def png_bytes(pixels: Pixels) -> bytes:
-    """Lossless PNG of RGB pixels, without metadata."""
+def png_bytes(pixels: Pixels, info: PngInfo | None = None) -> bytes:
+    """Lossless PNG of RGB pixels, without other metadata than is given."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels, "RGB").save(buffer, "PNG", compress_level=4)
+    Image.fromarray(pixels, "RGB").save(buffer, "PNG", compress_level=4, pnginfo=info)
     return buffer.getvalue()
 
 
