@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import resource
 from typing import TextIO
 
 import structlog
 
 
 def configure(level: str, stream: TextIO | None = None) -> None:
-    """Send structlog's lines from this level on to a stream; standard output by default."""
+    """Send structlog's lines from this level on to a stream; standard output by default. And write no core dumps:
+    they would hold what no line tells."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

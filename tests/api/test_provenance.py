@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from api.schemas import JobForm, ProtectForm
 from core.stages.validate import Photo
 from core.vault.keyring import Keyring
 from core.vault.provenance import SOURCE_TYPE
@@ -98,3 +99,9 @@ def test_the_operator_may_look_for_a_picture_of_any_tenant(service: Service) -> 
     assert f"{photo_id} v1 of bank" in told.export_text()
     path.write_bytes(PHOTO.to_png())
     assert verify(service.parts.settings, path, told) == 1
+
+
+def test_nobody_chooses_the_persona() -> None:
+    """A look that a caller could choose would be somebody's: it comes from the bank, by the method alone."""
+    asked_for = {"photo", "method", "preset", "variants", "seed", "faces", "password", "custody"}
+    assert ProtectForm.model_fields.keys() == asked_for | JobForm.model_fields.keys()
