@@ -34,7 +34,7 @@ def open_handed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack
 def test_it_keeps_to_its_description(open_handed: LocalStack, tmp_path: Path, report: Report) -> None:
     argv = [
         "schemathesis", "run", f"{open_handed.api_url}/openapi.json", "--header", f"X-API-Key: {open_handed.api_key}",
-        "--checks", ",".join(CHECKS), "--max-examples", "40", "--max-time", "240", "--seed", "1", "--no-shrink",
+        "--checks", ",".join(CHECKS), "--max-examples", "30", "--max-time", "120", "--seed", "1", "--no-shrink",
         "--continue-on-failure", "--report", "json", "--report-json-path", str(tmp_path / "report.json"),
     ]  # fmt: skip
     env = os.environ | {"SCHEMATHESIS_HOOKS": "tests.security.hooks"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tests.fakes import picture
 from tests.security.report import Report
 
 pytestmark = pytest.mark.security
-CASES = 10_000
+CASES = 5_000
 THOROUGH = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 RING = Keyring(Path("unused"), {1: b"k" * 32}, {1: "2026-01-01T00:00:00+00:00"})
 BINDING, LOCK = Binding("bank", "pho_1", "restoration"), lock("correct horse", KdfCost(1, 64, 1))
@@ -49,8 +50,8 @@ headers = st.one_of(
 def edited(data: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
     """Replace so many bytes at a place by others, again and again."""
     for at, length, new in changes:
-        at %= len(data) + 1
-        data = data[:at] + new + data[at + length :]
+        start = at % (len(data) + 1)
+        data = data[:start] + new + data[start + length :]
     return data
 
 
@@ -59,10 +60,8 @@ def edited(data: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
 def test_a_mutated_item_is_denied_or_whole(sealed: bytes, changes: list[tuple[int, int, bytes]]) -> None:
     data = edited(sealed, changes)
     for read in (kdf_of, key_version, lambda d: rewrap(d, BINDING, RING)):
-        try:
+        with suppress(RestoreDenied):
             read(data)
-        except RestoreDenied:
-            pass
     try:
         assert open_sealed(data, BINDING, RING, LOCK.key) == b"face"
     except RestoreDenied:
@@ -84,17 +83,15 @@ def test_any_header_is_denied(header: object, rest: bytes) -> None:
     whole(struct.pack(">I", len(text)) + text + png_bytes(PHOTO[:16, :16]))
 
 
+def test_in_the_report(report: Report) -> None:
+    report.add("fuzzed items, records and headers", 3 * CASES)
+
+
 @pytest.mark.parametrize("text", [b"[" * 60_000, b'{"boxes":' * 6_000, b"9" * 60_000, b'{"boxes": [[Infinity, 0, 1]]}'])
 def test_a_header_that_tires_the_parser_is_denied(text: bytes) -> None:
     whole(struct.pack(">I", len(text)) + text)
 
 
 def whole(packed: bytes) -> None:
-    try:
+    with suppress(RestoreDenied):
         assert (Restoration.unpack(packed).apply(PHOTO) == PHOTO).all()
-    except RestoreDenied:
-        pass
-
-
-def test_the_report_has_the_number(report: Report) -> None:
-    report.add("fuzzed items and records", 3 * CASES)
