@@ -76,7 +76,7 @@ class Server:
                 return _answer(answer, limits, pixels)
             except TimeoutError:
                 raise Unavailable("the photo could not be decoded in time; try again", code="decoder_busy") from None
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 message = "the photo takes too much time or memory to decode; save it again as a plain JPEG or PNG"
                 raise PhotoRefused(message, code="photo_too_complex") from None
 
@@ -105,7 +105,7 @@ class Server:
         with theirs:
             # Nothing of our environment but the way to the code: there are secrets in it.
             env = {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
-            argv = [sys.executable, "-m", "core.stages.sandbox"]
+            argv = [sys.executable, "-P", "-m", "core.stages.sandbox"]
             self._process = subprocess.Popen(argv, stdin=theirs.fileno(), env=env, start_new_session=True)  # noqa: S603
 
     def _end(self) -> None:
@@ -192,7 +192,7 @@ def _load_decoders() -> None:
     exif[0x0112] = 6
     for name in ("JPEG", "PNG", "WEBP"):
         buffer = io.BytesIO()
-        Image.new("P", (64, 64)).convert("RGB").save(buffer, name, exif=exif)
+        Image.new("RGB", (64, 64)).save(buffer, name, exif=exif)
         decode(buffer.getvalue())
     with suppress(PhotoRefused):
         decode(b"\xff\xd8\xff")
