@@ -32,6 +32,6 @@ def check(session: Session, photo_id: str, most: int) -> None:
     tries = len(wrong) + sum(j.finished_at is None for j in jobs)
     if tries < most:
         return
-    free = (wrong[0] + WINDOW - now()).total_seconds() if len(wrong) >= most else PAUSE_SECONDS
+    free = (wrong[-most] + WINDOW - now()).total_seconds() if len(wrong) >= most else PAUSE_SECONDS
     message = "too many wrong passwords for this photo, or too many restores of it at once; try again later"
     raise TooMany(message, code="too_many_guesses", details={"retry_after": max(1, round(free))})
