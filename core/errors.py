@@ -23,7 +23,8 @@ class SiderError(Exception):
 
 class PhotoRefused(SiderError):
     """The uploaded bytes are not a photo we accept. Codes: photo_empty, photo_too_large, photo_too_small,
-    photo_format, photo_damaged, photo_animated, photo_colour_mode, photo_bit_depth, photo_transparent."""
+    photo_format, photo_damaged, photo_animated, photo_colour_mode, photo_bit_depth, photo_transparent,
+    photo_too_complex."""
 
     default_code = "photo_refused"
 
@@ -76,14 +77,15 @@ class AccessDenied(SiderError):
 
 class TooMany(SiderError):
     """A caller asks for more than its share; `details` has `retry_after`, seconds. Codes: rate_limited,
-    tenant_queue_full."""
+    tenant_queue_full, too_many_guesses."""
 
     default_code = "rate_limited"
 
 
 class Unavailable(SiderError):
     """A part we depend on does not answer, or the queue is full. Codes: store_unavailable,
-    broker_unavailable, database_unavailable, issuer_unavailable, kms_unavailable, queue_full."""
+    broker_unavailable, database_unavailable, issuer_unavailable, kms_unavailable, queue_full,
+    decoder_busy, decoder_unavailable."""
 
     default_code = "unavailable"
 

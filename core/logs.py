@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ class Forgiving:
 
 
 def configure(level: str, stream: TextIO | None = None) -> None:
-    """Send structlog's lines from this level on to a stream; standard output by default."""
+    """Send structlog's lines from this level on to a stream; standard output by default. And write no core dumps:
+    they would hold what no line tells."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

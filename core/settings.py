@@ -49,6 +49,8 @@ class Settings(BaseSettings):
         default=(), description="sha256, hex, of client certificates that may restore"
     )
 
+    hsts_seconds: int = Field(default=0, ge=0, description="Strict-Transport-Security's max-age; 0: not sent")
+    max_guesses: int = Field(default=10, gt=0, description="wrong passwords a photo and hour")
     max_upload_bytes: int = Field(default=20 * 2**20, gt=0, description="largest photo file, bytes")
     max_pixels: int = Field(default=40_000_000, gt=0, description="largest photo, pixels")
     max_queue: int = Field(default=1000, gt=0, description="jobs waiting before uploads are refused with 503")

@@ -86,6 +86,18 @@ def restore(
 
 
 @app.command()
+def verify(
+    photo: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JPEG, PNG or WebP")],
+    data: Data = Path(".local"),
+) -> None:
+    """Was this picture made by the service? Metadata does not matter, but every pixel does."""
+    from sider.service import settings_of  # noqa: PLC0415
+    from sider.verify import verify as look_up  # noqa: PLC0415
+
+    raise typer.Exit(look_up(settings_of(data), photo, Console()))
+
+
+@app.command()
 def up(
     data: Data = Path(".local"),
     port: Annotated[int | None, typer.Option(help="port of the API; a free one by default")] = None,

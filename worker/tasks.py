@@ -16,8 +16,10 @@ from core.jobs.message import VERSION
 from core.jobs.retries import fault_of, pause
 from core.jobs.states import ENDS
 from core.jobs.tables import Job, made_by
-from core.stages.validate import Limits, read_photo
+from core.stages.sandbox import read_upload
+from core.stages.validate import Limits
 from core.vault.custody import Custody
+from core.vault.provenance import marked_png
 from worker.context import Context
 
 logger = structlog.get_logger(__name__)
@@ -88,7 +90,7 @@ def protect(job: Job, context: Context, heart: Heart) -> Result:
 
     shelf, wish = context.shelf, job.request
     limits = Limits(context.settings.max_upload_bytes, context.settings.max_pixels)
-    photo = read_photo(shelf.get_upload(job.tenant, job.id), limits)
+    photo = read_upload(shelf.get_upload(job.tenant, job.id), limits)
     custody = Custody(wish.get("custody", Custody.SPLIT))
     lock = None if custody is Custody.SERVER else shelf.get_secret(job.tenant, job.id)
     request = Request(wish["method"], wish["preset"], wish["variants"], wish["seed"], wish["faces"])
@@ -97,9 +99,14 @@ def protect(job: Job, context: Context, heart: Heart) -> Result:
     made = made_by(job.photo_id, job.attempt)
     shelf.put_restoration(job.tenant, made, outcome.restoration.pack(), lock, custody)
     for number, variant in enumerate(outcome.protected, 1):
-        shelf.put_protected(job.tenant, made, number, variant.to_png())
+        shelf.put_protected(job.tenant, made, number, marked_png(variant.pixels))
+    fingerprints = [shelf.fingerprint(variant.sha256) for variant in outcome.protected]
+    context.photos.keep_fingerprints(job.photo_id, fingerprints)
     context.photos.get(job.photo_id, job.tenant)  # erased in the meantime: NotFound, and nothing is kept
-    result = {"photo_id": job.photo_id, "variants": len(outcome.protected), "report": outcome.report}
+    result = {
+        "photo_id": job.photo_id, "variants": len(outcome.protected), "report": outcome.report,
+        "fingerprints": fingerprints,
+    }  # fmt: skip
     return result, {"report": outcome.report, "protected_at": now(), "attempt": job.attempt}
 
 
@@ -118,7 +125,7 @@ def restore(job: Job, context: Context, heart: Heart) -> Result:
     else:
         data = shelf.get_protected(job.tenant, photo.made, 1)
     limits = Limits(max_bytes=max(len(data), 1), max_pixels=context.settings.max_pixels)
-    protected = read_photo(data, limits)
+    protected = read_upload(data, limits)
     original = context.engine.restore(protected, packed)
     heart.renew()
     shelf.put_restored(job.tenant, job.id, original.to_png())

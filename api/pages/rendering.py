@@ -18,11 +18,6 @@ from core.errors import SiderError
 from core.jobs.database import now
 
 HERE = Path(__file__).parent
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-}
 
 
 class PageRoute(GuardedRoute):
@@ -55,7 +50,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
     values |= {"who": getattr(request.state, "caller", None), "csrf": session.csrf_token(request), "now": now()}
     values["path"] = request.url.path
     values["layout"] = "fragment.html" if is_fragment(request) else "page.html"
-    return HTMLResponse(_templates.get_template(template).render(values), status, HEADERS)
+    return HTMLResponse(_templates.get_template(template).render(values), status)
 
 
 def duration(seconds: float) -> str:

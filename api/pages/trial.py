@@ -132,7 +132,7 @@ def _default(field: str) -> Any:
 
 
 def _picture(png: bytes) -> Response:
-    return Response(png, media_type=PNG, headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
+    return Response(png, media_type=PNG)
 
 
 def _gone() -> StateConflict:

@@ -296,6 +296,8 @@ def _in_time() -> ColumnElement[bool]:
 
 def _entry(job: Job | Row[Any], outcome: str, actor: str) -> Entry:
     told = {name: job.request[name] for name in TOLD if job.request.get(name) is not None}
+    if made := (job.result or {}).get("fingerprints"):
+        told["fingerprints"] = " ".join(made)
     return Entry(job.kind, outcome, actor, job.tenant, job.photo_id, {"job": job.id, "for": job.actor, **told})
 
 

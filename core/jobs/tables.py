@@ -62,6 +62,16 @@ def made_by(photo_id: str, attempt: int | None) -> str:
     return photo_id if attempt is None else f"{photo_id}.{attempt}"
 
 
+class Output(Base):
+    """A protected picture that was made; see core.vault.provenance. It may be the same for two photos."""
+
+    __tablename__ = "outputs"
+
+    fingerprint: Mapped[str] = mapped_column(String(64), primary_key=True)
+    photo_id: Mapped[str] = mapped_column(ForeignKey("photos.id"), primary_key=True, index=True)
+    variant: Mapped[int] = mapped_column(Integer, primary_key=True)
+
+
 class Job(Base):
     """A unit of work. attempt counts runs and fences: a worker whose attempt is not the row's writes nothing.
 

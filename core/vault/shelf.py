@@ -13,6 +13,7 @@ from datetime import datetime
 
 from core.errors import RestoreDenied
 from core.settings import Settings
+from core.vault import provenance
 from core.vault.blobs import Blobs, S3Blobs
 from core.vault.custody import Custody
 from core.vault.envelope import Binding, kdf_of, key_version, open_sealed, seal
@@ -93,6 +94,14 @@ class Shelf:
 
     def drop_restoration(self, tenant: str, made: str) -> None:
         self.keys.delete(f"{tenant}/restoration/{made}")
+
+    def fingerprint(self, pixels_sha256: str) -> str:
+        """What a picture that is made now will be known by."""
+        return provenance.fingerprint(pixels_sha256, self._ring)
+
+    def candidates(self, pixels_sha256: str) -> list[str]:
+        """What a picture would be known by if it was made here."""
+        return provenance.candidates(pixels_sha256, self._ring)
 
     def drop_photo(self, tenant: str, names: Sequence[str], variants: int) -> None:
         """Keys first: should a later call fail, nothing can be restored any more."""
