@@ -7,6 +7,7 @@ the offending value and what to do, never a secret and never a face.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 
@@ -94,3 +95,11 @@ class ConfigurationError(SiderError):
     """Weights, bundle, keyring or settings are missing or broken; the message says how to get them."""
 
     default_code = "configuration_error"
+
+
+def raised_at(error: BaseException) -> str:
+    """File and line that raised it: what a log may tell of an error whose message nobody has checked for secrets."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"

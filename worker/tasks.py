@@ -9,7 +9,15 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.errors import ConfigurationError, NotFound, RestoreDenied, SiderError, StateConflict, Unavailable
+from core.errors import (
+    ConfigurationError,
+    NotFound,
+    RestoreDenied,
+    SiderError,
+    StateConflict,
+    Unavailable,
+    raised_at,
+)
 from core.jobs.database import now
 from core.jobs.leftovers import clear
 from core.jobs.message import VERSION
@@ -202,13 +210,6 @@ def _problem(error: Exception, log: Any) -> dict[str, Any]:
     if isinstance(error, ConfigurationError):
         log.error("not_configured", reason=str(error))
     else:
-        log.error("failed_unexpectedly", error=type(error).__name__, at=_place(error))
+        log.error("failed_unexpectedly", error=type(error).__name__, at=raised_at(error))
     message = "The engine failed; the operator's log has the reason."
     return {"code": "internal_error", "message": message, "details": {}}
-
-
-def _place(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
