@@ -33,7 +33,9 @@ def test_there_and_back(service: Service) -> None:
     [picture] = re.findall(r'src="(/try/photos/[^"]+)"', result)
     shown = service.client.get(picture)
     assert (shown.headers["content-type"], shown.headers["cache-control"]) == ("image/png", "no-store")
-    assert shown.content == service.photos.objects[f"bank/protected/{job.photo_id}/v1.png"]
+    assert shown.content == service.parts.shelf.get_protected(
+        "bank", service.parts.photos.get(job.photo_id, "bank").made, 1
+    )
 
     form = {"photo_id": job.photo_id, "password": PASSWORD, "reason": "dispute 1"}
     service.client.post("/try/restore", data=form, headers=headers)
