@@ -4,10 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 UV     := 0.13.8
+AXE    := web-output/node_modules/axe-core/axe.min.js
 # See worker/app.py.
 export GOMP_SPINCOUNT ?= 1000
+# Accepted by the fault tests on each database.
+JOBS   ?= 1000
 
-.PHONY: demo up test test-slow check format bench bench-privacy lock clean
+.PHONY: demo up test test-slow test-faults test-security test-web check audit sbom format bench bench-privacy lock clean
 
 demo: $(STAMP)  ## protect and restore a real photo through the real service
 	$(BIN)/python -m deploy.demo
@@ -15,11 +18,24 @@ demo: $(STAMP)  ## protect and restore a real photo through the real service
 up: $(STAMP)  ## start every part on this machine; Ctrl-C stops all
 	$(BIN)/sider up
 
-test: $(STAMP)  ## everything but slow and GPU cases; what .ci/run calls
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+test: $(STAMP)  ## everything that takes minutes at most; what .ci/run calls
+	$(BIN)/python -m pytest -m "not (slow or faults or security or web or gpu)"
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+test-faults: $(STAMP)  ## kills, cuts and fills every part under load, then audits; reports in .work/
+	$(BIN)/python -m pytest -m faults -s tests/faults --jobs $(JOBS)
+
+test-security: $(STAMP)  ## hostile uploads, every call of the API, secrets in what is left behind; prints a report
+	$(BIN)/python -m pytest -m security
+
+test-web: $(STAMP) $(AXE)  ## the pages in a real Chromium; writes web-output/ and the pictures of docs/
+	$(BIN)/python -m pytest -m web
+
+# The accessibility checker is for the test only; without npm its part is skipped.
+$(AXE):
+	-npm install --silent --no-save --prefix web-output axe-core@4.14.1
 
 check: $(STAMP)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -30,6 +46,12 @@ check: $(STAMP)  ## format, lint, types, import contracts
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+audit: $(STAMP)  ## known vulnerabilities of the pinned packages; asks an advisory service on the internet
+	$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip
+
+sbom: $(STAMP)  ## what is installed, as CycloneDX in sbom.json; works offline
+	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-file sbom.json
 
 bench: $(STAMP)  ## speed and promise of the engine; writes its section of benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.engine
@@ -53,4 +75,4 @@ lock:  ## pins of everything, with hashes and without addresses
 	  --custom-compile-command "make lock" --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) demo-output .local .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) sbom.json demo-output web-output .local .mypy_cache .ruff_cache .pytest_cache

@@ -11,6 +11,7 @@ from api.auth import Caller
 from api.idempotency import Attempt
 from api.parts import Parts
 from api.schemas import Accepted, JobForm
+from core.jobs import guesses
 from core.jobs.database import now
 from core.jobs.states import State
 from core.jobs.tables import Job, Photo
@@ -32,12 +33,15 @@ def accept(
 
     Raises:
         StateConflict: the receipt is not ours any more.
+        TooMany: other restores of the photo came first.
     """
     if form.expires_in:
         job.expires_at = job.created_at + timedelta(seconds=form.expires_in)
     accepted = Accepted(job_id=job.id, photo_id=job.photo_id, state=State.queued, restore_code=code)
 
     def also(session: Session) -> None:
+        if job.kind == "restore":  # once more, because others may have come in since; this one counts now
+            guesses.check(session, job.photo_id, found.settings.max_guesses + 1)
         attempt.sign(session, accepted)
         if form.webhook_url:
             session.add(delivery_of(job, form.webhook_url))

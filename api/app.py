@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
-from api import events, health, jobs, photos, problems, protect, restore
+from api import docs, events, health, jobs, pages, photos, problems, protect, restore, verify
+from api.events import leaving_at_once
 from api.guard import Guard
+from api.headers import SecurityHeaders
 from api.parts import Parts, connect_parts
 from api.schemas import Problem
 from core import logs, methods
@@ -26,6 +28,8 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
         title="sider",
         version="0.1.0",
         lifespan=_closing,
+        docs_url=None,
+        redoc_url=None,
         description="Face privacy as a service: people see someone else, machines still recognise the person, "
         "and the password brings the original back, bit for bit. Restorable photos are pseudonymised, not anonymous.",
         openapi_tags=[
@@ -44,15 +48,19 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     limit = settings.max_upload_bytes * 4 + FORM_OVERHEAD
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=limit)
     problems.install(app)
-    for module in (protect, restore, jobs, events, photos, health):
+    app.add_middleware(SecurityHeaders, hsts_seconds=settings.hsts_seconds)
+    docs.install(app)
+    for module in (protect, restore, jobs, events, verify, photos, health):
         app.include_router(module.router)
+    pages.install(app)
     _describe_problems(app)
     return app
 
 
 @asynccontextmanager
 async def _closing(app: FastAPI) -> AsyncIterator[None]:
-    yield
+    with leaving_at_once(app.state.parts):
+        yield
     await app.state.parts.limits.close()
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import signal
+import threading
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from types import FrameType
 from typing import Annotated
 
 import structlog
@@ -63,8 +66,8 @@ async def job_events(
 ) -> Response:
     """`event: job` with a JobSummary as data whenever the job has changed, `event: end` when it has ended.
 
-    Send `Last-Event-ID` to resume. Comments keep the connection alive every 15 seconds; after 15 minutes it is closed
-    and may be resumed. The result is not among the events: fetch it from `GET /jobs/{id}`.
+    Send `Last-Event-ID` to resume. Comments keep the connection alive every 15 seconds; after 15 minutes, or when the
+    server stops, it is closed and may be resumed. The result is not among the events: fetch it from `GET /jobs/{id}`.
     """
     job = await run_in_threadpool(found.jobs.get, job_id, None if who.may("ops") else who.tenant)
     if job.state in ENDS and event_of(job)[0] == last_event_id:
@@ -76,16 +79,34 @@ async def job_events(
 
 
 async def watch(found: Parts, job_id: str, seconds: float) -> AsyncGenerator[Job]:
-    """Look at a job once a second until it has ended or the time is over; the last look is after that."""
+    """Look at a job once a second until it has ended, the time is over or the server stops; a last look is after."""
     until = time.monotonic() + seconds
     async with found.watchers:
         while True:
-            last = time.monotonic() >= until
+            last = time.monotonic() >= until or found.leaving.is_set()
             job = await run_in_threadpool(found.jobs.get, job_id)
             yield job
             if job.state in ENDS or last:
                 return
             await sleep(LOOK_SECONDS)
+
+
+@contextmanager
+def leaving_at_once(found: Parts) -> Iterator[None]:
+    """Let nobody who watches a job hold up the server's end: it waits for all answers before it tells the app."""
+    mine = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT) if mine}
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        found.leaving.set()
+        if callable(handler := before[signal.Signals(number)]):
+            handler(number, frame)
+
+    for number in before:
+        signal.signal(number, leave)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 async def end_of(found: Parts, job_id: str, seconds: float) -> Job | None:

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 import jwt
 from fastapi import Request
-from fastapi.security.utils import get_authorization_scheme_param
 from jwt import PyJWK, PyJWKClient, PyJWKSet
 from jwt.exceptions import (
     ExpiredSignatureError,
@@ -29,7 +28,7 @@ from jwt.exceptions import (
 )
 from jwt.types import Options
 
-from api.auth import Caller
+from api.auth import Caller, beside_the_key
 from core.errors import AccessDenied, ConfigurationError, Unavailable
 from core.settings import Settings
 
@@ -162,13 +161,11 @@ class Guard:
 def subject_of(request: Request, who: Caller) -> str | None:
     """Who asks for a restore, as told by what the request brings besides its API key; see Guard.admit."""
     guard: Guard = request.app.state.guard
-    scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
-    given = token if scheme.lower() == "bearer" and "x-api-key" in request.headers else None
     # The header of RFC 9440 is worth what its sender is: anybody can write one, only the proxy has checked it.
     trusted = request.client is not None and _is_proxy(request.client.host, guard.settings)
     client_cert = request.headers.get("client-cert")
     certificate = _certificate(client_cert) if client_cert and trusted else None
-    return guard.admit(who, given, certificate)
+    return guard.admit(who, beside_the_key(request), certificate)
 
 
 def _tokens(settings: Settings) -> Tokens | None:

@@ -25,6 +25,14 @@ def live() -> Live:
 @router.get("/ready", responses={503: {"model": Ready, "description": "Not now"}}, summary="Can it take work?")
 def ready(response: Response, found: Annotated[Parts, Depends(parts)]) -> Ready:
     """Asks database, broker and store; 503 when one does not answer."""
+    states = parts_states(found)
+    well = all(state == "ok" for state in states.values())
+    response.status_code = 200 if well else 503
+    return Ready(status="ready" if well else "not ready", parts=states)
+
+
+def parts_states(found: Parts) -> dict[str, str]:
+    """Either "ok" or a reason, for each part that the service depends on."""
 
     def database() -> None:
         with found.engine.connect() as connection:
@@ -36,10 +44,7 @@ def ready(response: Response, found: Annotated[Parts, Depends(parts)]) -> Ready:
         "store": found.shelf.photos.check,
         "key_store": found.shelf.keys.check,
     }
-    states = {name: _state(check) for name, check in checks.items()}
-    well = all(state == "ok" for state in states.values())
-    response.status_code = 200 if well else 503
-    return Ready(status="ready" if well else "not ready", parts=states)
+    return {name: _state(check) for name, check in checks.items()}
 
 
 def _state(check: Callable[[], None]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from core.jobs.audit import Audit
 from core.jobs.database import connect
 from core.jobs.erasure import Eraser
 from core.jobs.keys import ApiKeys
+from core.jobs.message import message
 from core.jobs.photos import Photos
 from core.jobs.receipts import Receipts
 from core.jobs.repository import Jobs
@@ -28,7 +30,6 @@ from core.settings import Settings
 from core.vault import shelf
 from core.vault.shelf import Shelf
 
-TASK, QUEUE = "sider.run", "sider"
 MAX_WATCHERS = 200  # requests of a process that wait for jobs; each looks at the job table once a second
 
 logger = structlog.get_logger(__name__)
@@ -53,7 +54,7 @@ class CeleryBroker:
 
     def publish(self, job_id: str) -> None:
         try:
-            self._app.send_task(TASK, args=[job_id], queue=QUEUE, retry=False, ignore_result=True)
+            self._app.send_task(**message(job_id), retry=False)
         except (OperationalError, OSError, redis.RedisError) as error:
             raise Unavailable("the queue does not answer", code="broker_unavailable") from error
 
@@ -73,6 +74,7 @@ class Parts:
     shelf: Shelf
     broker: Broker
     limits: RateLimits
+    leaving: threading.Event = field(default_factory=threading.Event)  # set when the server is told to stop
     watchers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_WATCHERS))
 
     @property

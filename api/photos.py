@@ -13,6 +13,7 @@ from api.problems import documented, of_job
 from api.schemas import Erased, PhotoView, Variant
 from core.jobs.database import now
 from core.jobs.states import State
+from core.jobs.tables import Photo
 from core.vault.custody import Custody
 from core.vault.shelf import protected_key
 
@@ -40,7 +41,7 @@ def get_photo(
         created_at=photo.created_at,
         protected_at=photo.protected_at,
         report=photo.report,
-        variants=[Variant(name=f"v{n}", link=_link(found, who, photo_id, n)) for n in range(1, count + 1)],
+        variants=[Variant(name=f"v{n}", link=_link(found, photo, n)) for n in range(1, count + 1)],
     )
 
 
@@ -57,6 +58,6 @@ def erase_photo(
     return Erased(photo_id=photo_id, erased_at=now(), key_destroyed=True, objects_deleted=deleted)
 
 
-def _link(found: Parts, who: Caller, photo_id: str, number: int) -> str:
-    key = protected_key(who.tenant, photo_id, number)
-    return found.shelf.photos.link(key, found.settings.link_seconds, f"{photo_id}.v{number}.png")
+def _link(found: Parts, photo: Photo, number: int) -> str:
+    key = protected_key(photo.tenant, photo.made, number)
+    return found.shelf.photos.link(key, found.settings.link_seconds, f"{photo.id}.v{number}.png")

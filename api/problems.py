@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -132,7 +131,7 @@ def install(app: FastAPI) -> None:
 
     async def unexpected(_: Request, error: Exception) -> Response:
         # Kind and place, not the text: that could hold what a customer sent.
-        logger.error("unexpected_error", kind=type(error).__name__, at=_place(error))
+        logger.error("unexpected_error", kind=type(error).__name__, at=errors.raised_at(error))
         return respond(problem(500, "internal_error", "Something went wrong here; it has been logged."))
 
     app.add_exception_handler(errors.SiderError, core_error)
@@ -176,11 +175,3 @@ def _reason(message: str) -> str:
     if "UploadFile" in message:
         return "must be sent as a file (curl: -F photo=@me.jpg)"
     return message
-
-
-def _place(error: BaseException) -> str:
-    """File and line that raised it."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"

@@ -23,7 +23,8 @@ from core.errors import RequestRefused
 from core.jobs.database import now
 from core.jobs.repository import new_id
 from core.jobs.tables import Photo
-from core.stages.validate import Limits, read_photo
+from core.stages.sandbox import check_upload
+from core.stages.validate import Limits
 from core.vault import passwords
 from core.vault.custody import Custody
 
@@ -86,7 +87,7 @@ def _protect(response: Response, found: Parts, who: Caller, once: Once, form: Pr
     if form.webhook_url:
         found.webhooks.check(form.webhook_url, who.tenant, settings.webhook_private)
     data = form.photo.file.read(settings.max_upload_bytes + 1)
-    read_photo(data, Limits(settings.max_upload_bytes, settings.max_pixels))
+    check_upload(data, Limits(settings.max_upload_bytes, settings.max_pixels))
     with once.attempt(form, data) as attempt:
         accepted = attempt.earlier or _keep(found, who, form, data, attempt)
     describe(response, accepted, attempt)

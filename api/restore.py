@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from pydantic import SecretStr
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api.acceptance import accept, describe, queued
@@ -18,9 +19,11 @@ from api.parts import Parts, parts
 from api.problems import documented
 from api.schemas import Accepted, RestoreForm
 from core.errors import RequestRefused, StateConflict
+from core.jobs import guesses
 from core.jobs.audit import Entry
 from core.jobs.repository import new_id
-from core.stages.validate import Limits, read_photo
+from core.stages.sandbox import check_upload
+from core.stages.validate import Limits
 from core.vault.passwords import KdfCost, Lock, derive_key
 
 
@@ -54,8 +57,8 @@ def restore(
     """Answers at once; the job's result is a link to the original, bit for bit, given once.
 
     Whether the password is right is found by the worker: the job then fails with `restore_denied`, as it does
-    for an altered key or photo. Every attempt with a good API key that load does not turn away is in the audit log,
-    with its outcome.
+    for an altered key or photo. After ten such jobs in an hour the photo takes no more for a while (429). Every attempt
+    with a good API key that load does not turn away is in the audit log, with its outcome.
 
     Where the service is set up so, the call needs a JWT with scope `restore` besides the API key: the JWT in
     `Authorization: Bearer`, the key in `X-API-Key`.
@@ -68,7 +71,7 @@ def restore(
         data = None
         if form.photo is not None:
             data = form.photo.file.read(limits.max_bytes + 1)
-            read_photo(data, limits)
+            check_upload(data, limits)
         with once.attempt(form, data or b"") as attempt:
             accepted = attempt.earlier or _keep(found, who, form, data, attempt)
     describe(response, accepted, attempt)
@@ -86,7 +89,9 @@ def _keep(found: Parts, who: Caller, form: RestoreForm, data: bytes | None, atte
     kept = found.photos.get(form.photo_id, who.tenant)
     if kept.protected_at is None:
         raise StateConflict("the photo is not protected yet; wait for its job")
-    lock = _lock(form.password, found.shelf.restoration_kdf(who.tenant, kept.id))
+    with Session(found.engine) as session:
+        guesses.check(session, kept.id, found.settings.max_guesses)
+    lock = _lock(form.password, found.shelf.restoration_kdf(who.tenant, kept.made))
     job_id = new_id("job")
     if data is not None:
         found.shelf.put_upload(who.tenant, job_id, data)

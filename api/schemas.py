@@ -201,6 +201,29 @@ class PhotoView(BaseModel):
     )  # fmt: skip
 
 
+class Output(BaseModel):
+    """A variant of a protected photo; `protected_at` is null if it was never given out."""
+
+    photo_id: str
+    name: str
+    protected_at: datetime | None
+
+
+class Verified(BaseModel):
+    """Whether a picture was made here, and of which photos."""
+
+    made_here: bool
+    outputs: list[Output]
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "made_here": True,
+                "outputs": [{"photo_id": PHOTO, "name": "v1", "protected_at": "2026-11-21T10:00:09Z"}],
+            }
+        }
+    )
+
+
 class Erased(BaseModel):
     """Receipt: the restoration key was destroyed before anything else, then the pictures."""
 

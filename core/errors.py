@@ -7,6 +7,7 @@ the offending value and what to do, never a secret and never a face.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 
@@ -23,7 +24,8 @@ class SiderError(Exception):
 
 class PhotoRefused(SiderError):
     """The uploaded bytes are not a photo we accept. Codes: photo_empty, photo_too_large, photo_too_small,
-    photo_format, photo_damaged, photo_animated, photo_colour_mode, photo_bit_depth, photo_transparent."""
+    photo_format, photo_damaged, photo_animated, photo_colour_mode, photo_bit_depth, photo_transparent,
+    photo_too_complex."""
 
     default_code = "photo_refused"
 
@@ -76,14 +78,15 @@ class AccessDenied(SiderError):
 
 class TooMany(SiderError):
     """A caller asks for more than its share; `details` has `retry_after`, seconds. Codes: rate_limited,
-    tenant_queue_full."""
+    tenant_queue_full, too_many_guesses."""
 
     default_code = "rate_limited"
 
 
 class Unavailable(SiderError):
     """A part we depend on does not answer, or the queue is full. Codes: store_unavailable,
-    broker_unavailable, database_unavailable, issuer_unavailable, kms_unavailable, queue_full."""
+    broker_unavailable, database_unavailable, issuer_unavailable, kms_unavailable, queue_full,
+    decoder_busy, decoder_unavailable."""
 
     default_code = "unavailable"
 
@@ -92,3 +95,11 @@ class ConfigurationError(SiderError):
     """Weights, bundle, keyring or settings are missing or broken; the message says how to get them."""
 
     default_code = "configuration_error"
+
+
+def raised_at(error: BaseException) -> str:
+    """File and line that raised it: what a log may tell of an error whose message nobody has checked for secrets."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"

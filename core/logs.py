@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import logging
-from typing import TextIO
+import resource
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TextIO, cast
 
 import structlog
 
 
+@dataclass(frozen=True)
+class Forgiving:
+    """A stream, or what is standard output at the time, that drops what it cannot write: a full disk must not end the
+    work that a line tells of."""
+
+    stream: TextIO | None
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            (self.stream or sys.stdout).write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            (self.stream or sys.stdout).flush()
+
+
 def configure(level: str, stream: TextIO | None = None) -> None:
-    """Send structlog's lines from this level on to a stream; standard output by default."""
+    """Send structlog's lines from this level on to a stream; standard output by default. And write no core dumps:
+    they would hold what no line tells."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -18,5 +40,5 @@ def configure(level: str, stream: TextIO | None = None) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Forgiving(stream))),
     )

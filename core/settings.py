@@ -49,6 +49,8 @@ class Settings(BaseSettings):
         default=(), description="sha256, hex, of client certificates that may restore"
     )
 
+    hsts_seconds: int = Field(default=0, ge=0, description="Strict-Transport-Security's max-age; 0: not sent")
+    max_guesses: int = Field(default=10, gt=0, description="wrong passwords a photo and hour")
     max_upload_bytes: int = Field(default=20 * 2**20, gt=0, description="largest photo file, bytes")
     max_pixels: int = Field(default=40_000_000, gt=0, description="largest photo, pixels")
     max_queue: int = Field(default=1000, gt=0, description="jobs waiting before uploads are refused with 503")
@@ -58,12 +60,19 @@ class Settings(BaseSettings):
     max_variants: int = Field(default=4, ge=1, description="protected variants a photo")
     retention_days: int | None = Field(default=None, gt=0, description="photos are erased after so long; unset: never")
     restored_seconds: int = Field(default=3600, gt=0, description="restored originals are deleted after so long")
+    orphan_seconds: float = Field(
+        default=3600, gt=0, description="uploads of requests that never became a job are deleted after so long"
+    )
     webhook_private: bool = Field(
         default=False, description="for tests: webhooks may go to plain http and to addresses that are not global"
     )
     link_seconds: int = Field(default=300, gt=0, description="life of a presigned download link")
     lease_seconds: int = Field(
         default=60, gt=5, description="a running job without heartbeat for this long is requeued"
+    )
+
+    grace_seconds: float = Field(
+        default=15, ge=0, description="a worker that is told to stop hands its job back if it is not done by then"
     )
 
     bundle: str | None = Field(default=None, description="folder or hub repository of weights; unset: the packaged one")

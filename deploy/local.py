@@ -31,13 +31,14 @@ from deploy import folder
 from deploy.folder import HOST, REGION
 from deploy.part import Part
 
-WORKER = "worker@local"
 # Days for which nothing in a bucket can be deleted: the heads of the audit log are what it is verified against.
 BUCKETS = {"sider-photos": 0, "sider-keys": 0, "sider-audit": 30}
 
 
 class LocalStack:
     """All parts; a context manager for the main thread. `data` keeps everything that must survive a restart."""
+
+    worker_app = "worker.app"
 
     def __init__(self, data: Path, api_port: int | None = None) -> None:
         self.data = data.resolve()
@@ -92,6 +93,15 @@ class LocalStack:
         if self._lock:
             self._lock.close()
 
+    def part(self, name: str) -> Part:
+        """The part of this name."""
+        return next(part for part in self.parts if part.name == name)
+
+    def restart(self, part: Part) -> None:
+        """Stop a part as an upgrade does, if it runs, and start it anew."""
+        part.stop()
+        self._launch(part)
+
     def dead(self) -> Part | None:
         """A part that has ended by itself, if any."""
         return next((part for part in self.parts if part.ended()), None)
@@ -110,9 +120,12 @@ class LocalStack:
         self._run(self._worker(), self._api())
 
     def _run(self, *parts: Part) -> None:
+        self.parts += parts
+        self._launch(*parts)
+
+    def _launch(self, *parts: Part) -> None:
         assert self._lock  # noqa: S101
         for part in parts:
-            self.parts.append(part)
             part.start(self.logs, self._lock.fileno())
         for part in parts:
             part.wait()
@@ -175,17 +188,18 @@ class LocalStack:
             store.put_once("ready", b"")
         return True
 
-    def _worker(self) -> Part:
+    def _worker(self, name: str = "worker") -> Part:
+        host = f"{name}@local"
         argv = [
-            sys.executable, "-m", "celery", "--app", "worker.app", "worker",
-            "--loglevel", "INFO", "--without-mingle", "--without-gossip", "--hostname", WORKER,
+            sys.executable, "-m", "celery", "--app", self.worker_app, "worker",
+            "--loglevel", "INFO", "--without-mingle", "--without-gossip", "--hostname", host,
         ]  # fmt: skip
         # It answers as soon as it takes jobs; the first one waits until its process has loaded the networks.
-        return Part("worker", argv, self._worker_answers, os.environ | self.env())
+        return Part(name, argv, lambda: self._worker_answers(host), os.environ | self.env())
 
-    def _worker_answers(self) -> bool:
+    def _worker_answers(self, host: str) -> bool:
         with Celery(broker=self.broker_url, set_as_current=False) as app:
-            return bool(app.control.ping([WORKER], timeout=1.0))
+            return bool(app.control.ping([host], timeout=1.0))
 
     def _api(self) -> Part:
         argv = [

@@ -86,6 +86,18 @@ def restore(
 
 
 @app.command()
+def verify(
+    photo: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JPEG, PNG or WebP")],
+    data: Data = Path(".local"),
+) -> None:
+    """Was this picture made by the service? Metadata does not matter, but every pixel does."""
+    from sider.service import settings_of  # noqa: PLC0415
+    from sider.verify import verify as look_up  # noqa: PLC0415
+
+    raise typer.Exit(look_up(settings_of(data), photo, Console()))
+
+
+@app.command()
 def up(
     data: Data = Path(".local"),
     port: Annotated[int | None, typer.Option(help="port of the API; a free one by default")] = None,
@@ -95,7 +107,7 @@ def up(
     from deploy.local import up as run  # noqa: PLC0415
 
     def announce(stack: LocalStack) -> None:
-        console.print(f"[bold]API[/]      {stack.api_url}   (docs: {stack.api_url}/docs)")
+        console.print(f"[bold]pages[/]    {stack.api_url}   (API: {stack.api_url}/docs)")
         console.print(f"[bold]store[/]    {stack.s3_url}")
         console.print(f"[bold]data[/]     {stack.data}", soft_wrap=True)
         console.print("Ctrl-C stops everything. A ready-made API key (more: sider keys issue --help):")
@@ -103,16 +115,25 @@ def up(
         print(stack.api_key, flush=True)  # noqa: T201
 
     def farewell() -> None:
-        console.print("stopping; a job that runs is finished first ...")
+        console.print("stopping; a job that runs is finished first, or kept for the next start ...")
 
     console.print("starting Valkey, SeaweedFS, worker and API ...")
     raise typer.Exit(run(data, port, announce, farewell))
 
 
+@app.command()
+def migrate(data: Data = Path(".local")) -> None:
+    """Bring the database to this release's schema: the first step of an upgrade, while the older release runs."""
+    from core.jobs import database  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    database.upgrade(settings_of(data).database_url)
+
+
 @keys_app.command("issue")
 def issue_key(
     tenant: str,
-    scope: Annotated[list[str], typer.Option(help="protect, restore, ops; may be repeated")],
+    scope: Annotated[list[str], typer.Option(help="protect, restore, ops, admin; may be repeated")],
     name: str = "",
     days: Annotated[int | None, typer.Option(min=1, help="expires after so many days")] = None,
     data: Data = Path(".local"),

@@ -19,11 +19,13 @@ from core.errors import NotFound, RequestRefused, RestoreDenied, SiderError, Sta
 from core.networks import Networks
 from core.pipeline import Outcome, Request
 from core.settings import Settings
-from core.stages.validate import Limits, Photo, read_photo
+from core.stages.sandbox import read_upload
+from core.stages.validate import Limits, Photo
 from core.vault import passwords
 from core.vault.custody import Custody
 from core.vault.envelope import Binding, kdf_of, key_version, open_sealed, seal
 from core.vault.keyring import Keyring
+from core.vault.provenance import marked_png
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp"}
 # A key file may be renamed or moved with its picture; it is bound to no name.
@@ -67,7 +69,7 @@ class Protection:
 
                 try:
                     self._check(path, stem)
-                    outcome = pipeline.attempt(read_photo(path.read_bytes(), limits), self.request, networks, step)
+                    outcome = pipeline.attempt(read_upload(path.read_bytes(), limits), self.request, networks, step)
                     line = self._write(outcome, stem, seal(outcome.restoration.pack(), BINDING, keyring, lock))
                     missed += not outcome.held
                 except (SiderError, OSError) as error:
@@ -100,7 +102,7 @@ class Protection:
         # The key first: a protected picture without its key could never be restored.
         _write_file(key, sealed)
         for target, photo in zip(pictures, outcome.protected, strict=True):
-            _write_file(target, photo.to_png())
+            _write_file(target, marked_png(photo.pixels))
         written = [str(target) for target in pictures]
         return {"held": outcome.held, "protected": written, "key": str(key), "report": outcome.report}
 
@@ -150,7 +152,7 @@ def _restore(path: Path, password: Callable[[], str]) -> Photo:
     key = passwords.derive_key(password(), *kdf) if kdf else None
     packed = open_sealed(sealed, BINDING, keyring, key)
     data = path.read_bytes()
-    return pipeline.restore(read_photo(data, Limits(max_bytes=max(1, len(data)))), packed)
+    return pipeline.restore(read_upload(data, Limits(max_bytes=max(1, len(data)))), packed)
 
 
 def plan(paths: list[Path]) -> Iterator[tuple[Path, Path]]:

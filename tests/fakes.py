@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core.errors import NotFound, Unavailable
-from core.pipeline import Outcome, Request
 from core.stages.validate import Photo
 from core.vault.restoration import Restoration
+
+if TYPE_CHECKING:
+    from core.pipeline import Outcome, Request
 
 
 @dataclass
@@ -19,6 +23,7 @@ class MemoryBlobs:
     """Objects in a dictionary; `down` makes every call fail as a lost store would."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
+    times: dict[str, datetime] = field(default_factory=dict)
     down: bool = False
 
     def _alive(self) -> None:
@@ -27,7 +32,7 @@ class MemoryBlobs:
 
     def put(self, key: str, data: bytes, content_type: str = "") -> None:
         self._alive()
-        self.objects[key] = data
+        self.objects[key], self.times[key] = data, datetime.now(UTC)
 
     def get(self, key: str) -> bytes:
         self._alive()
@@ -49,9 +54,11 @@ class MemoryBlobs:
             self.put(key, data)
         return unchanged
 
-    def names(self) -> Iterator[str]:
+    def names(self, prefix: str = "", before: datetime | None = None) -> Iterator[str]:
         self._alive()
-        yield from sorted(self.objects)
+        yield from (
+            k for k in sorted(self.objects) if k.startswith(prefix) and not (before and self.times[k] >= before)
+        )
 
     def history(self, prefix: str) -> Iterator[tuple[str, bytes]]:
         self._alive()
@@ -91,6 +98,8 @@ class LightEngine:
     before: Callable[[], None] = lambda: None
 
     def protect(self, photo: Photo, request: Request, progress: Callable[[str, float], None]) -> Outcome:
+        from core.pipeline import Outcome  # torch: not for those who only import this file
+
         self.before()
         progress("optimise", 0.5)
         h, w = photo.height, photo.width

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import create_engine, text
@@ -26,27 +26,54 @@ def binaries() -> Path | None:
     return next((p.parent for p in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)), None)
 
 
+class Server:
+    """A server over a folder of its own; `url` is SQLAlchemy's."""
+
+    def __init__(self, folder: Path, home: str) -> None:
+        # PostgreSQL refuses to run as root.
+        self._folder, self._home, self._user = folder, home, "nobody" if os.geteuid() == 0 else None
+        self.url = f"postgresql+psycopg://sider@/postgres?host={home}"
+        if self._user:
+            shutil.chown(home, self._user)
+        data = ("-D", f"{home}/data")
+        make = [folder / "initdb", *data, "-U", "sider", "--auth", "trust", "--no-sync", "--locale", "C.UTF-8"]
+        subprocess.run(make, user=self._user, cwd=home, check=True, capture_output=True)
+        self._argv = [folder / "postgres", *data, "-k", home, "-c", "listen_addresses=", "-c", "fsync=off"]
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        log = Path(f"{self._home}/log")
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(
+                self._argv, user=self._user, cwd=self._home, stdout=file, stderr=file, start_new_session=True
+            )
+        _wait(self.url, log)
+
+    def stop(self) -> None:
+        """In order; open connections are ended ("fast")."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(30)
+
+    def kill(self) -> None:
+        """With kill -9, all of its processes: each has a session of its own."""
+        backends = subprocess.run(["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True, check=False)
+        for pid in (self._process.pid, *map(int, backends.stdout.split())):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+
+
 @contextmanager
-def server(folder: Path) -> Iterator[str]:
-    """A server's SQLAlchemy URL; its data dies with it."""
-    # PostgreSQL refuses to run as root, and a socket's path has 107 bytes at most: hence a short folder of its own.
-    user = "nobody" if os.geteuid() == 0 else None
+def server(folder: Path) -> Iterator[Server]:
+    """A server that runs; its data dies with it."""
+    # A socket's path has 107 bytes at most: hence a short folder.
     with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as home:
-        if user:
-            shutil.chown(home, user)
-        data = f"{home}/data"
-        make = [folder / "initdb", "-D", data, "-U", "sider", "--auth", "trust", "--no-sync", "--locale", "C.UTF-8"]
-        subprocess.run(make, user=user, cwd=home, check=True, capture_output=True)
-        run = [folder / "postgres", "-D", data, "-k", home, "-c", "listen_addresses=", "-c", "fsync=off"]
-        with Path(f"{home}/log").open("wb") as log:
-            process = subprocess.Popen(run, user=user, cwd=home, stdout=log, stderr=log)
+        running = Server(folder, home)
+        running.start()
         try:
-            url = f"postgresql+psycopg://sider@/postgres?host={home}"
-            _wait(url, Path(f"{home}/log"))
-            yield url
+            yield running
         finally:
-            process.send_signal(signal.SIGINT)  # "fast": open connections are ended
-            process.wait(30)
+            running.stop()
 
 
 def _wait(url: str, log: Path) -> None:

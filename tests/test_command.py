@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import delete
+from sqlalchemy import delete, inspect
 from typer.testing import CliRunner
 
 from core.errors import RequestRefused
@@ -174,6 +174,15 @@ def test_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert key_id in CliRunner().invoke(app, ["keys", "list"]).stdout
     assert CliRunner().invoke(app, ["keys", "revoke", key_id]).exit_code == 0
     assert "revoked" in CliRunner().invoke(app, ["keys", "list"]).stdout
+
+
+def test_migrate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    monkeypatch.setenv("SIDER_DATABASE_URL", url)
+    assert CliRunner().invoke(app, ["migrate"]).exit_code == 0
+    engine = database.connect(url)
+    assert "jobs" in inspect(engine).get_table_names()
+    engine.dispose()
 
 
 def test_webhook_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,25 +7,37 @@ Celery itself are not relied on. Measured reasons for each setting stand in DESI
 from __future__ import annotations
 
 import os
-from typing import Any
+import signal
+import threading
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from celery import Celery
-from celery.signals import setup_logging, worker_process_init, worker_ready
+from celery import Celery, Task
+from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
+from celery.worker import state
 
+from core.jobs import database
+from core.jobs.message import HEADER, QUEUE, TASK, VERSION, message
+from core.jobs.workers import Workers
 from core.settings import Settings
 from worker import engine, logs, tasks
 from worker.context import Context, connect_context
 from worker.courier import Courier
+from worker.orphans import Orphans
 from worker.reaper import Reaper
 from worker.retention import Retention
 from worker.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from worker.presence import Presence
 
 # Before torch is loaded: its threads wait 1,000 rounds for work, then sleep. By default they spin so long that on
 # busy cores a photo takes 3 to 15 times as long; on idle ones nothing is lost (measured, DESIGN.md).
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-TASK, QUEUE = "sider.run", "sider"
 HARD_LIMIT_SECONDS = 900
+SWEEP_SECONDS = 3.0
+HAND_BACK = signal.SIGUSR2  # from the parent to the process of a job; TERM and USR1 are Celery's own
 
 settings = Settings()
 app = Celery("sider", broker=settings.broker_url.get_secret_value(), set_as_current=True)
@@ -62,15 +74,22 @@ app.conf.update(
 )
 
 
-@app.task(name=TASK, max_retries=2)  # type: ignore[untyped-decorator]
-def run(job_id: str) -> None:
-    """Do one job; its outcome is written to the job table."""
-    tasks.run(job_id, _context())
+@app.task(name=TASK, max_retries=2, bind=True)  # type: ignore[untyped-decorator]
+def run(self: Task, job_id: str, *_: Any, **__: Any) -> None:
+    """Do one job; its outcome is written to the job table. A later release may send more arguments."""
+    with _presence().busy(job_id):
+        tasks.run(job_id, _context(), (self.request.headers or {}).get(HEADER, VERSION))
 
 
 def publish(job_id: str) -> None:
     """Put a job's id into the queue."""
-    app.send_task(TASK, args=[job_id], queue=QUEUE, ignore_result=True)
+    app.send_task(**message(job_id))
+
+
+def queue_is_empty() -> bool:
+    """Whether no message waits."""
+    with app.connection_for_read() as connection:
+        return not connection.default_channel.queue_declare(QUEUE).message_count
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
@@ -81,21 +100,49 @@ def _logs(**_: Any) -> None:
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def _warm(**_: Any) -> None:
     logs.configure(settings.log_level)
+    signal.signal(HAND_BACK, lambda *_: tasks.leaving.set())
     engine.networks(settings)  # the first job should not wait for weights
+    Sweeper("presence", _presence().beat, SWEEP_SECONDS).start()
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _sweep(**_: Any) -> None:
     context = connect_context(settings, engine.Loaded(settings))
-    # A thread each: while the store is away, or a receiver is slow, the other duties are done all the same.
-    duties = {
-        "reaper": Reaper(context, publish).sweep,
-        "courier": Courier(context).sweep,
-        "retention": Retention(context).sweep,
-        "heads": context.heads.anchor,
-    }
-    for name, duty in duties.items():
-        Sweeper(name, duty).start()
+    for sweeper in sweepers(context):
+        sweeper.start()
+
+
+def sweepers(context: Context, seconds: float = SWEEP_SECONDS) -> list[Sweeper]:
+    """A thread each: while the store is away, or a receiver is slow, the other duties are done all the same."""
+    return [
+        Sweeper("reaper", Reaper(context, publish, queue_is_empty).sweep, seconds),
+        Sweeper("courier", Courier(context).sweep, seconds),
+        Sweeper("retention", Retention(context).sweep, seconds),
+        Sweeper("heads", context.heads.anchor, seconds),
+        # Hardly ever finds something, and lists the store.
+        Sweeper("orphans", Orphans(context).sweep, max(seconds, context.settings.orphan_seconds / 10)),
+    ]
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _leave(**_: Any) -> None:
+    """Celery waits for the running job as long as it takes; after the grace it is handed back."""
+
+    def hand_back() -> None:
+        for request in list(state.active_requests):
+            os.kill(request.worker_pid, HAND_BACK)
+
+    timer = threading.Timer(settings.grace_seconds, hand_back)
+    timer.daemon = True  # nobody waits for it if the job ends in time
+    timer.start()
+
+
+@cache
+def _presence() -> Presence:
+    """This process's, once it has its networks."""
+    from worker.presence import Presence  # noqa: PLC0415 - see worker.engine
+
+    return Presence(Workers(database.connect(settings.database_url)), engine.networks(settings))
 
 
 _found: list[Context] = []

@@ -11,21 +11,24 @@ from worker.tasks import tidy
 
 logger = structlog.get_logger(__name__)
 
-STALE_SECONDS = 300.0  # queued this long after publishing: the queue may have lost the message
+# Queued this long after publishing: the queue may have lost the message, and in an empty queue it surely has.
+STALE_SECONDS, LOST_SECONDS = 300.0, 10.0
 
 
 class Reaper:
     """One round after the other; any number of workers may do so at once."""
 
-    def __init__(self, context: Context, publish: Callable[[str], None]) -> None:
-        self._context, self._publish = context, publish
+    def __init__(
+        self, context: Context, publish: Callable[[str], None], queue_is_empty: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._context, self._publish, self._queue_is_empty = context, publish, queue_is_empty
 
     def sweep(self) -> None:
         """One round."""
         jobs = self._context.jobs
         for job_id in (*jobs.requeue_lapsed(), *jobs.expire()):
             logger.warning("reaped", job_id=job_id, state=jobs.get(job_id).state)
-        jobs.republish_stale(STALE_SECONDS)
+        jobs.republish_stale(LOST_SECONDS if self._queue_is_empty() else STALE_SECONDS)
         for job_id in jobs.unpublished():
             self._publish(job_id)
             jobs.mark_published(job_id)

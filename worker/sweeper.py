@@ -9,19 +9,17 @@ import structlog
 
 logger = structlog.get_logger(__name__)
 
-SWEEP_SECONDS = 3.0
-
 
 class Sweeper(threading.Thread):
     """Runs in the background of a worker's parent process; any number of workers may sweep at once."""
 
-    def __init__(self, name: str, sweep: Callable[[], None]) -> None:
+    def __init__(self, name: str, sweep: Callable[[], None], seconds: float) -> None:
         super().__init__(name=name, daemon=True)
-        self._sweep = sweep
+        self._sweep, self._seconds = sweep, seconds
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        while not self._stopped.wait(SWEEP_SECONDS):
+        while not self._stopped.wait(self._seconds):
             try:
                 self._sweep()
             except Exception as error:

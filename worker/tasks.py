@@ -9,26 +9,45 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.errors import ConfigurationError, NotFound, RestoreDenied, SiderError, StateConflict, Unavailable
+from core.errors import (
+    ConfigurationError,
+    NotFound,
+    RestoreDenied,
+    SiderError,
+    StateConflict,
+    Unavailable,
+    raised_at,
+)
 from core.jobs.database import now
 from core.jobs.leftovers import clear
+from core.jobs.message import VERSION
 from core.jobs.retries import fault_of, pause
 from core.jobs.states import ENDS
-from core.jobs.tables import Job
-from core.stages.validate import Limits, read_photo
+from core.jobs.tables import Job, made_by
+from core.stages.sandbox import read_upload
+from core.stages.validate import Limits
 from core.vault.custody import Custody
+from core.vault.provenance import marked_png
 from worker.context import Context
 
 logger = structlog.get_logger(__name__)
 
+NEWER_SECONDS = 10.0  # until a job that this release does not know is published again
+leaving = threading.Event()  # set when the job of this process is to be handed back: the worker must stop
+
 Result = tuple[dict[str, Any], dict[str, Any] | None]  # of the job, and new column values of its photo
 
 
-def run(job_id: str, context: Context) -> None:
-    """Do one job. Duplicates and stale messages find nothing to claim and end here."""
-    job = context.jobs.claim(job_id, context.settings.lease_seconds)
+def run(job_id: str, context: Context, version: int = VERSION) -> None:
+    """Do one job. Duplicates and stale messages find nothing to claim and end here.
+
+    What a newer release has sent or accepted goes back, for workers that know it.
+    """
+    known = VERSION if version <= VERSION else 0
+    job = context.jobs.claim(job_id, context.settings.lease_seconds, known)
     if job is None:
-        logger.info("nothing_to_claim", job_id=job_id)
+        newer = context.jobs.postpone(job_id, NEWER_SECONDS, known)
+        logger.info("left_to_newer_workers" if newer else "nothing_to_claim", job_id=job_id)
         return
     log = logger.bind(job_id=job.id, attempt=job.attempt, kind=job.kind)
     log.info("claimed")
@@ -79,37 +98,42 @@ def protect(job: Job, context: Context, heart: Heart) -> Result:
 
     shelf, wish = context.shelf, job.request
     limits = Limits(context.settings.max_upload_bytes, context.settings.max_pixels)
-    photo = read_photo(shelf.get_upload(job.tenant, job.id), limits)
+    photo = read_upload(shelf.get_upload(job.tenant, job.id), limits)
     custody = Custody(wish.get("custody", Custody.SPLIT))
     lock = None if custody is Custody.SERVER else shelf.get_secret(job.tenant, job.id)
     request = Request(wish["method"], wish["preset"], wish["variants"], wish["seed"], wish["faces"])
     outcome = context.engine.protect(photo, request, heart.beat)
-    # A worker that was asleep must not overwrite the key of the attempt that has overtaken it.
     heart.renew()
-    shelf.put_restoration(job.tenant, job.photo_id, outcome.restoration.pack(), lock, custody)
+    made = made_by(job.photo_id, job.attempt)
+    shelf.put_restoration(job.tenant, made, outcome.restoration.pack(), lock, custody)
     for number, variant in enumerate(outcome.protected, 1):
-        shelf.put_protected(job.tenant, job.photo_id, number, variant.to_png())
+        shelf.put_protected(job.tenant, made, number, marked_png(variant.pixels))
+    fingerprints = [shelf.fingerprint(variant.sha256) for variant in outcome.protected]
+    context.photos.keep_fingerprints(job.photo_id, fingerprints)
     context.photos.get(job.photo_id, job.tenant)  # erased in the meantime: NotFound, and nothing is kept
-    result = {"photo_id": job.photo_id, "variants": len(outcome.protected), "report": outcome.report}
-    return result, {"report": outcome.report, "protected_at": now()}
+    result = {
+        "photo_id": job.photo_id, "variants": len(outcome.protected), "report": outcome.report,
+        "fingerprints": fingerprints,
+    }  # fmt: skip
+    return result, {"report": outcome.report, "protected_at": now(), "attempt": job.attempt}
 
 
 def restore(job: Job, context: Context, heart: Heart) -> Result:
     """Restore an original, from the caller's file or from the stored first variant."""
     shelf = context.shelf
     heart.beat("open", 0.0)
+    key = shelf.get_secret(job.tenant, job.id).key if job.request.get("locked", True) else None
+    try:
+        photo = context.photos.get(job.photo_id, job.tenant)
+        packed = shelf.get_restoration(job.tenant, photo.made, key, Custody(photo.custody))
+    except NotFound:
+        raise RestoreDenied from None  # erased in between: the same answer as for a wrong password
     if job.request["uploaded"]:
         data = shelf.get_upload(job.tenant, job.id)
     else:
-        data = shelf.get_protected(job.tenant, job.photo_id, 1)
+        data = shelf.get_protected(job.tenant, photo.made, 1)
     limits = Limits(max_bytes=max(len(data), 1), max_pixels=context.settings.max_pixels)
-    protected = read_photo(data, limits)
-    key = shelf.get_secret(job.tenant, job.id).key if job.request.get("locked", True) else None
-    try:
-        custody = Custody(context.photos.get(job.photo_id, job.tenant).custody)
-        packed = shelf.get_restoration(job.tenant, job.photo_id, key, custody)
-    except NotFound:
-        raise RestoreDenied from None  # erased in between: the same answer as for a wrong password
+    protected = read_upload(data, limits)
     original = context.engine.restore(protected, packed)
     heart.renew()
     shelf.put_restored(job.tenant, job.id, original.to_png())
@@ -163,6 +187,11 @@ class Heart:
     def _pump(self) -> None:
         while not self._stop.wait(min(1.0, self.context.settings.lease_seconds / 4)):
             try:
+                if leaving.is_set():
+                    self.context.jobs.release(self.job.id, self.job.attempt)
+                    logger.info("handed_back_to_leave", job_id=self.job.id)
+                    self.lost = True
+                    return
                 self.renew()
             except StateConflict:
                 self.lost = True
@@ -181,13 +210,6 @@ def _problem(error: Exception, log: Any) -> dict[str, Any]:
     if isinstance(error, ConfigurationError):
         log.error("not_configured", reason=str(error))
     else:
-        log.error("failed_unexpectedly", error=type(error).__name__, at=_place(error))
+        log.error("failed_unexpectedly", error=type(error).__name__, at=raised_at(error))
     message = "The engine failed; the operator's log has the reason."
     return {"code": "internal_error", "message": message, "details": {}}
-
-
-def _place(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"

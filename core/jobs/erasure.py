@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.jobs.audit import Audit, Entry
+from core.jobs.leftovers import every_name
 from core.jobs.photos import Photos
 from core.jobs.repository import Jobs
 from core.jobs.tables import Photo
@@ -32,8 +33,9 @@ class Eraser:
         return self._destroy(photo)
 
     def _destroy(self, photo: Photo) -> int:
-        self.shelf.drop_photo(photo.tenant, photo.id, photo.variants)
         jobs = self.jobs.of_photo(photo.id)
+        attempts = max((job.attempt for job in jobs if job.kind == "protect"), default=0)
+        self.shelf.drop_photo(photo.tenant, every_name(photo.id, attempts), photo.variants)
         restorations = [job for job in jobs if job.kind == "restore"]
         for job in restorations:
             self.shelf.drop_restored(photo.tenant, job.id)

@@ -18,7 +18,8 @@ from core.jobs.database import now
 from core.jobs.tables import ApiKey
 
 SCOPES = ("protect", "restore", "ops", "admin")
-FORM = re.compile(r"sdr_([0-9a-f]{12})_([0-9a-f]{40})([0-9a-f]{8})")
+PREFIX = "sdr_"
+FORM = re.compile(PREFIX + r"([0-9a-f]{12})_([0-9a-f]{40})([0-9a-f]{8})")
 
 
 class ApiKeys:
@@ -53,7 +54,7 @@ class ApiKeys:
             session.flush()
             details = {"scopes": row.scopes, "name": name}
             append(session.connection(), Entry("api_key", "issued", "operator", tenant, identifier, details))
-        return row, f"sdr_{identifier}_{secret}{_checksum(identifier, secret)}"
+        return row, f"{PREFIX}{identifier}_{secret}{_checksum(identifier, secret)}"
 
     def verify(self, text: str) -> ApiKey:
         """The key behind a text.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
 from core.jobs.audit import Entry, append
 from core.jobs.database import now
-from core.jobs.tables import Photo
+from core.jobs.tables import Output, Photo
 
 
 class Photos:
@@ -37,9 +38,24 @@ class Photos:
         with Session(self.engine, expire_on_commit=False) as session:
             return list(session.scalars(kept.order_by(Photo.created_at).limit(limit)))
 
+    def keep_fingerprints(self, photo_id: str, fingerprints: Sequence[str]) -> None:
+        """Remember the variants of a photo, by what they will be known by. May be repeated."""
+        with Session(self.engine) as session, session.begin():
+            for variant, fingerprint in enumerate(fingerprints, 1):
+                session.merge(Output(fingerprint=fingerprint, photo_id=photo_id, variant=variant))
+
+    def made(self, candidates: Sequence[str], tenant: str | None) -> list[tuple[Photo, int]]:
+        """Photos of which one of these is a variant's fingerprint, and which variant; of `tenant` only, unless None."""
+        query = select(Photo, Output.variant).join(Output).where(Output.fingerprint.in_(candidates))
+        if tenant is not None:
+            query = query.where(Photo.tenant == tenant)
+        with Session(self.engine, expire_on_commit=False) as session:
+            return [(photo, variant) for photo, variant in session.execute(query.order_by(Photo.created_at))]
+
     def mark_erased(self, photo_id: str, receipt: Entry) -> None:
-        """From now on nobody finds it. The measured report goes too; row and audit log keep the receipt."""
+        """From now on nobody finds it. Report and fingerprints go too; row and audit log keep the receipt."""
         first = update(Photo).where(Photo.id == photo_id, Photo.erased_at.is_(None))
         with self.engine.begin() as connection:
             if connection.execute(first.values(erased_at=now(), report=None)).rowcount:
+                connection.execute(delete(Output).where(Output.photo_id == photo_id))
                 append(connection, receipt)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from core.errors import NotFound, StateConflict
 from core.jobs.audit import Entry, append
 from core.jobs.database import now
+from core.jobs.message import VERSION
 from core.jobs.retries import Fault, pause
 from core.jobs.states import ENDS, State, sources
 from core.jobs.tables import Job, Photo
@@ -62,17 +63,25 @@ class Jobs:
             raise NotFound("no such job")
         return job
 
-    def claim(self, job_id: str, lease_seconds: float) -> Job | None:
-        """Take a queued job for one more attempt; None when it is not queued (any more) or past its deadline."""
+    def claim(self, job_id: str, lease_seconds: float, known: int = VERSION) -> Job | None:
+        """Take a queued job for one more attempt; None when it is not queued (any more) or past its deadline.
+
+        Jobs of a later version than is known are not taken.
+        """
         values = {
             "attempt": Job.attempt + 1,
             "lease_until": now() + timedelta(seconds=lease_seconds),
             "started_at": func.coalesce(Job.started_at, now()),
             "step": "started",
         }
-        if not self._move(job_id, State.running, values, _in_time()):
+        if not self._move(job_id, State.running, values, _in_time(), Job.version <= known):
             return None
         return self.get(job_id)
+
+    def postpone(self, job_id: str, pause_seconds: float, known: int) -> bool:
+        """Whether a queued job has a later version than is known; it is published again after the pause."""
+        newer = update(Job).where(Job.id == job_id, Job.state == State.queued, Job.version > known)
+        return bool(self._execute(newer.values(_requeued(pause_seconds))))
 
     def heartbeat(self, job_id: str, attempt: int, lease_seconds: float, step: str, progress: float) -> None:
         """Renew the lease and tell how far the work is.
@@ -206,6 +215,10 @@ class Jobs:
         """All jobs of a photo."""
         return self._all(select(Job).where(Job.photo_id == photo_id))
 
+    def known(self, job_id: str) -> bool:
+        """Whether there is such a job, of whichever tenant."""
+        return bool(self._count(select(func.count()).where(Job.id == job_id)))
+
     def depth(self, tenant: str | None = None) -> int:
         """Jobs waiting or running; of `tenant` only, unless None."""
         query = select(func.count()).where(Job.state.in_([State.queued, State.running]))
@@ -215,11 +228,12 @@ class Jobs:
         """How many queued jobs are before this one."""
         return self._count(select(func.count()).where(Job.state == State.queued, Job.created_at < job.created_at))
 
-    def page(self, state: State | None, after: str | None, limit: int) -> list[Job]:
-        """Jobs of all tenants, newest first, after the job named by the cursor."""
-        query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
-        if state:
-            query = query.where(Job.state == state)
+    def page(
+        self, state: State | None, after: str | None, limit: int, kind: str | None = None, tenant: str | None = None
+    ) -> list[Job]:
+        """Jobs of all tenants, or as filtered, newest first, after the job named by the cursor."""
+        wanted = {name: value for name, value in (("state", state), ("kind", kind), ("tenant", tenant)) if value}
+        query = select(Job).filter_by(**wanted).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
         if after:
             last = self.get(after)
             query = query.where(
@@ -282,6 +296,8 @@ def _in_time() -> ColumnElement[bool]:
 
 def _entry(job: Job | Row[Any], outcome: str, actor: str) -> Entry:
     told = {name: job.request[name] for name in TOLD if job.request.get(name) is not None}
+    if made := (job.result or {}).get("fingerprints"):
+        told["fingerprints"] = " ".join(made)
     return Entry(job.kind, outcome, actor, job.tenant, job.photo_id, {"job": job.id, "for": job.actor, **told})
 
 

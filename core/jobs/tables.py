@@ -9,6 +9,8 @@ from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Int
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from core.jobs.message import VERSION
+
 
 class UTCDateTime(TypeDecorator[datetime]):
     """Aware datetimes in, aware datetimes out: SQLite itself forgets the zone."""
@@ -28,7 +30,10 @@ class Base(DeclarativeBase):
 
 
 class Photo(Base):
-    """A photo under our care. report: the measured promise; custody: see core.vault.custody."""
+    """A photo under our care. report: the measured promise; custody: see core.vault.custody.
+
+    attempt: the run of its job that succeeded; each run names its objects, so none writes over another's.
+    """
 
     __tablename__ = "photos"
 
@@ -41,17 +46,39 @@ class Photo(Base):
     report: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
     protected_at: Mapped[datetime | None]
+    attempt: Mapped[int | None] = mapped_column(Integer)
     erased_at: Mapped[datetime | None]
 
     __table_args__ = (Index("ix_photos_kept", "erased_at", "created_at"),)
+
+    @property
+    def made(self) -> str:
+        """What its objects are named by."""
+        return made_by(self.id, self.attempt)
+
+
+def made_by(photo_id: str, attempt: int | None) -> str:
+    """What the objects of a run are named by; None: of a release that did not tell runs apart."""
+    return photo_id if attempt is None else f"{photo_id}.{attempt}"
+
+
+class Output(Base):
+    """A protected picture that was made; see core.vault.provenance. It may be the same for two photos."""
+
+    __tablename__ = "outputs"
+
+    fingerprint: Mapped[str] = mapped_column(String(64), primary_key=True)
+    photo_id: Mapped[str] = mapped_column(ForeignKey("photos.id"), primary_key=True, index=True)
+    variant: Mapped[int] = mapped_column(Integer, primary_key=True)
 
 
 class Job(Base):
     """A unit of work. attempt counts runs and fences: a worker whose attempt is not the row's writes nothing.
 
-    crashes: runs that were lost with their worker. due_at: not sent to the queue again before. cleared_at: upload
-    and secret, and all that a job without success has made, are gone from the store. withdrawn_at: so is the original
-    that it restored. actor: who asked for it, as the audit log names it.
+    version: of its request; a worker that does not know it leaves it alone. crashes: runs that were lost with their
+    worker. due_at: not sent to the queue again before. cleared_at: upload and secret, and all that a job without
+    success has made, are gone from the store. withdrawn_at: so is the original that it restored. actor: who asked for
+    it, as the audit log names it.
     """
 
     __tablename__ = "jobs"
@@ -64,6 +91,7 @@ class Job(Base):
     request: Mapped[dict[str, Any]]
     result: Mapped[dict[str, Any] | None]
     problem: Mapped[dict[str, Any] | None]
+    version: Mapped[int] = mapped_column(Integer, default=VERSION)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     crashes: Mapped[int] = mapped_column(Integer, default=0)
     step: Mapped[str] = mapped_column(String(32), default="queued")
@@ -86,6 +114,7 @@ class Job(Base):
         Index("ix_jobs_photo", "photo_id"),
         Index("ix_jobs_cleared", "cleared_at", "finished_at"),
         Index("ix_jobs_withdrawn", "kind", "withdrawn_at", "finished_at"),
+        Index("ix_jobs_finished", "finished_at"),
     )
 
 
@@ -148,6 +177,25 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class Worker(Base):
+    """A worker process that has loaded its networks. id: host and process. seen_at: its last sign of life.
+
+    memory_bytes: the most it ever took; device_bytes: the same of an accelerator, None without one.
+    """
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(80), primary_key=True)
+    version: Mapped[str] = mapped_column(String(20))
+    device: Mapped[str] = mapped_column(String(80))
+    bundle: Mapped[str] = mapped_column(String(80))
+    memory_bytes: Mapped[int] = mapped_column(BigInteger)
+    device_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    job_id: Mapped[str | None] = mapped_column(String(40))
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
 
 
 class AuditEntry(Base):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from core.errors import PhotoRefused
 from core.vault.restoration import pixel_digest, png_bytes
 
+# An encoder makes a dozen scans at most; each costs the decoder a walk over the whole picture, whatever it holds.
+MAX_SCANS = 64
+MAX_PIECES = 20_000  # segments or chunks; honest ones are some kB long
+MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of a segment, or the end; not what entropy-coded data may hold
 # First bytes of the formats we accept, and the only decoder Pillow may then use.
 MAGIC = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"RIFF", "WEBP"))
 
@@ -59,6 +64,11 @@ def read_photo(data: bytes, limits: Limits | None = None) -> Photo:
     Raises:
         PhotoRefused: empty, too large or small, another format, damaged, animated, CMYK, 16-bit, transparent.
     """
+    return Photo(np.array(decode(data, limits), dtype=np.uint8))
+
+
+def decode(data: bytes, limits: Limits | None = None) -> Image.Image:
+    """As `read_photo`, for who only wants to know whether it can be read."""
     limits = limits or Limits()
     if not data:
         raise PhotoRefused("the photo is empty (0 bytes)", code="photo_empty")
@@ -67,15 +77,19 @@ def read_photo(data: bytes, limits: Limits | None = None) -> Photo:
             f"the photo has {len(data)} bytes; at most {limits.max_bytes} are accepted",
             code="photo_too_large",
         )
-    image = _open(data, _format_of(data), limits)
+    name = _format_of(data)
+    if (name == "JPEG" and not _plain_jpeg(data)) or (name == "PNG" and not _plain_png(data)):
+        message = f"the photo is stored in far too many pieces; save it again as a plain {name}"
+        raise PhotoRefused(message, code="photo_too_complex")
+    image = _open(data, name, limits)
     _check_mode(image, data)
     try:
         # The size in the header is checked by now: this is where memory is taken.
         image.load()
         upright = ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, struct.error, MemoryError) as error:
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise PhotoRefused("the photo is damaged or cut off; send the whole file", code="photo_damaged") from error
-    return Photo(np.array(_to_rgb(upright), dtype=np.uint8))
+    return _to_rgb(upright)
 
 
 def _format_of(data: bytes) -> str:
@@ -83,6 +97,27 @@ def _format_of(data: bytes) -> str:
         if data.startswith(magic) and (name != "WEBP" or data[8:12] == b"WEBP"):
             return name
     raise PhotoRefused("the photo is not a JPEG, PNG or WebP file", code="photo_format")
+
+
+def _plain_jpeg(data: bytes) -> bool:
+    """Few segments and scans up to its end; what follows (a video, a second picture) no decoder of ours looks at."""
+    scans, at = 0, 2
+    for _ in range(MAX_PIECES):
+        found = MARKER.search(data, at)
+        if not found or found[0] == b"\xff\xd9" or scans > MAX_SCANS:
+            return scans <= MAX_SCANS
+        scans += found[0] == b"\xff\xda"
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return False
+
+
+def _plain_png(data: bytes) -> bool:
+    at = 8
+    for _ in range(MAX_PIECES):
+        if at >= len(data):
+            return True
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return False
 
 
 def _open(data: bytes, name: str, limits: Limits) -> Image.Image:

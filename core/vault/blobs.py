@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.handlers import add_expect_header
 
 from core.errors import NotFound, Unavailable
 
@@ -25,7 +27,8 @@ class Blobs(Protocol):
     """A flat store of named bytes. `get` raises NotFound; every call may raise Unavailable.
 
     `put_once` and `replace` write only where there is nothing, and only what has not changed since `get_tagged`;
-    they tell whether they did. `history` also yields what was overwritten or deleted, where the store keeps it.
+    they tell whether they did. `names` lists what begins so and, if a time is given, was written before it.
+    `history` also yields what was overwritten or deleted, where the store keeps it.
     """
 
     def put(self, key: str, data: bytes, content_type: str = OCTETS) -> None: ...
@@ -33,7 +36,7 @@ class Blobs(Protocol):
     def replace(self, key: str, data: bytes, tag: str) -> bool: ...
     def get(self, key: str) -> bytes: ...
     def get_tagged(self, key: str) -> tuple[bytes, str]: ...
-    def names(self) -> Iterator[str]: ...
+    def names(self, prefix: str = "", before: datetime | None = None) -> Iterator[str]: ...
     def history(self, prefix: str) -> Iterator[tuple[str, bytes]]: ...
     def delete(self, key: str) -> None: ...
     def link(self, key: str, seconds: int, filename: str) -> str: ...
@@ -71,6 +74,8 @@ class S3Blobs:
             aws_secret_access_key=secret,
             config=config,
         )
+        # botocore reads on for ever when the connection ends within the answer "100 Continue".
+        self._client.meta.events.unregister("before-call.s3", add_expect_header)
 
     def create_bucket(self, lock_days: int = 0) -> None:
         """Make the bucket if it is not there; with `lock_days` nothing in it can be deleted for so long (WORM)."""
@@ -113,10 +118,12 @@ class S3Blobs:
         except (BotoCoreError, OSError) as error:
             raise _unavailable(error) from error
 
-    def names(self) -> Iterator[str]:
+    def names(self, prefix: str = "", before: datetime | None = None) -> Iterator[str]:
         try:
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
-                yield from (entry["Key"] for entry in page.get("Contents", []))
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for entry in page.get("Contents", []):
+                    if before is None or entry["LastModified"] < before:
+                        yield entry["Key"]
         except (ClientError, BotoCoreError) as error:
             raise _unavailable(error) from error
 

@@ -2,8 +2,8 @@
 
 With `kms` the file holds the keys encrypted by AWS KMS, so that a copy of it opens nothing by itself.
 
-A version's signing key is derived from its key. A retired version has lost both; what its signing key has signed
-can still be verified.
+A version's signing key and its key for fingerprints are derived from its key. A retired version keeps of all three
+only the last; what its signing key has signed can still be verified.
 """
 
 from __future__ import annotations
@@ -29,17 +29,20 @@ from core.errors import ConfigurationError, StateConflict, Unavailable
 from core.vault.kms import KmsKey
 
 KEY_BYTES = 32
+SIGNING, PRINTS = b"sider audit v1 signing key", b"sider provenance v1 fingerprint key"
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
     """keys: {version: 32 bytes}, oldest first; created: {version: ISO time from which it seals}; retired: {version:
-    its public verification key}; kms: what encrypts the keys in the file. `repr` hides the keys."""
+    its public verification key}; prints: {retired version: its key for fingerprints}; kms: what encrypts the keys in
+    the file. `repr` hides the keys."""
 
     path: Path
     keys: Mapping[int, bytes]
     created: Mapping[int, str]
     retired: Mapping[int, bytes] = field(default_factory=dict)
+    prints: Mapping[int, bytes] = field(default_factory=dict)
     kms: KmsKey | None = None
 
     def __repr__(self) -> str:
@@ -114,7 +117,9 @@ class Keyring:
                 raise StateConflict(f"version {version} is no key that has been replaced by a newer one")
             keys = {number: key for number, key in ring.keys.items() if number != version}
             public = ring.verify_key(version).public_bytes_raw()
-            return replace(ring, keys=keys, retired={**ring.retired, version: public})._save()
+            retired, prints = {**ring.retired, version: public}, ring.fingerprint_keys()
+            kept = {number: prints[number] for number in retired if number in prints}
+            return replace(ring, keys=keys, retired=retired, prints=kept)._save()
 
     def signing_key(self) -> Ed25519PrivateKey:
         """The current version's."""
@@ -126,6 +131,10 @@ class Keyring:
             return _signing_key(self.keys[version]).public_key()
         return Ed25519PublicKey.from_public_bytes(self.retired[version])
 
+    def fingerprint_keys(self) -> dict[int, bytes]:
+        """Of every version, also retired ones; see core.vault.provenance."""
+        return {**self.prints, **{version: _derived(key, PRINTS) for version, key in self.keys.items()}}
+
     def _with_version(self, version: int, delay: timedelta = timedelta()) -> Keyring:
         since = (datetime.now(UTC) + delay).isoformat(timespec="microseconds")
         keys = {**self.keys, version: secrets.token_bytes(KEY_BYTES)}
@@ -135,8 +144,9 @@ class Keyring:
         """Write the file, mode 0600, all or nothing."""
         rows = {
             str(version): {"created": created}
-            | ({"key": self._encoded_key(version)} if version in self.keys else {})
+            | ({"key": self._wrapped(self.keys[version], version)} if version in self.keys else {})
             | ({"retired": _encoded(self.retired[version])} if version in self.retired else {})
+            | ({"prints": self._wrapped(self.prints[version], version)} if version in self.prints else {})
             for version, created in self.created.items()
         }
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
@@ -147,8 +157,7 @@ class Keyring:
         Path(name).replace(self.path)
         return self
 
-    def _encoded_key(self, version: int) -> str:
-        key = self.keys[version]
+    def _wrapped(self, key: bytes, version: int) -> str:
         return _encoded(self.kms.wrap(key, version) if self.kms else key)
 
 
@@ -158,20 +167,23 @@ def _read(path: Path, stamp: tuple[int, int, int]) -> Keyring:  # noqa: ARG001
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         rows, kms = content["keys"], KmsKey(str(content["kms"])) if "kms" in content else None
-        keys, created, retired = {}, {}, {}
+        keys, prints = dict[int, bytes](), dict[int, bytes]()
+        created, retired = {}, {}
         for version, row in sorted((int(version), row) for version, row in rows.items()):
             created[version] = str(row["created"])
             datetime.fromisoformat(created[version])
             if "retired" in row:
                 retired[version] = _decoded(row["retired"])
-            else:
-                key = _decoded(row["key"])
-                keys[version] = kms.unwrap(key, version) if kms else key
+            for name, found in (("key", keys), ("prints", prints)):
+                if name in row:
+                    key = _decoded(row[name])
+                    found[version] = kms.unwrap(key, version) if kms else key
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(f"the keyring {path} cannot be read: {type(error).__name__}") from None
-    if not keys or any(len(key) != KEY_BYTES for key in (*keys.values(), *retired.values())):
+    known = (*keys.values(), *retired.values(), *prints.values())
+    if not keys or keys.keys() | retired.keys() != created.keys() or any(len(key) != KEY_BYTES for key in known):
         raise ConfigurationError(f"the keyring {path} holds no valid keys")
-    return Keyring(path, keys, created, retired, kms)
+    return Keyring(path, keys, created, retired, prints, kms)
 
 
 @contextmanager
@@ -191,8 +203,11 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _signing_key(key: bytes) -> Ed25519PrivateKey:
-    seed = HKDF(SHA256(), KEY_BYTES, salt=None, info=b"sider audit v1 signing key").derive(key)
-    return Ed25519PrivateKey.from_private_bytes(seed)
+    return Ed25519PrivateKey.from_private_bytes(_derived(key, SIGNING))
+
+
+def _derived(key: bytes, info: bytes) -> bytes:
+    return HKDF(SHA256(), KEY_BYTES, salt=None, info=info).derive(key)
 
 
 def _encoded(key: bytes) -> str:

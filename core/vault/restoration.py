@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hmac import compare_digest
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from pydantic import BaseModel, Field
 
 from core.errors import RestoreDenied
 
@@ -35,11 +37,23 @@ def pixel_digest(pixels: Pixels) -> str:
     return digest.hexdigest()
 
 
-def png_bytes(pixels: Pixels) -> bytes:
-    """Lossless PNG of RGB pixels, without metadata."""
+def png_bytes(pixels: Pixels, info: PngInfo | None = None) -> bytes:
+    """Lossless PNG of RGB pixels, without other metadata than is given."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels, "RGB").save(buffer, "PNG", compress_level=4)
+    Image.fromarray(pixels, "RGB").save(buffer, "PNG", compress_level=4, pnginfo=info)
     return buffer.getvalue()
+
+
+Pixel = Annotated[int, Field(ge=0, lt=2**31)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Header(BaseModel):
+    """boxes: x, y, and the length of the PNG."""
+
+    boxes: Annotated[tuple[tuple[Pixel, Pixel, Annotated[int, Field(gt=0)]], ...], Field(max_length=MAX_BOXES)]
+    original_sha256: Digest
+    protected_sha256: Annotated[tuple[Digest, ...], Field(max_length=MAX_VARIANTS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +78,13 @@ class Restoration:
     def pack(self) -> bytes:
         """Bytes that `unpack` reads."""
         pictures = [png_bytes(pixels) for _, _, pixels in self.boxes]
-        header = json.dumps(
-            {
-                "boxes": [[x, y, len(p)] for (x, y, _), p in zip(self.boxes, pictures, strict=True)],
-                "original_sha256": self.original_sha256,
-                "protected_sha256": list(self.protected_sha256),
-            }
-        ).encode()
-        return b"".join((struct.pack(">I", len(header)), header, *pictures))
+        header = _Header(
+            boxes=tuple((x, y, len(p)) for (x, y, _), p in zip(self.boxes, pictures, strict=True)),
+            original_sha256=self.original_sha256,
+            protected_sha256=self.protected_sha256,
+        )
+        text = header.model_dump_json().encode()
+        return b"".join((struct.pack(">I", len(text)), text, *pictures))
 
     @classmethod
     def unpack(cls, packed: bytes) -> Restoration:
@@ -82,7 +95,7 @@ class Restoration:
         """
         try:
             return cls._unpack(packed)
-        except (ValueError, KeyError, TypeError, OSError, SyntaxError, struct.error) as error:
+        except (ValueError, OSError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
             raise RestoreDenied from error
 
     @classmethod
@@ -90,20 +103,17 @@ class Restoration:
         (length,) = struct.unpack_from(">I", packed)
         if length > MAX_HEADER:
             raise ValueError("header too long")
-        header = json.loads(packed[4 : 4 + length])
-        if len(header["boxes"]) > MAX_BOXES or len(header["protected_sha256"]) > MAX_VARIANTS:
-            raise ValueError("too many boxes or variants")
+        header = _Header.model_validate_json(packed[4 : 4 + length])
         boxes, at = [], 4 + length
-        for x, y, size in header["boxes"]:
-            if not (isinstance(size, int) and 0 < size <= len(packed) - at):
+        for x, y, size in header.boxes:
+            if size > len(packed) - at:
                 raise ValueError("a box is cut off")
             with Image.open(io.BytesIO(packed[at : at + size]), formats=["PNG"]) as picture:
                 if picture.mode != "RGB" or picture.width * picture.height > MAX_PIXELS:
                     raise ValueError("a box is no RGB picture")
-                boxes.append((int(x), int(y), np.array(picture)))
+                boxes.append((x, y, np.array(picture)))
             at += size
-        protected = tuple(str(digest) for digest in header["protected_sha256"])
-        return cls(tuple(boxes), str(header["original_sha256"]), protected)
+        return cls(tuple(boxes), header.original_sha256, header.protected_sha256)
 
     def apply(self, protected: Pixels) -> Pixels:
         """The original pixels.

@@ -7,11 +7,13 @@ restoration keys and the secrets of jobs on their way; nothing of it is ever lin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from core.errors import RestoreDenied
 from core.settings import Settings
+from core.vault import provenance
 from core.vault.blobs import Blobs, S3Blobs
 from core.vault.custody import Custody
 from core.vault.envelope import Binding, kdf_of, key_version, open_sealed, seal
@@ -64,37 +66,56 @@ class Shelf:
         self.photos.delete(f"{tenant}/incoming/{job_id}")
 
     def put_restoration(
-        self, tenant: str, photo_id: str, packed: bytes, lock: Lock | None, custody: Custody = Custody.SPLIT
+        self, tenant: str, made: str, packed: bytes, lock: Lock | None, custody: Custody = Custody.SPLIT
     ) -> None:
-        """Seal what makes a photo whole again; `lock` is None in custody server, and only there."""
+        """Seal what makes a photo whole again; `lock` is None in custody server, and only there.
+
+        made: names the objects of one run for one photo, see core.jobs.tables.
+        """
         if (lock is None) != (custody is Custody.SERVER):
             raise ValueError(f"custody {custody} with{'out' if lock is None else ''} a lock")
         ring = None if custody is Custody.CALLER else self._ring
-        sealed = seal(packed, Binding(tenant, photo_id, "restoration"), ring, lock)
-        self.keys.put(f"{tenant}/restoration/{photo_id}", sealed)
+        sealed = seal(packed, Binding(tenant, made, "restoration"), ring, lock)
+        self.keys.put(f"{tenant}/restoration/{made}", sealed)
 
     def get_restoration(
-        self, tenant: str, photo_id: str, password_key: bytes | None, custody: Custody = Custody.SPLIT
+        self, tenant: str, made: str, password_key: bytes | None, custody: Custody = Custody.SPLIT
     ) -> bytes:
         """What makes a photo whole again (NotFound, RestoreDenied)."""
-        sealed = self.keys.get(f"{tenant}/restoration/{photo_id}")
+        sealed = self.keys.get(f"{tenant}/restoration/{made}")
         # Without a keyring anybody can seal: who can write to the bucket must not replace other photos' keys so.
         if (key_version(sealed) is None) != (custody is Custody.CALLER):
             raise RestoreDenied
-        return open_sealed(sealed, Binding(tenant, photo_id, "restoration"), self._ring, password_key)
+        return open_sealed(sealed, Binding(tenant, made, "restoration"), self._ring, password_key)
 
-    def restoration_kdf(self, tenant: str, photo_id: str) -> tuple[bytes, KdfCost] | None:
+    def restoration_kdf(self, tenant: str, made: str) -> tuple[bytes, KdfCost] | None:
         """Salt and cost of a photo's restoration key; None if it needs no password (NotFound, RestoreDenied)."""
-        return kdf_of(self.keys.get(f"{tenant}/restoration/{photo_id}"))
+        return kdf_of(self.keys.get(f"{tenant}/restoration/{made}"))
 
-    def drop_restoration(self, tenant: str, photo_id: str) -> None:
-        self.keys.delete(f"{tenant}/restoration/{photo_id}")
+    def drop_restoration(self, tenant: str, made: str) -> None:
+        self.keys.delete(f"{tenant}/restoration/{made}")
 
-    def drop_photo(self, tenant: str, photo_id: str, variants: int) -> None:
-        """Key first: should a later call fail, nothing can be restored any more."""
-        self.drop_restoration(tenant, photo_id)
-        for number in range(1, variants + 1):
-            self.photos.delete(protected_key(tenant, photo_id, number))
+    def fingerprint(self, pixels_sha256: str) -> str:
+        """What a picture that is made now will be known by."""
+        return provenance.fingerprint(pixels_sha256, self._ring)
+
+    def candidates(self, pixels_sha256: str) -> list[str]:
+        """What a picture would be known by if it was made here."""
+        return provenance.candidates(pixels_sha256, self._ring)
+
+    def drop_photo(self, tenant: str, names: Sequence[str], variants: int) -> None:
+        """Keys first: should a later call fail, nothing can be restored any more."""
+        for made in names:
+            self.drop_restoration(tenant, made)
+        for made in names:
+            for number in range(1, variants + 1):
+                self.photos.delete(protected_key(tenant, made, number))
+
+    def of_jobs(self, tenant: str, before: datetime) -> Iterator[str]:
+        """Ids of the jobs whose upload or secret was stored before that time."""
+        for blobs, folder in ((self.keys, "secrets"), (self.photos, "incoming")):
+            for key in blobs.names(f"{tenant}/{folder}/", before):
+                yield key.rpartition("/")[2]
 
     def items(self) -> Iterator[Item]:
         """Every sealed item of the store, in the order of its listing."""
@@ -105,14 +126,17 @@ class Shelf:
                 if folder in PURPOSES:
                     yield Item(blobs, key, Binding(tenant, subject, PURPOSES[folder]))
 
-    def put_protected(self, tenant: str, photo_id: str, variant: int, png: bytes) -> None:
-        self.photos.put(protected_key(tenant, photo_id, variant), png, PNG)
+    def put_protected(self, tenant: str, made: str, variant: int, png: bytes) -> None:
+        self.photos.put(protected_key(tenant, made, variant), png, PNG)
 
-    def get_protected(self, tenant: str, photo_id: str, variant: int) -> bytes:
-        return self.photos.get(protected_key(tenant, photo_id, variant))
+    def get_protected(self, tenant: str, made: str, variant: int) -> bytes:
+        return self.photos.get(protected_key(tenant, made, variant))
 
     def put_restored(self, tenant: str, job_id: str, png: bytes) -> None:
         self.photos.put(restored_key(tenant, job_id), png, PNG)
+
+    def get_restored(self, tenant: str, job_id: str) -> bytes:
+        return self.photos.get(restored_key(tenant, job_id))
 
     def drop_restored(self, tenant: str, job_id: str) -> None:
         self.photos.delete(restored_key(tenant, job_id))
@@ -133,9 +157,9 @@ def bucket(settings: Settings, name: str) -> S3Blobs:
     return S3Blobs(name, settings.s3_endpoint, settings.s3_region, credentials, settings.s3_checksums)
 
 
-def protected_key(tenant: str, photo_id: str, variant: int) -> str:
+def protected_key(tenant: str, made: str, variant: int) -> str:
     """Object key of a protected variant, counted from 1."""
-    return f"{tenant}/protected/{photo_id}/v{variant}.png"
+    return f"{tenant}/protected/{made}/v{variant}.png"
 
 
 def restored_key(tenant: str, job_id: str) -> str:

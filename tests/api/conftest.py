@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 from api.app import create_app
 from api.limits import RateLimits
 from api.parts import Parts
+from api.session import CSRF_HEADER
 from core.jobs import database
 from core.jobs.heads import Heads
 from core.settings import Settings
@@ -29,6 +31,7 @@ from worker.context import Context
 
 PASSWORD = "correct horse battery"
 PHOTO = picture()
+OWN = {"Origin": "http://testserver"}  # of the service's own pages
 
 
 @dataclass
@@ -46,6 +49,14 @@ class Service:
     def key(self, *scopes: str, tenant: str = "bank") -> dict[str, str]:
         _, text = self.parts.keys.issue(tenant, scopes)
         return {"Authorization": f"Bearer {text}"}
+
+    def sign_in(self, *scopes: str, tenant: str = "bank") -> dict[str, str]:
+        """Sign the client in; the header fields that its pages send."""
+        _, key = self.parts.keys.issue(tenant, scopes)
+        answer = self.client.post("/sign-in", data={"key": key}, headers=OWN, follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        [token] = re.findall(r'name="csrf" content="(\w+)"', self.client.get("/").text)
+        return {"HX-Request": "true", CSRF_HEADER: token, **OWN}
 
     def change(self, **settings: Any) -> None:
         """From now on the service has other settings."""

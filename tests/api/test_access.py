@@ -36,7 +36,7 @@ def test_other_tenants_find_nothing(service: Service) -> None:
         service.client.post("/restore", headers=stranger, data=form),
     ]
     assert [a.status_code for a in answers] == [404] * 4
-    assert f"bank/restoration/{photo_id}" in service.keys.objects
+    assert f"bank/restoration/{photo_id}.1" in service.keys.objects
 
 
 def test_dashboards_see_no_person(service: Service) -> None:
@@ -129,4 +129,4 @@ def test_a_broken_log_keeps_the_way_closed(service: Service, monkeypatch: pytest
     monkeypatch.setattr("core.jobs.audit.entry_hash", locked)
     assert service.client.get(location, headers=headers).status_code == 503
     assert service.client.delete(f"/photos/{photo_id}", headers=headers).status_code == 503
-    assert f"bank/restoration/{photo_id}" in service.keys.objects
+    assert f"bank/restoration/{photo_id}.1" in service.keys.objects

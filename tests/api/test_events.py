@@ -196,6 +196,14 @@ def test_a_database_lost_while_waiting_loses_no_restore_code(
     assert (answer.status_code, answer.json()["restore_code"] is None) == (202, False)
 
 
+def test_a_server_that_stops_lets_its_watchers_go(service: Service, each_second: list[Callable[[], object]]) -> None:
+    headers = service.key("protect")
+    each_second += [nothing, service.parts.leaving.set]
+    answer = service.upload(headers | {"Prefer": "wait=20"})
+    assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+    assert [e["event"] for e in listen(service, answer.headers["location"], headers)] == ["job"]
+
+
 @pytest.mark.parametrize(
     ("prefer", "seconds"),
     [("wait=5", 5), ('return=minimal; x=1, Wait = "7"', 7), ("wait=600", 30), ("wait=-1", 0), ("wait=5x", 0), ("", 0)],

@@ -92,7 +92,7 @@ def test_erasure_cut_short_can_be_repeated(service: Service) -> None:
 
 def test_any_variant_restores_from_the_callers_file(service: Service) -> None:
     headers, photo_id = service.protected(variants="2")
-    second = service.photos.objects[f"bank/protected/{photo_id}/v2.png"]
+    second = service.photos.objects[f"bank/protected/{photo_id}.1/v2.png"]
     back = service.restored(headers, photo_id, files={"photo": ("p.png", second, "image/png")})
     assert (service.stored(back["result"]["link"]) == PHOTO.pixels).all()
 
@@ -106,7 +106,7 @@ def test_wrong_password_altered_key_altered_photo_are_one_answer(service: Servic
     altered_photo = service.restored(headers, photo_id, files={"photo": ("p.png", buffer.getvalue(), "image/png")})[
         "problem"
     ]
-    name = f"bank/restoration/{photo_id}"
+    name = f"bank/restoration/{photo_id}.1"
     sealed = bytearray(service.keys.objects[name])
     sealed[-1] ^= 1
     service.keys.objects[name] = bytes(sealed)
@@ -214,7 +214,7 @@ def test_the_log_tells_the_custody(service: Service) -> None:
 def test_a_key_that_anybody_could_have_sealed_is_denied(service: Service) -> None:
     """Custody caller needs no keyring; put in the place of another photo's key, such an item must not open."""
     headers, photo_id = service.protected()
-    name, forged = f"bank/restoration/{photo_id}", passwords.lock(PASSWORD)
+    name, forged = f"bank/restoration/{photo_id}.1", passwords.lock(PASSWORD)
     sealed = seal(b"other pixels", Binding("bank", photo_id, "restoration"), None, forged)
     service.keys.objects[name] = sealed
     assert service.restored(headers, photo_id)["problem"]["code"] == "restore_denied"

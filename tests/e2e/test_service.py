@@ -26,19 +26,10 @@ from core.vault.blobs import S3Blobs
 from core.vault.envelope import key_version
 from core.vault.keyring import Keyring
 from deploy.local import REGION, LocalStack
+from tests.e2e.conftest import finished
 
 pytestmark = pytest.mark.e2e
 PASSWORD = "correct horse battery"
-
-
-def finished(http: httpx2.Client, accepted: httpx2.Response) -> dict[str, Any]:
-    assert accepted.status_code == 202, accepted.text
-    for _ in range(240):
-        job: dict[str, Any] = http.get(accepted.headers["location"]).json()
-        if job["state"] not in ("queued", "running"):
-            return job
-        time.sleep(0.5)
-    raise AssertionError(f"the job did not end: {job}")
 
 
 def picture_at(link: str) -> np.ndarray:
@@ -137,8 +128,8 @@ def test_a_running_protection_is_cancelled_and_leaves_nothing(
     assert http.get(location).json()["state"] == "cancelled"
     credentials = (stack.secrets["s3_access"], stack.secrets["s3_secret"])
     for bucket, key in {
-        "sider-keys": f"local/restoration/{photo_id}",
-        "sider-photos": f"local/protected/{photo_id}/v1.png",
+        "sider-keys": f"local/restoration/{photo_id}.1",
+        "sider-photos": f"local/protected/{photo_id}.1/v1.png",
     }.items():
         with pytest.raises(NotFound):
             S3Blobs(bucket, stack.s3_url, REGION, credentials).get(key)
@@ -157,7 +148,7 @@ def test_erased_for_good(http: httpx2.Client, astronaut: Photo) -> None:
 
 def test_nothing_readable_lies_in_the_store(stack: LocalStack, photo_id: str, astronaut: Photo) -> None:
     """No anonymous access, neither by S3 nor by the filer; and restoration keys are sealed."""
-    key = f"local/restoration/{photo_id}"
+    key = f"local/restoration/{photo_id}.1"
     for url in (
         f"{stack.s3_url}/sider-keys/{key}",
         f"http://127.0.0.1:{stack.ports['filer']}/buckets/sider-keys/{key}",
@@ -183,7 +174,7 @@ def test_no_secret_in_any_log(stack: LocalStack, photo_id: str, http: httpx2.Cli
 
 def test_a_killed_worker_process_has_a_successor(stack: LocalStack, http: httpx2.Client) -> None:
     """It needs longer to load the networks than Celery's default patience."""
-    worker = next(part.process for part in stack.parts if part.name == "worker")
+    worker = stack.part("worker").process
     assert worker
     argv = ["pgrep", "-P", str(worker.pid), "-f", "spawn_main"]
     [child] = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
@@ -228,7 +219,7 @@ def test_the_keyring_is_rotated_under_a_running_service(
     def version() -> int | None:
         credentials = (stack.secrets["s3_access"], stack.secrets["s3_secret"])
         return key_version(
-            S3Blobs("sider-keys", stack.s3_url, REGION, credentials).get(f"local/restoration/{photo_id}")
+            S3Blobs("sider-keys", stack.s3_url, REGION, credentials).get(f"local/restoration/{photo_id}.1")
         )
 
     for words, expected in ((("list",), 1), (("rotate",), 1), (("rewrap",), 2)):

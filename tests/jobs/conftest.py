@@ -18,8 +18,8 @@ def postgres_url() -> Iterator[str]:
     folder = postgres.binaries()
     if folder is None:
         pytest.skip("no PostgreSQL on this machine (initdb is not in the PATH): the job table is tested on SQLite only")
-    with postgres.server(folder) as url:
-        yield url
+    with postgres.server(folder) as running:
+        yield running.url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

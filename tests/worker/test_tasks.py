@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -14,6 +16,8 @@ from core.errors import ConfigurationError, NoFaceFound, Unavailable
 from core.jobs import database
 from core.jobs.audit import Audit, Entry
 from core.jobs.heads import Heads
+from core.jobs.keys import ApiKeys
+from core.jobs.message import VERSION
 from core.jobs.photos import Photos
 from core.jobs.receipts import Receipts
 from core.jobs.repository import Jobs, new_id
@@ -21,14 +25,19 @@ from core.jobs.retries import PAUSES, Fault
 from core.jobs.states import State
 from core.jobs.tables import Job, Photo
 from core.jobs.webhooks import Webhooks
+from core.pipeline import Outcome
 from core.settings import Settings
 from core.vault.keyring import Keyring
 from core.vault.passwords import KdfCost, lock
+from core.vault.restoration import Restoration
 from core.vault.shelf import Shelf
 from tests.fakes import LightEngine, MemoryBlobs, picture
 from worker import tasks
 from worker.context import Context
-from worker.reaper import Reaper
+from worker.orphans import Orphans
+from worker.reaper import LOST_SECONDS, Reaper
+
+LOCK = lock("correct horse", KdfCost(1, 64, 1))
 
 
 @dataclass
@@ -58,7 +67,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     )
     job_id, photo_id, now = new_id("job"), new_id("pho"), database.now()
     shelf.put_upload("bank", job_id, picture().to_png())
-    shelf.put_secret("bank", job_id, lock("correct horse", KdfCost(1, 64, 1)))
+    shelf.put_secret("bank", job_id, LOCK)
     request = {"method": "sider", "preset": "standard", "variants": 1, "seed": 1, "faces": "all"}
     job = Job(id=job_id, tenant="bank", kind="protect", state=State.queued, photo_id=photo_id, request=request,
               attempt=0, step="queued", progress=0.0, created_at=now)  # fmt: skip
@@ -78,8 +87,8 @@ def failing(error: Exception) -> Callable[[], None]:
 def test_success_keeps_the_key_and_drops_upload_and_secret(bench: Bench) -> None:
     job = bench.run()
     assert job.state == State.succeeded
-    assert set(bench.photos.objects) == {f"bank/protected/{job.photo_id}/v1.png"}
-    assert set(bench.keys.objects) == {f"bank/restoration/{job.photo_id}"}
+    assert set(bench.photos.objects) == {f"bank/protected/{job.photo_id}.1/v1.png"}
+    assert set(bench.keys.objects) == {f"bank/restoration/{job.photo_id}.1"}
 
 
 def test_a_duplicate_message_does_nothing(bench: Bench) -> None:
@@ -159,6 +168,31 @@ def test_a_worker_that_lost_its_lease_changes_nothing(bench: Bench, error: Excep
     assert (job.state, job.attempt) == (State.running, 2)
     # The second attempt still needs the upload and the secret, and its key is not overwritten by ours.
     assert (bench.photos.objects, bench.keys.objects) == before
+
+
+def test_a_worker_that_wakes_after_another_has_succeeded_spoils_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It slept between its last look at the lease and its writes."""
+    put, protected = Shelf.put_restoration, picture(seed=1)
+
+    def asleep(self: Shelf, *words: Any) -> None:
+        monkeypatch.setattr(Shelf, "put_restoration", put)
+        lapsed(bench)
+        bench.context.jobs.requeue_lapsed()
+        engine = LightEngine()
+        engine.protect = lambda *_: Outcome((protected,), Restoration.of(protected.pixels, [protected.pixels], []), {})  # type: ignore[assignment,method-assign]
+        tasks.run(bench.job_id, replace(bench.context, engine=engine))
+        put(self, *words)
+
+    monkeypatch.setattr(Shelf, "put_restoration", asleep)
+    job = bench.run()
+    assert (job.state, job.attempt) == (State.succeeded, 2)
+    photo = bench.context.photos.get(job.photo_id, "bank")
+    assert set(bench.photos.objects) == {f"bank/protected/{photo.made}/v1.png"}
+    assert set(bench.keys.objects) == {f"bank/restoration/{photo.made}"}
+    packed = bench.context.shelf.get_restoration("bank", photo.made, LOCK.key)
+    assert (Restoration.unpack(packed).apply(protected.pixels) == protected.pixels).all()
 
 
 def test_a_photo_erased_meanwhile_leaves_nothing(bench: Bench) -> None:
@@ -275,6 +309,38 @@ def test_a_late_job_in_the_queue_is_ended_and_cleared_by_the_reaper(bench: Bench
     assert not bench.keys.objects
 
 
+def test_a_worker_that_must_stop_hands_its_job_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "leaving", threading.Event())
+
+    def work(_photo: object, _request: object, progress: Callable[[str, float], None]) -> None:
+        tasks.leaving.set()
+        while True:
+            progress("optimise", 0.5)
+
+    engine = LightEngine()
+    engine.protect = work  # type: ignore[assignment,method-assign]
+    tasks.run(bench.job_id, replace(bench.context, engine=engine))
+    job = bench.context.jobs.get(bench.job_id)
+    assert (job.state, job.attempt, job.crashes, job.published_at) == (State.queued, 1, 0, None)
+    tasks.leaving.clear()
+    assert bench.run().state == State.succeeded
+
+
+@pytest.mark.parametrize(("of_job", "of_message"), [(VERSION + 1, VERSION), (VERSION, VERSION + 1)])
+def test_what_a_newer_release_has_sent_is_left_to_its_workers(bench: Bench, of_job: int, of_message: int) -> None:
+    jobs = bench.context.jobs
+    with jobs.engine.begin() as connection:
+        connection.execute(update(Job).values(version=of_job))
+    jobs.mark_published(bench.job_id)
+    tasks.run(bench.job_id, bench.context, of_message)
+    job = jobs.get(bench.job_id)
+    assert (job.state, job.attempt, job.published_at) == (State.queued, 0, None)
+    assert jobs.unpublished(older_than_seconds=0) == []  # not at once
+    assert job.due_at is not None
+    assert job.due_at > database.now()
+    assert jobs.claim(bench.job_id, 60, known=VERSION + 1) is not None
+
+
 def test_progress_never_goes_back(bench: Bench) -> None:
     heart = tasks.Heart(bench.context, bench.context.jobs.get(bench.job_id))
     seen = []
@@ -284,6 +350,40 @@ def test_progress_never_goes_back(bench: Bench) -> None:
         seen.append(heart.progress)
     assert seen == sorted(seen)
     assert seen[-1] < 1
+
+
+def test_an_empty_queue_has_lost_what_was_sent_a_while_ago(bench: Bench) -> None:
+    sent: list[str] = []
+    with bench.context.jobs.engine.begin() as connection:
+        connection.execute(update(Job).values(created_at=database.now() - timedelta(seconds=60)))
+        connection.execute(update(Job).values(published_at=database.now() - timedelta(seconds=LOST_SECONDS + 1)))
+    for empty, expected in ((False, []), (True, [bench.job_id])):
+        Reaper(bench.context, sent.append, lambda empty=empty: empty).sweep()  # type: ignore[misc]
+        assert sent == expected
+
+
+def test_what_no_job_was_made_for_is_deleted_in_time(bench: Bench) -> None:
+    ApiKeys(bench.context.jobs.engine).issue("bank", ("protect",))
+    shelf = bench.context.shelf
+    shelf.put_upload("bank", "job_lost", b"photo")
+    shelf.put_secret("bank", "job_lost", LOCK)
+    bench.run()
+    made = set(bench.photos.objects) | set(bench.keys.objects)
+    Orphans(bench.context).sweep()
+    assert set(bench.photos.objects) | set(bench.keys.objects) == made  # its request may be under way
+    hasty = bench.context.settings.model_copy(update={"orphan_seconds": 0})
+    Orphans(replace(bench.context, settings=hasty)).sweep()
+    assert made - set(bench.photos.objects) - set(bench.keys.objects) == {
+        "bank/incoming/job_lost",
+        "bank/secrets/job_lost",
+    }
+
+
+def test_what_waits_for_its_job_is_no_orphan(bench: Bench) -> None:
+    ApiKeys(bench.context.jobs.engine).issue("bank", ("protect",))
+    hasty = bench.context.settings.model_copy(update={"orphan_seconds": 0})
+    Orphans(replace(bench.context, settings=hasty)).sweep()
+    assert bench.run().state == State.succeeded
 
 
 def test_the_reaper_publishes_what_was_never_sent(bench: Bench) -> None:

@@ -1,0 +1,30 @@
+"""The real worker with an engine that takes a moment: `celery --app tests.faults.worker worker`."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from core.stages.validate import Photo
+from tests.fakes import LightEngine
+from worker import engine
+from worker.app import app
+
+
+class Paced(LightEngine):
+    """Long enough to be hit in the middle."""
+
+    def protect(self, photo: Photo, request: Any, progress: Callable[[str, float], None]) -> Any:
+        for step in range(10):
+            time.sleep(random.uniform(0, 0.03))
+            progress("optimise", step / 10)
+        return super().protect(photo, request, progress)
+
+
+engine.Loaded = lambda _: Paced()  # type: ignore[assignment,misc]
+_device = SimpleNamespace(type="cpu")
+engine.networks = lambda _: SimpleNamespace(device=_device, bundle="light")  # type: ignore[assignment,return-value]
+app.conf.include = [__name__]  # so the process of the jobs, which is spawned, does the same

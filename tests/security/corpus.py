@@ -1,0 +1,446 @@
+"""Hostile and odd uploads, made by code: a name, the bytes, and what the service has to say to them."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+
+from tests.fakes import picture
+
+ACCEPTED = "accepted"
+DAMAGED, FORMAT, LARGE, SMALL = "photo_damaged", "photo_format", "photo_too_large", "photo_too_small"
+ANIMATED, COLOUR, DEPTH = "photo_animated", "photo_colour_mode", "photo_bit_depth"
+TRANSPARENT, COMPLEX, EMPTY = "photo_transparent", "photo_too_complex", "photo_empty"
+RGB = Image.fromarray(picture(256, 256).pixels)
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+FORMATS = {
+    "jpeg": {"format": "JPEG", "quality": 90},
+    "progressive": {"format": "JPEG", "quality": 90, "progressive": True},
+    "png": {"format": "PNG"},
+    "webp": {"format": "WEBP"},
+    "webp-lossless": {"format": "WEBP", "lossless": True},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """`answers`: the codes of which the service gives one; ACCEPTED is one of them."""
+
+    name: str
+    data: bytes
+    answers: tuple[str, ...]
+
+
+def light() -> list[Upload]:
+    """Those that take milliseconds; the same in every run."""
+    groups = (cut_off, noise, flips, foreign, polyglots, sizes, modes, exif, profiles, jpegs, pngs, webps)
+    return [upload for group in groups for upload in group()]
+
+
+def heavy() -> list[Upload]:
+    """Those that take a decoder's time or memory, if it lets them."""
+    return [*bombs(), *animations()]
+
+
+def encoded(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, **options)
+    return buffer.getvalue()
+
+
+def cut_off() -> Iterator[Upload]:
+    for name, options in FORMATS.items():
+        whole = encoded(RGB, **options)
+        for percent in (5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90, 95):
+            yield Upload(f"{name} cut at {percent} %", whole[: len(whole) * percent // 100], (DAMAGED,))
+        yield Upload(f"{name} of 2 bytes", whole[:2], (FORMAT,))
+    yield Upload("nothing", b"", (EMPTY,))
+
+
+def noise() -> Iterator[Upload]:
+    for name, magic in {"jpeg": b"\xff\xd8\xff", "png": PNG_MAGIC, "webp": b"RIFF\xff\xff\0\0WEBPVP8 "}.items():
+        for seed in range(8):
+            rest = random.Random(seed).randbytes(10 ** (seed % 5 + 1))
+            yield Upload(f"{name} magic and noise {seed}", magic + rest, (DAMAGED,))
+
+
+def flips() -> Iterator[Upload]:
+    """A few bytes changed anywhere: a good decoder reads on or refuses."""
+    for name, options in FORMATS.items():
+        for seed in range(12):
+            data, rng = bytearray(encoded(RGB, **options)), random.Random(seed)
+            for _ in range(1 + seed):
+                data[rng.randrange(16, len(data))] = rng.randrange(256)
+            answers = (ACCEPTED, DAMAGED, LARGE, SMALL, COLOUR, DEPTH, ANIMATED, TRANSPARENT)
+            yield Upload(f"{name} with {1 + seed} bytes changed", bytes(data), answers)
+
+
+def foreign() -> Iterator[Upload]:
+    for name in ("BMP", "GIF", "TIFF", "ICO", "PPM", "TGA", "PCX", "SGI", "JPEG2000", "DDS", "EPS", "PDF", "ICNS"):
+        yield Upload(name, encoded(RGB, format=name), (FORMAT,))
+    files = {
+        "text": b"just a text", "bom": b"\xef\xbb\xbftext", "html": b"<html><script>alert(1)</script></html>",
+        "svg": b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>', "json": b'{"photo": "\xff\xd8\xff"}',
+        "xml": b'<!DOCTYPE a [<!ENTITY b "bbb"><!ENTITY c "&b;&b;">]><a>&c;</a>', "zip": zipped(b"zip"),
+        "gzip": b"\x1f\x8b\x08\0" + bytes(99), "elf": b"\x7fELF" + bytes(99), "exe": b"MZ" + bytes(99),
+        "shell": b"#!/bin/sh\nid\n", "zeros": bytes(10_000), "wave": b"RIFF\x24\0\0\0WAVEfmt ", "newlines": b"\n" * 999,
+        "avi": b"RIFF\x24\0\0\0AVI LIST", "heic": b"\0\0\0\x18ftypheic" + bytes(99), "php": b"<?php system($_GET[0]);",
+        "avif": b"\0\0\0\x18ftypavif" + bytes(99), "mp4": b"\0\0\0\x18ftypisom" + bytes(99), "psd": b"8BPS" + bytes(99),
+        "jxl": b"\xff\x0a" + bytes(99), "postscript": b"%!PS\n(/etc/passwd) (r) file", "pickle": b"\x80\x04cos\nsystem",
+        "mvg": b"push graphic-context\nimage over 0,0 0,0 'https://127.0.0.1/'", "one byte": b"\xff",
+        "webm": b"\x1aE\xdf\xa3" + bytes(99), "flif": b"FLIF" + bytes(99), "bpg": b"BPG\xfb" + bytes(99),
+    }  # fmt: skip
+    for name, data in files.items():
+        yield Upload(name, data, (FORMAT,))
+
+
+def polyglots() -> Iterator[Upload]:
+    """Two kinds of file at once. As a photo it is read; what else it is does not leave the decoder."""
+    for name, options in FORMATS.items():
+        whole = encoded(RGB, **options)
+        for what, other in {"zip": zipped(b"x"), "html": b"<script>alert(1)</script>", "second": whole}.items():
+            yield Upload(f"{name} then {what}", whole + other, (ACCEPTED,))
+        for what, head in {"pdf": b"%PDF-1.4\n", "gif": b"GIF89a", "space": b" ", "bom": b"\xef\xbb\xbf"}.items():
+            yield Upload(f"{what} then {name}", head + whole, (FORMAT,))
+    yield Upload("jpeg with a script as comment", encoded(RGB, format="JPEG", comment=b"<script>"), (ACCEPTED,))
+    yield Upload("png called webp", b"RIFF\0\0\0\0WEBP" + encoded(RGB, format="PNG"), (DAMAGED,))
+
+
+def sizes() -> Iterator[Upload]:
+    for width, height in ((1, 1), (2, 2), (63, 64), (64, 63), (1, 10_000), (10_000, 1), (30_000, 1), (1, 30_000)):
+        small = Image.new("RGB", (width, height))
+        for name in ("png", "jpeg", "webp") if max(width, height) < 16_384 else ("png", "jpeg"):
+            yield Upload(f"{name} {width} x {height}", encoded(small, **FORMATS[name]), (SMALL,))
+    for width, height in ((60_000, 60_000), (2**31 - 1, 2**31 - 1), (40_000_001, 1), (6400, 6400), (2**31 - 1, 64)):
+        yield Upload(f"png header {width} x {height}", png(width, height), (LARGE,))
+    for width, height in ((0, 64), (64, 0), (0, 0), (2**32 - 1, 64)):
+        yield Upload(f"png header {width} x {height}", png(width, height), (DAMAGED, SMALL, LARGE))
+    small = encoded(RGB, format="JPEG")
+    for width, height in ((65_535, 65_535), (65_500, 700), (700, 65_500)):
+        yield Upload(f"jpeg header {width} x {height}", jpeg_sized(small, width, height), (LARGE,))
+    for width, height in ((0, 64), (64, 0), (0, 0)):
+        yield Upload(f"jpeg header {width} x {height}", jpeg_sized(small, width, height), (DAMAGED, SMALL))
+    yield Upload("jpeg header 6000 x 6000", jpeg_sized(small, 6000, 6000), (ACCEPTED, DAMAGED))
+    for width, height in ((2**24, 2**24), (2**24, 64), (16_384, 16_384)):
+        yield Upload(f"webp canvas {width} x {height}", webp_canvas(width, height), (LARGE, DAMAGED))
+    yield Upload("webp frame 16383 x 16383", webp_frame(16_383, 16_383), (LARGE, DAMAGED))
+    yield Upload("webp lossless 16384 x 16384", webp_lossless(16_384, 16_384), (LARGE, DAMAGED))
+
+
+def bombs() -> Iterator[Upload]:
+    """Little to send, much to decode."""
+    blank = Image.new("L", (6300, 6300))
+    for name in ("png", "jpeg", "progressive"):
+        yield Upload(f"{name} of 40 MP and one colour", encoded(blank, **FORMATS[name]), (ACCEPTED,))
+    wide = Image.new("RGB", (16_383, 2_400))
+    yield Upload("webp of 39 MP and one colour", encoded(wide, format="WEBP", method=0), (ACCEPTED,))
+    yield Upload("webp lossless of 39 MP", encoded(wide, format="WEBP", lossless=True, method=0), (ACCEPTED,))
+    yield Upload("png of 400 MP", png(20_000, 20_000, idat=zlib.compress(bytes(60_001 * 20_000 // 50))), (LARGE,))
+    interlaced = png(6300, 6300, colour=0, idat=adam7(6300, 1), interlace=1)
+    yield Upload("png interlaced, 40 MP", interlaced, (ACCEPTED,))
+    yield Upload("png with a palette and 40 MP", encoded(blank.convert("P"), format="PNG"), (ACCEPTED,))
+    see_through = Image.new("RGBA", (6300, 6300), (0, 0, 0, 255))
+    yield Upload("png with opaque alpha, 40 MP", encoded(see_through, format="PNG", compress_level=1), (ACCEPTED,))
+    for kind, head in {b"zTXt": b"a\0\0", b"iTXt": b"a\0\1\0\0\0", b"iCCP": b"a\0\0"}.items():
+        bomb = chunk(kind, head + zlib.compress(bytes(100 * 2**20)))
+        yield Upload(f"png with 100 MiB in {kind.decode()}", png(64, 64, before=bomb), (ACCEPTED, DAMAGED))
+    texts = b"".join(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**20))) for _ in range(200))
+    yield Upload("png with 200 texts of 1 MiB", png(64, 64, before=texts), (DAMAGED,))
+    yield Upload("png with 300,000 chunks", png(64, 64, before=chunk(b"teXt", b"") * 300_000), (COMPLEX,))
+    comments = encoded(RGB, format="JPEG").replace(b"\xff\xd8", b"\xff\xd8" + segment(0xFE, b"") * 4_000_000)
+    yield Upload("jpeg with 4,000,000 comments", comments, (COMPLEX,))
+    video = encoded(RGB, format="JPEG") + random.Random(2).randbytes(8 * 2**20)
+    yield Upload("jpeg with a video behind it", video, (ACCEPTED,))
+    more = png(64, 64, idat=zlib.compress(bytes(200 * 2**20)))
+    yield Upload("png with 200 MiB for 64 x 64", more, (ACCEPTED, DAMAGED))
+    endless = encoded(Image.new("L", (6300, 6300), 90), format="JPEG", progressive=True)
+    for count in (20, 60, 1000, 100_000):
+        answers = (COMPLEX,) if count > 64 else (ACCEPTED, DAMAGED, COMPLEX)
+        yield Upload(f"progressive jpeg, 40 MP, {count} more scans", with_scans(endless, count), answers)
+
+
+def modes() -> Iterator[Upload]:
+    yield Upload("jpeg cmyk", encoded(RGB.convert("CMYK"), format="JPEG"), (COLOUR,))
+    yield Upload("jpeg cmyk progressive", encoded(RGB.convert("CMYK"), format="JPEG", progressive=True), (COLOUR,))
+    yield Upload("jpeg grey", encoded(RGB.convert("L"), format="JPEG"), (ACCEPTED,))
+    for mode in ("1", "L", "P", "RGB"):
+        yield Upload(f"png {mode}", encoded(RGB.convert(mode), format="PNG"), (ACCEPTED,))
+    for bits in (1, 2, 4):
+        yield Upload(
+            f"png palette of {bits} bits", encoded(RGB.quantize(2**bits), format="PNG", bits=bits), (ACCEPTED,)
+        )
+    for colour, samples in ((0, 1), (2, 3), (4, 2), (6, 4)):
+        rows = b"".join(b"\0" + bytes(64 * samples * 2) for _ in range(64))
+        yield Upload(f"png 16 bits, colour type {colour}", png(64, 64, 16, colour, zlib.compress(rows)), (DEPTH,))
+    deep = Image.fromarray(np.zeros((64, 64), np.uint16))
+    yield Upload("png grey 16 bits by Pillow", encoded(deep, format="PNG"), (DEPTH,))
+    for alpha, answer in ((255, ACCEPTED), (254, TRANSPARENT), (0, TRANSPARENT)):
+        image = RGB.convert("RGBA")
+        image.putalpha(alpha)
+        for name in ("png", "webp", "webp-lossless"):
+            yield Upload(f"{name} with alpha {alpha}", encoded(image, **FORMATS[name]), (answer,))
+        yield Upload(f"png grey with alpha {alpha}", encoded(image.convert("LA"), format="PNG"), (answer,))
+    palette = RGB.quantize(16)
+    yield Upload("png palette, colour 0 transparent", encoded(palette, format="PNG", transparency=0), (TRANSPARENT,))
+    keyed = encoded(Image.new("RGB", (64, 64), (1, 2, 3)), format="PNG", transparency=(1, 2, 3))
+    yield Upload("png with a transparent colour", keyed, (TRANSPARENT,))
+    yield Upload(
+        "png with an unused transparent colour", encoded(RGB, format="PNG", transparency=(1, 2, 3)), (ACCEPTED,)
+    )
+
+
+def animations() -> Iterator[Upload]:
+    for count in (2, 50, 400):
+        frames = [Image.new("RGB", (96, 96), (n * 50 % 256, n // 5, 7)) for n in range(count)]
+        for name in ("PNG", "WEBP", "MPO"):
+            moving = encoded(frames[0], format=name, save_all=True, append_images=frames[1:])
+            yield Upload(f"{name} of {count} frames", moving, (ANIMATED, COMPLEX) if count > 64 else (ANIMATED,))
+    claims = chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))
+    yield Upload("png that claims 2**31 frames", png(64, 64, before=claims), (ACCEPTED, ANIMATED, DAMAGED))
+
+
+def exif() -> Iterator[Upload]:
+    """Tricks with tags; the picture itself is good, so it is read."""
+    for value in (0, 1, 6, 8, 9, 255, 65_535):
+        yield Upload(f"orientation {value}", jpeg_exif(tiff((0x0112, 3, 1, struct.pack("<HH", value, 0)))), (ACCEPTED,))
+    broken = {
+        "orientation as text": tiff((0x0112, 2, 4, b"six\0")),
+        "orientation of 2**32 values": tiff((0x0112, 3, 2**32 - 1, bytes(4))),
+        "orientation of no type": tiff((0x0112, 99, 1, bytes(4))),
+        "orientation as NaN": tiff((0x0112, 11, 1, struct.pack("<f", float("nan")))),
+        "orientation as 1/0": tiff((0x0112, 5, 1, struct.pack("<I", 8))),
+        "a directory that follows itself": b"II*\0\x08\0\0\0" + struct.pack("<HI", 0, 8),
+        "a subdirectory that holds itself": tiff((0x8769, 4, 1, struct.pack("<I", 8))),
+        "a directory beyond the end": b"II*\0\xff\xff\xff\x7f",
+        "65,535 entries": b"II*\0\x08\0\0\0\xff\xff" + bytes(60_000),
+        "no tiff": b"nonsense" * 8,
+        "big endian": b"MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0",
+        "cut off": b"II*\0\x08\0\0\0\x05",
+        "nothing": b"",
+        "a thumbnail beyond the end": tiff((0x0201, 4, 1, struct.pack("<I", 2**31)), (0x0202, 4, 1, bytes(4))),
+        "a script": tiff((0x010E, 2, 4, b"<a>\0")),
+    }
+    for name, data in broken.items():
+        yield Upload(f"jpeg exif: {name}", jpeg_exif(data), (ACCEPTED, DAMAGED))
+        yield Upload(f"png exif: {name}", png(64, 64, before=chunk(b"eXIf", data)), (ACCEPTED, DAMAGED))
+        yield Upload(f"webp exif: {name}", webp_extra(b"EXIF", data), (ACCEPTED, DAMAGED))
+    whole, full = encoded(RGB, format="JPEG"), b"Exif\0\0" + bytes(60_000)
+    yield Upload("jpeg with 300 segments of exif", whole[:2] + segment(0xE1, full) * 300 + whole[2:], (ACCEPTED, LARGE))
+
+
+def profiles() -> Iterator[Upload]:
+    good = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    nans = good[:200] + struct.pack(">f", float("nan")) * ((len(good) - 200) // 4)
+    cases = {
+        "good": good,
+        "NaN": nans,
+        "noise": random.Random(1).randbytes(5000),
+        "empty": b"",
+        "huge": bytes(8 * 2**20),
+    }
+    for name, profile in cases.items():
+        for kind in ("jpeg", "png", "webp"):
+            data = encoded(RGB, icc_profile=profile or b"\0", **FORMATS[kind])
+            answers = (ACCEPTED, DAMAGED) if name == "huge" else (ACCEPTED,)
+            yield Upload(f"{kind} with a profile: {name}", data, answers)
+    info = PngInfo()
+    info.add(b"iCCP", b"a\0\0not compressed")
+    yield Upload(
+        "png with a profile that is not compressed", encoded(RGB, format="PNG", pnginfo=info), (ACCEPTED, DAMAGED)
+    )
+
+
+def jpegs() -> Iterator[Upload]:
+    """Broken structure."""
+    whole = encoded(RGB, format="JPEG", quality=60)
+    for name, marker in {"tables": 0xDB, "codes": 0xC4, "frame": 0xC0, "scan": 0xDA}.items():
+        answers = (ACCEPTED,) if name == "codes" else (DAMAGED,)  # as in every frame of a camera's video
+        yield Upload(f"jpeg without {name}", without(whole, marker), answers)
+    at = whole.index(b"\xff\xc0")
+    for code in (0xC1, 0xC2, 0xC3, 0xC5, 0xC9, 0xCA, 0xCB, 0xCF):
+        other = whole[: at + 1] + bytes([code]) + whole[at + 2 :]
+        yield Upload(f"jpeg with frame type {code:x}", other, (ACCEPTED, DAMAGED))
+    for name, offset, value in (
+        ("12 bits", 4, 12),
+        ("no components", 9, 0),
+        ("5 components", 9, 5),
+        ("factors", 11, 0xFF),
+    ):
+        other = bytearray(whole)
+        other[at + offset] = value
+        yield Upload(f"jpeg with {name}", bytes(other), (DAMAGED, DEPTH, COLOUR))
+    body = whole[2:]
+    for name, data in {
+        "fill bytes": b"\xff\xd8" + b"\xff" * 100_000 + body,
+        "two frames": whole[:at] + whole[at : at + 19] * 2 + whole[at + 19 :],
+        "restarts": b"\xff\xd8" + segment(0xDD, b"\0\1") + body,
+        "a comment of length 0": b"\xff\xd8\xff\xfe\0\0" + body,
+        "an overfull code": b"\xff\xd8" + segment(0xC4, b"\0" + b"\xff" * 16 + bytes(255)) + body,
+        "a segment beyond the end": b"\xff\xd8\xff\xe1\xff\xff" + bytes(9),
+        "only an end": b"\xff\xd8\xff\xd9",
+        "10,000 comments": b"\xff\xd8" + segment(0xFE, b"x") * 10_000 + body,
+    }.items():
+        yield Upload(f"jpeg with {name}", data, (ACCEPTED, DAMAGED))
+
+
+def pngs() -> Iterator[Upload]:
+    """Broken structure."""
+    good = zlib.compress(b"".join(b"\0" + bytes(64 * 3) for _ in range(64)))
+    yield Upload("png made by hand", png(64, 64, idat=good), (ACCEPTED,))
+    yield Upload("png interlaced", png(64, 64, idat=adam7(64), interlace=1), (ACCEPTED,))
+    yield Upload("png of unknown interlace", png(64, 64, idat=good, interlace=7), (ACCEPTED, DAMAGED))
+    for colour in (1, 5, 7, 255):
+        yield Upload(f"png of colour type {colour}", png(64, 64, colour=colour, idat=good), (DAMAGED,))
+    for depth in (0, 3, 7, 32, 255):
+        yield Upload(f"png of {depth} bits", png(64, 64, depth=depth, idat=good), (DAMAGED,))
+    filters = zlib.compress(b"".join(bytes([9]) + bytes(64 * 3) for _ in range(64)))
+    head = PNG_MAGIC + chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0))
+    end = chunk(b"IEND", b"")
+    for name, data in {
+        "no data": head + end,
+        "data before its header": PNG_MAGIC + chunk(b"IDAT", good) + head[8:] + end,
+        "unknown filters": png(64, 64, idat=filters),
+        "half of its data": png(64, 64, idat=good[: len(good) // 2]),
+        "no zlib": png(64, 64, idat=b"not compressed at all"),
+        "a header of 12 bytes": PNG_MAGIC + chunk(b"IHDR", bytes(12)) + end,
+        "no header": PNG_MAGIC + end,
+        "a wrong checksum": png(64, 64, idat=good).replace(zlib.crc32(b"IDAT" + good).to_bytes(4, "big"), b"abcd"),
+        "no palette": png(64, 64, colour=3, idat=zlib.compress(bytes(65 * 64))),
+        "300 colours": png(64, 64, colour=3, before=chunk(b"PLTE", bytes(900)), idat=zlib.compress(bytes(65 * 64))),
+        "a chunk of 2 GiB": head + b"\x7f\xff\xff\xffIDAT" + bytes(99),
+        "a second header": head + head[8:] + chunk(b"IDAT", good) + end,
+        "1-byte pieces of data": head + b"".join(chunk(b"IDAT", good[i : i + 1]) for i in range(len(good))) + end,
+    }.items():
+        yield Upload(f"png with {name}", data, (ACCEPTED, DAMAGED))
+
+
+def webps() -> Iterator[Upload]:
+    """Broken structure."""
+    whole = encoded(RGB, format="WEBP")
+    for name, data in {
+        "a size of 0": whole[:4] + bytes(4) + whole[8:],
+        "a size of 4 GiB": whole[:4] + b"\xff" * 4 + whole[8:],
+        "a frame of 4 GiB": whole[:16] + b"\xff" * 4 + whole[20:],
+        "an unknown frame": whole[:12] + b"VP9 " + whole[16:],
+        "no frame": b"RIFF\x04\0\0\0WEBP",
+        "a canvas and no frame": webp_canvas(64, 64),
+        "another canvas": webp_extra(b"EXIF", b"", canvas=(300, 300)),
+        "a profile that is none": webp_extra(b"ICCP", b"none"),
+        "an unknown chunk of 4 MiB": webp_extra(b"JUNK", bytes(2**22)),
+    }.items():
+        yield Upload(f"webp with {name}", data, (ACCEPTED, DAMAGED))
+
+
+def zipped(data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("a.txt"), data)
+    return buffer.getvalue()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(
+    width: int, height: int, depth: int = 8, colour: int = 2, idat: bytes | None = None, before: bytes = b"",
+    interlace: int = 0,
+) -> bytes:  # fmt: skip
+    """A PNG of these header fields, black if it is of 64 x 64."""
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
+    idat = zlib.compress(bytes(193 * 64)) if idat is None else idat
+    return PNG_MAGIC + chunk(b"IHDR", head) + before + chunk(b"IDAT", idat) + chunk(b"IEND", b"")
+
+
+def adam7(side: int, samples: int = 3) -> bytes:
+    """The data of a black interlaced square."""
+    packed = zlib.compressobj()
+    out = b""
+    for x, y, dx, dy in (
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ):
+        row = bytes(1 + samples * len(range(x, side, dx)))
+        out += packed.compress(row * len(range(y, side, dy)))
+    return out + packed.flush()
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data
+
+
+def jpeg_exif(data: bytes) -> bytes:
+    whole = encoded(RGB, format="JPEG")
+    return whole[:2] + segment(0xE1, b"Exif\0\0" + data) + whole[2:]
+
+
+def tiff(*entries: tuple[int, int, int, bytes]) -> bytes:
+    """A directory of (tag, type, count, 4 bytes of value or offset)."""
+    rows = b"".join(struct.pack("<HHI", *entry[:3]) + entry[3].ljust(4, b"\0") for entry in entries)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + rows + bytes(4)
+
+
+def jpeg_sized(data: bytes, width: int, height: int) -> bytes:
+    at = data.index(b"\xff\xc0") + 5
+    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
+def without(data: bytes, marker: int) -> bytes:
+    """A JPEG without its segments of a kind; without the scan it has no pixels either."""
+    out, at = data[:2], 2
+    while data[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        out += data[at:end] if data[at + 1] != marker else b""
+        at = end
+    return out + (data[at:] if marker != 0xDA else b"\xff\xd9")
+
+
+def with_scans(data: bytes, count: int) -> bytes:
+    """A progressive grey JPEG whose last scan comes again and again."""
+    at = data.rindex(b"\xff\xda")
+    return data[:at] + data[at:-2] * min(count, 19 * 2**20 // len(data[at:-2])) + data[-2:]
+
+
+def riff(*chunks: tuple[bytes, bytes]) -> bytes:
+    body = b"".join(kind + struct.pack("<I", len(data)) + data + bytes(len(data) % 2) for kind, data in chunks)
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+def canvas_of(width: int, height: int, flags: int = 0) -> tuple[bytes, bytes]:
+    return b"VP8X", struct.pack("<I", flags) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+
+
+def webp_canvas(width: int, height: int) -> bytes:
+    return riff(canvas_of(width, height))
+
+
+def webp_extra(kind: bytes, data: bytes, canvas: tuple[int, int] = RGB.size) -> bytes:
+    frame = encoded(RGB, format="WEBP")[20:]
+    flags = {b"EXIF": 8, b"ICCP": 32}.get(kind, 0)
+    extra, picture_chunk = (kind, data), (b"VP8 ", frame)
+    order = (extra, picture_chunk) if kind == b"ICCP" else (picture_chunk, extra)
+    return riff(canvas_of(*canvas, flags), *order)
+
+
+def webp_frame(width: int, height: int) -> bytes:
+    frame = bytearray(encoded(RGB, format="WEBP")[20:])
+    frame[6:10] = struct.pack("<HH", width, height)
+    return riff((b"VP8 ", bytes(frame)))
+
+
+def webp_lossless(width: int, height: int) -> bytes:
+    return riff((b"VP8L", b"\x2f" + struct.pack("<I", (width - 1) | (height - 1) << 14) + bytes(99)))

@@ -1,0 +1,77 @@
+"""Decoding at a distance: the same pixels and refusals, from a process that has nothing and can do little."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.errors import PhotoRefused, Unavailable
+from core.stages.sandbox import Server
+from core.stages.validate import Limits
+from tests.fakes import picture
+
+PHOTO = picture()
+CONFINED = "from core.stages.sandbox import _confine; from core.stages.validate import Limits; _confine(Limits());"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.stop()
+
+
+def test_pixels_and_refusals_come_through(server: Server) -> None:
+    photo = server.ask(PHOTO.to_png(), Limits(), pixels=True)
+    assert photo
+    assert (photo.pixels == PHOTO.pixels).all()
+    assert server.ask(PHOTO.to_png(), Limits(), pixels=False) is None
+    with pytest.raises(PhotoRefused, match="cut off") as caught:
+        server.ask(PHOTO.to_png()[:300], Limits(), pixels=False)
+    assert caught.value.code == "photo_damaged"
+
+
+def test_it_has_no_secret_and_its_successor_takes_over(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SIDER_S3_SECRET_KEY", "marked")
+    server.ask(PHOTO.to_png(), Limits(), pixels=False)
+    first = server.pid
+    assert first
+    if sys.platform == "linux":
+        assert b"SIDER" not in Path(f"/proc/{first}/environ").read_bytes()
+    os.kill(first, signal.SIGKILL)
+    os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+    server.ask(PHOTO.to_png(), Limits(), pixels=False)
+    assert server.pid not in (None, first)
+
+
+def test_a_child_that_dies_is_a_refusal_and_a_slow_one_is_not(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends in the middle without a word, here by limits that make no sense to it."""
+    with pytest.raises(PhotoRefused) as caught:
+        server.ask(PHOTO.to_png(), Limits(min_side="none"), pixels=False)
+    assert caught.value.code == "photo_too_complex"
+    monkeypatch.setattr("core.stages.sandbox.WALL_SECONDS", 1e-6)
+    with pytest.raises(Unavailable):
+        server.ask(PHOTO.to_png(), Limits(), pixels=False)
+
+
+@pytest.mark.parametrize(
+    ("deed", "error"),
+    [("open('/dev/null')", "OSError"), ("bytes(2**31)", "MemoryError"), ("__import__('socket').socket()", "OSError")],
+)
+def test_a_confined_process_can_do_little(deed: str, error: str) -> None:
+    code = f"import socket; {CONFINED} {deed}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert error in done.stderr
+
+
+def test_a_confined_process_has_little_time() -> None:
+    code = f"{CONFINED} import resource; print(resource.getrlimit(resource.RLIMIT_CPU)[1])"
+    assert int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) == 6

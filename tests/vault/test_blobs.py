@@ -1,0 +1,32 @@
+"""S3 through a connection that breaks."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+
+from core.errors import Unavailable
+from core.vault.blobs import S3Blobs
+
+
+@pytest.mark.timeout(60)
+def test_a_connection_that_ends_within_100_continue_is_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(b"HTTP/1.1 100 Continue\r\n")
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(Unavailable):
+            S3Blobs("sider-photos", url, "us-east-1", ("key", "secret")).put("a/b", b"picture")
+        server.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,27 @@
+"""A worker process tells that it lives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.jobs import database
+from core.jobs.workers import Workers, alive
+from core.networks import Networks
+from worker.presence import Presence
+
+
+def test_it_says_what_it_does_and_on_what(tmp_path: Path, networks: Networks) -> None:
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    database.upgrade(url)
+    engine = database.connect(url)
+    workers = Workers(engine)
+    presence = Presence(workers, networks)
+    with presence.busy("job_1"):
+        presence.beat()
+    [busy] = workers.all()
+    presence.beat()
+    [idle] = workers.all()
+    assert (busy.job_id, idle.job_id, busy.id) == ("job_1", None, idle.id)
+    assert (idle.device, idle.bundle, alive(idle)) == ("cpu", "mini", True)
+    assert idle.memory_bytes > 2**20
+    engine.dispose()

@@ -1,0 +1,86 @@
+"""The duties of a worker's parent, each in its thread, while what one of them needs is away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from core import logs
+from core.jobs import database
+from core.jobs.keys import ApiKeys
+from core.jobs.tables import Job
+from tests.fakes import MemoryBlobs
+from tests.worker.test_tasks import LOCK, Bench, bench
+from worker import app
+from worker.sweeper import Sweeper
+
+__all__ = ["bench"]
+
+
+def seen(thing: Callable[[], bool]) -> bool:
+    """Whether it comes to be; patient, because the machine may be busy."""
+    deadline = time.monotonic() + 60
+    while not thing() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return thing()
+
+
+def test_a_log_on_a_full_disk_ends_no_duty() -> None:
+    rounds: list[int] = []
+
+    def fail() -> None:
+        rounds.append(1)
+        raise RuntimeError
+
+    with Path("/dev/full").open("w", buffering=1) as full:
+        logs.configure("INFO", full)
+        sweeper = Sweeper("failing", fail, 0.01)
+        sweeper.start()
+        try:
+            assert seen(lambda: len(rounds) > 2)
+        finally:
+            sweeper.stop()
+            sweeper.join()
+            logs.configure("INFO")
+            with suppress(OSError):
+                full.close()
+
+
+@pytest.mark.parametrize("away", ["photos and keys", "audit"])
+def test_a_lost_store_holds_up_no_other_duty(bench: Bench, monkeypatch: pytest.MonkeyPatch, away: str) -> None:
+    hasty = bench.context.settings.model_copy(update={"orphan_seconds": 0})
+    context, sent, heads = replace(bench.context, settings=hasty), list[str](), bench.context.heads.store
+    assert isinstance(heads, MemoryBlobs)
+    ApiKeys(context.jobs.engine).issue("bank", ("protect",))
+    context.shelf.put_secret("bank", "job_lost", LOCK)
+    monkeypatch.setattr(app, "publish", sent.append)
+    monkeypatch.setattr(app, "queue_is_empty", lambda: False)
+    lost = [heads] if away == "audit" else [bench.photos, bench.keys]
+    for store in lost:
+        store.down = True
+    with context.jobs.engine.begin() as connection:
+        connection.execute(update(Job).values(created_at=database.now() - timedelta(seconds=60)))
+    sweepers = app.sweepers(context, seconds=0.01)
+    for sweeper in sweepers:
+        sweeper.start()
+    try:
+        assert seen(lambda: sent == [bench.job_id])
+        if away == "audit":
+            assert seen(lambda: "bank/secrets/job_lost" not in bench.keys.objects)
+        else:
+            assert seen(lambda: bool(heads.objects))
+        for store in lost:
+            store.down = False
+        assert seen(lambda: bool(heads.objects) and "bank/secrets/job_lost" not in bench.keys.objects)
+        assert all(sweeper.is_alive() for sweeper in sweepers)
+    finally:
+        for sweeper in sweepers:
+            sweeper.stop()
+            sweeper.join()
