@@ -130,13 +130,14 @@ def nearest(
 def distinct(
     order: list[int], images: Float[Tensor, "k 3 256 256"], mask: Float[Tensor, "1 1 256 256"], count: int
 ) -> list[int]:
-    """The first `count` in this order whose looks are not taken for one another; where there are too few, any."""
-    taken: list[int] = []
-    others: list[int] = []
-    for i in order:
-        alike = (float(objectives.structure(images[i : i + 1], images[j : j + 1], mask)) for j in taken)
-        (others if any(a > RECOGNISABLE for a in alike) else taken).append(i)
-    return (taken + others)[:count]
+    """The first `count` in this order whose looks are not taken for one another; if all are, the least alike."""
+    taken, rest = order[:1], order[1:]
+    while rest and len(taken) < count:
+        pairs = ([objectives.structure(images[i : i + 1], images[j : j + 1], mask) for j in taken] for i in rest)
+        alike = [float(torch.stack(pair).max()) for pair in pairs]
+        unlike = (k for k, a in enumerate(alike) if a <= RECOGNISABLE)
+        taken.append(rest.pop(next(unlike, alike.index(min(alike)))))
+    return taken
 
 
 class Search:
