@@ -117,7 +117,8 @@ def disk_full(field: Field) -> None:
         time.sleep(10)
     finally:
         filler.unlink()
-    time.sleep(2)
+    # As an operator must: after one write without room SeaweedFS's LevelDB refuses all others until it is reopened.
+    field.stack.restart(field.stack.part("seaweedfs"))
     for part in field.stack.parts:  # as their supervisor does: Celery ends when Valkey says that it cannot write
         if part.ended():
             field.stack.restart(part)
