@@ -13,17 +13,18 @@ import structlog
 
 @dataclass(frozen=True)
 class Forgiving:
-    """A stream that drops what it cannot write: a full disk must not end the work that a line tells of."""
+    """A stream (None: standard output) that drops what it cannot write: a full disk must not end the work that a line
+    tells of."""
 
-    stream: TextIO
+    stream: TextIO | None
 
     def write(self, text: str) -> None:
         with suppress(OSError):
-            self.stream.write(text)
+            (self.stream or sys.stdout).write(text)
 
     def flush(self) -> None:
         with suppress(OSError):
-            self.stream.flush()
+            (self.stream or sys.stdout).flush()
 
 
 def configure(level: str, stream: TextIO | None = None) -> None:
@@ -36,5 +37,5 @@ def configure(level: str, stream: TextIO | None = None) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Forgiving(stream or sys.stdout))),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Forgiving(stream))),
     )
