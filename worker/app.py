@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Task
@@ -139,10 +139,10 @@ def _leave(**_: Any) -> None:
 
 @cache
 def _presence() -> Presence:
-    """This process's, once it has its networks."""
+    """This process's."""
     from worker.presence import Presence  # noqa: PLC0415 - see worker.engine
 
-    return Presence(Workers(database.connect(settings.database_url)), engine.networks(settings))
+    return Presence(Workers(database.connect(settings.database_url)), partial(engine.networks, settings))
 
 
 _found: list[Context] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
@@ -19,9 +19,9 @@ from core.networks import Networks
 
 
 class Presence:
-    """The signs of life of this process, once its networks are loaded."""
+    """The signs of life of this process. Without networks it gives none: then it can restore at most."""
 
-    def __init__(self, workers: Workers, networks: Networks) -> None:
+    def __init__(self, workers: Workers, networks: Callable[[], Networks]) -> None:
         self._workers, self._networks = workers, networks
         self._started: datetime = now()
         self._job_id: str | None = None
@@ -36,14 +36,15 @@ class Presence:
             self._job_id = None
 
     def beat(self) -> None:
-        """One sign of life."""
-        device, cuda = self._networks.device, self._networks.device.type == "cuda"
+        """One sign of life (ConfigurationError: there are no networks)."""
+        networks = self._networks()
+        device, cuda = networks.device, networks.device.type == "cuda"
         self._workers.beat(
             Worker(
                 id=f"{os.uname().nodename[:64]}/{os.getpid()}",
                 version=version("sider"),
                 device=torch.cuda.get_device_name(device) if cuda else device.type,
-                bundle=self._networks.bundle[:80],
+                bundle=networks.bundle[:80],
                 memory_bytes=_peak_memory(),
                 device_bytes=torch.cuda.max_memory_reserved(device) if cuda else None,
                 job_id=self._job_id,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from core.errors import ConfigurationError
 from core.jobs import database
 from core.jobs.workers import Workers, alive
 from core.networks import Networks
@@ -15,7 +18,7 @@ def test_it_says_what_it_does_and_on_what(tmp_path: Path, networks: Networks) ->
     database.upgrade(url)
     engine = database.connect(url)
     workers = Workers(engine)
-    presence = Presence(workers, networks)
+    presence = Presence(workers, lambda: networks)
     with presence.busy("job_1"):
         presence.beat()
     [busy] = workers.all()
@@ -24,4 +27,16 @@ def test_it_says_what_it_does_and_on_what(tmp_path: Path, networks: Networks) ->
     assert (busy.job_id, idle.job_id, busy.id) == ("job_1", None, idle.id)
     assert (idle.device, idle.bundle, alive(idle)) == ("cpu", "mini", True)
     assert idle.memory_bytes > 2**20
+    engine.dispose()
+
+
+def test_without_networks_it_has_nothing_to_say_but_jobs_go_on(tmp_path: Path) -> None:
+    engine = database.connect(f"sqlite:///{tmp_path / 'jobs.db'}")
+
+    def missing() -> Networks:
+        raise ConfigurationError("no such bundle")
+
+    presence = Presence(Workers(engine), missing)
+    with presence.busy("job_1"), pytest.raises(ConfigurationError):
+        presence.beat()
     engine.dispose()
