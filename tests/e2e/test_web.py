@@ -151,6 +151,7 @@ def test_operations_under_load(visitor: Visitor, stack: LocalStack, photo: Path,
     page.get_by_role("link", name="← Operations").click()
     expect(tile.filter(has_text="Running").locator("dd")).to_have_text("0")
     expect(page.locator("table").filter(has_text="Reason")).to_contain_text("no_face_found")
+    expect(page.locator(".parts .good")).to_have_count(4)
     visitor.gallery("web-operations", "dark")
     assert page.locator("main img").count() == 0
     assert not [url for url in visitor.requests if "/photos/" in url]
