@@ -202,7 +202,7 @@ class PhotoView(BaseModel):
 
 
 class Output(BaseModel):
-    """A variant of a protected photo; `protected_at` is null if it was never given out."""
+    """A variant of a protected photo."""
 
     photo_id: str
     name: str

@@ -109,7 +109,6 @@ def protect(job: Job, context: Context, heart: Heart) -> Result:
     for number, variant in enumerate(outcome.protected, 1):
         shelf.put_protected(job.tenant, made, number, marked_png(variant.pixels))
     fingerprints = [shelf.fingerprint(variant.sha256) for variant in outcome.protected]
-    context.photos.keep_fingerprints(job.photo_id, fingerprints)
     context.photos.get(job.photo_id, job.tenant)  # erased in the meantime: NotFound, and nothing is kept
     result = {
         "photo_id": job.photo_id, "variants": len(outcome.protected), "report": outcome.report,

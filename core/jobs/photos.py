@@ -38,15 +38,10 @@ class Photos:
         with Session(self.engine, expire_on_commit=False) as session:
             return list(session.scalars(kept.order_by(Photo.created_at).limit(limit)))
 
-    def keep_fingerprints(self, photo_id: str, fingerprints: Sequence[str]) -> None:
-        """Remember the variants of a photo, by what they will be known by. May be repeated."""
-        with Session(self.engine) as session, session.begin():
-            for variant, fingerprint in enumerate(fingerprints, 1):
-                session.merge(Output(fingerprint=fingerprint, photo_id=photo_id, variant=variant))
-
     def made(self, candidates: Sequence[str], tenant: str | None) -> list[tuple[Photo, int]]:
         """Photos of which one of these is a variant's fingerprint, and which variant; of `tenant` only, unless None."""
-        query = select(Photo, Output.variant).join(Output).where(Output.fingerprint.in_(candidates))
+        query = select(Photo, Output.variant).join(Output)
+        query = query.where(Output.fingerprint.in_(candidates), Photo.erased_at.is_(None))
         if tenant is not None:
             query = query.where(Photo.tenant == tenant)
         with Session(self.engine, expire_on_commit=False) as session:

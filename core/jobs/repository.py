@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Engine, Row, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Engine, Row, Select, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound, StateConflict
@@ -19,7 +19,7 @@ from core.jobs.database import now
 from core.jobs.message import VERSION
 from core.jobs.retries import Fault, pause
 from core.jobs.states import ENDS, State, sources
-from core.jobs.tables import Job, Photo
+from core.jobs.tables import Job, Output, Photo
 
 POISONED = "poisoned"
 EXPIRED = "job_expired"
@@ -95,7 +95,8 @@ class Jobs:
             raise _lost(job_id, attempt)
 
     def finish(self, job_id: str, attempt: int, result: dict[str, Any], photo: dict[str, Any] | None = None) -> None:
-        """End in success; `photo` are new column values of the job's photo, committed with it.
+        """End in success; `photo` are new column values of the job's photo, committed with it, as are the outputs by
+        the fingerprints of the result.
 
         Raises:
             StateConflict: as heartbeat.
@@ -266,6 +267,9 @@ class Jobs:
                 connection.execute(update(Photo).where(Photo.id == owner).values(**photo))
             if moved.rowcount and target in ENDS:
                 ended = connection.execute(select(Job).where(Job.id == job_id)).one()
+                if made := (ended.result or {}).get("fingerprints"):
+                    rows = [{"fingerprint": f, "photo_id": ended.photo_id, "variant": n} for n, f in enumerate(made, 1)]
+                    connection.execute(insert(Output), rows)
                 append(connection, _entry(ended, ended.problem["code"] if ended.problem else target, actor))
         return bool(moved.rowcount)
 

@@ -290,3 +290,21 @@ def test_position_and_depth(engine: Engine) -> None:
     jobs.claim(first, 60)
     assert jobs.depth() == 2
     assert jobs.position(jobs.get(second)) == 0
+
+
+def test_outputs_are_kept_with_the_one_success_that_made_them(engine: Engine) -> None:
+    jobs, photos = Jobs(engine), Photos(engine)
+    job_id, prints = add(jobs), ["a" * 64, "b" * 64]
+    for _ in range(2):  # the first run is overtaken by the second, which makes the same
+        jobs.claim(job_id, -1)
+        jobs.requeue_lapsed()
+    jobs.claim(job_id, 60)
+    with pytest.raises(StateConflict):
+        jobs.finish(job_id, 1, {"fingerprints": prints})
+    assert photos.made(prints, None) == []
+    jobs.finish(job_id, 3, {"fingerprints": prints})
+    assert sorted((photo.id, n) for photo, n in photos.made(prints, None)) == [
+        (jobs.get(job_id).photo_id, 1), (jobs.get(job_id).photo_id, 2),
+    ]  # fmt: skip
+    photos.mark_erased(jobs.get(job_id).photo_id, Entry("erase", "succeeded", "key:1"))
+    assert photos.made(prints, None) == []
