@@ -125,7 +125,7 @@ def flow(guarded: LocalStack, astronaut: Photo, receiver: Receiver) -> Iterator[
         assert finished(http, flow.restore(photo_id, PASSWORD))["state"] == "succeeded"
         assert finished(http, flow.restore(photo_id, WRONG))["problem"]["code"] == "restore_denied"
         assert finished(http, flow.restore(coded.json()["photo_id"], code))["state"] == "succeeded"
-        salt, cost = kdf_of(flow.blobs("sider-keys").get(f"local/restoration/{photo_id}")) or (b"", None)
+        salt, cost = kdf_of(flow.blobs("sider-keys").get(f"local/restoration/{photo_id}.1")) or (b"", None)
         assert cost
         keyring = Keyring.open(guarded.data / "keyring.json")
         flow.marks |= {
