@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from tests import postgres
 from tests.faults.field import Field
 from tests.faults.stack import FaultyStack, disk
+
+REPORTS = Path(".work")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,4 +33,11 @@ def field(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 pytest.skip("no PostgreSQL on this machine (initdb is not in the PATH)")
             database = parts.enter_context(postgres.server(binaries))
         stack = parts.enter_context(FaultyStack(folder / "data", database))
+        parts.callback(_keep, stack.logs, REPORTS / f"faults-{request.param}-logs")
         yield parts.enter_context(Field(stack, folder if mounted else None, request.config.getoption("--jobs")))
+
+
+def _keep(logs: Path, kept: Path) -> None:
+    """The small disk goes with the test; what the parts wrote is needed when a promise was broken."""
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(logs, kept)

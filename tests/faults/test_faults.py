@@ -22,12 +22,12 @@ from core.jobs import database
 from core.jobs.message import HEADER, VERSION, message
 from core.jobs.states import State
 from core.jobs.tables import Job
+from tests.faults.conftest import REPORTS
 from tests.faults.field import Field
 from tests.faults.proxy import Mode
 from tests.faults.stack import LEASE_SECONDS, fill
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
-REPORTS = Path(".work")
 AWAY_SECONDS = 3.0  # a part that was killed
 
 

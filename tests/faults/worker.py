@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import time
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -13,13 +13,15 @@ from tests.fakes import LightEngine
 from worker import engine
 from worker.app import app
 
+pause = threading.Event()  # `time.sleep` fails under libfaketime (EINVAL), which the clock faults use
+
 
 class Paced(LightEngine):
     """Long enough to be hit in the middle."""
 
     def protect(self, photo: Photo, request: Any, progress: Callable[[str, float], None]) -> Any:
         for step in range(10):
-            time.sleep(random.uniform(0, 0.03))
+            pause.wait(random.uniform(0, 0.03))
             progress("optimise", step / 10)
         return super().protect(photo, request, progress)
 
