@@ -10,6 +10,7 @@ from torch import Tensor
 LUMA = (0.299, 0.587, 0.114)
 STABILISER = 0.03**2 / 2  # C2/2 of SSIM for a dynamic range of 1
 FINE, NEIGHBOURHOOD = 9, 11  # px, windows of texture: detail is what is finer than the first
+COARSE = 4  # px, to see shapes rather than lines
 NOTICEABLE = 2 / 255  # luminance that shows on skin without any texture
 
 
@@ -60,6 +61,18 @@ def visual_distance(
     return 1 - structure(x, y, mask) + 10 * colour
 
 
+def perceived_distance(
+    x: Float[Tensor, "b 3 H W"],
+    y: Float[Tensor, "b 3 H W"],
+    mask: Float[Tensor, "b 1 H W"],
+    regions: Float[Tensor, "b 1 H W"],
+) -> Float[Tensor, " b"]:
+    """V of two pictures of one person: by facial region, over the whole face, and over its coarse shape, which
+    windows of a few pixels do not see: a broader nose, another frown."""
+    coarse = (F.avg_pool2d(v, COARSE) for v in (x, y, mask))
+    return visual_distance(x, y, regions) + visual_distance(x, y, mask) + visual_distance(*coarse)
+
+
 def texture_change(
     x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"], mask: Float[Tensor, "b 1 H W"]
 ) -> Float[Tensor, " b"]:
@@ -91,6 +104,15 @@ def resurfacing(
     gained = structure_map(x, source) - start
     weight = F.avg_pool2d(mask, 11, 2)
     return (F.relu(gained) * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1e-6)
+
+
+def attention_change(maps: list[Tensor], before: list[Tensor], batch: int) -> Float[Tensor, " b"]:
+    """A: how far self-attention maps, (B heads, n, n) each, depart from what they were, in shares of that; mean over
+    layers and steps, so that networks of any depth can be compared. 0 without maps."""
+    changes = [
+        ((a - b) ** 2).view(batch, -1).sum(1) / (b**2).view(batch, -1).sum(1) for a, b in zip(maps, before, strict=True)
+    ]
+    return torch.stack(changes).mean(0) if changes else torch.zeros(batch)
 
 
 def _box(x: Float[Tensor, "b 1 H W"], window: int) -> Float[Tensor, "b 1 H W"]:

@@ -128,8 +128,8 @@ def promise_table(report: dict[str, Any]) -> Table:
             for name, facts in face["encoders"].items():
                 numbers = (facts[k] for k in ("cosine", "cosine_found_again", "required"))
                 table.add_row(f"v{number}", name, *(f"{n:.3f}" for n in numbers), _yes(facts["held"]))
-            apart, least = face["distance_to_source"], face["distance_required"]
-            table.add_row(f"v{number}", "look, to the source", f"{apart:.3f}", "", f"{least:.3f}", _yes(apart >= least))
+            apart, least = (f"{face[k]:.3f}" for k in ("distance_to_source", "distance_required"))
+            table.add_row(f"v{number}", "look, to the source", apart, "", least, _yes(face["distance_held"]))
         table.add_section()
     table.caption = (
         "encoders: cosine to the original; again: with landmarks found anew; needed: threshold at FAR 1e-3, for all "

@@ -223,9 +223,10 @@ def report(console: Console, as_json: bool, line: dict[str, Any]) -> None:
     elif "restored" in line:
         console.print(f"[green]restored[/] {line['restored']} (bit for bit)", highlight=False)
     else:
+        word = "needs" if line["report"]["promise"]["machines_match"] else "may have"
         for variant, name in zip(line["report"]["variants"], line["protected"], strict=True):
             marks = ", ".join(
-                f"{encoder} {facts['cosine']:.2f} (needs {facts['required']:.2f})"
+                f"{encoder} {facts['cosine']:.2f} ({word} {facts['required']:.2f})"
                 for face in variant
                 for encoder, facts in face["encoders"].items()
             )

@@ -11,9 +11,9 @@ import torch
 
 from core import methods
 from core.errors import RequestRefused
-from core.methods import Promise
 from core.networks import Networks
 from core.pipeline import Request, attempt
+from core.promise import Promise
 from core.stages.align import AlignedFaces
 from core.stages.validate import Photo
 

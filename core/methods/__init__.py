@@ -15,22 +15,14 @@ import ast
 import importlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from core.errors import RequestRefused
+from core.promise import Promise
 
 HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """What a protected photo claims: do people recognise the person, do machines match them?"""
-
-    people_recognise: bool
-    machines_match: bool
 
 
 class Method(Protocol):

@@ -30,11 +30,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from core import objectives
-from core.methods import Promise
 from core.networks import Networks
+from core.promise import Promise
 from core.stages.align import AlignedFaces, stored
-from core.stages.decouple import Appearance, Identity, cosines, decouple, face_masks
-from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise
+from core.stages.decouple import Appearance, Identity, change_masks, cosines, decouple
+from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise, part
 from core.stages.recompose import RECOGNISABLE, SPARE, Recomposed, decode, encode, gather, pixel_gain, recompose
 
 PROMISE = Promise(people_recognise=False, machines_match=True)
@@ -95,10 +95,10 @@ def protect(
     images, used = [], 0
     for v, start in enumerate(starts):
         search = Search(faces, identity, appearance, start, networks, config)
-        image, steps = search.run(generator, partial(_report, progress, v, len(starts)))
+        image, steps = search.run(generator, part(progress, v, len(starts)))
         images.append(image)
         used += steps
-    return Protected(tuple(images), tuple(s.images for s in starts), tuple(s.personas for s in starts), used)
+    return Protected(tuple(images), used, tuple(s.images for s in starts), tuple(s.personas for s in starts))
 
 
 @torch.no_grad()
@@ -158,7 +158,7 @@ class Search:
     ) -> None:
         self.faces, self.identity, self.networks, self.config = faces, identity, networks, config
         self.p, self.mask = start.images, appearance.masks
-        self.M = face_masks(faces.landmarks, grow=0.12, feather=9.0) * (1 - appearance.fringe)
+        self.M = change_masks(faces.landmarks) * (1 - appearance.fringe)
         self.z_p = encode(self.p, networks.autoencoder)
         self.decoded_p = decode(self.z_p, networks.autoencoder)
         self.gain = pixel_gain(self.z_p, networks.autoencoder)
@@ -236,7 +236,3 @@ def region_of(mask: Float[Tensor, "b 1 h w"]) -> tuple[slice, ...]:
     rows, columns = (mask.amax((0, 1, d)).nonzero()[:, 0] for d in (3, 2))
     rectangle = (slice(max(0, int(i.min()) - LOOK_AROUND), int(i.max()) + LOOK_AROUND + 1) for i in (rows, columns))
     return (slice(None), slice(None), *rectangle)
-
-
-def _report(progress: Progress, variant: int, variants: int, fraction: float) -> None:
-    progress("optimise", (variant + fraction) / variants)

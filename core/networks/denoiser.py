@@ -116,6 +116,22 @@ class Denoiser:
         """What the network says of noisy latents, in the scheduler's `prediction_type`."""
         return cast(Tensor, self.unet(z, t, encoder_hidden_states=tokens).sample)
 
+    def alpha_bar(self, t: int | None) -> Tensor:
+        """Share of the signal's variance at a time of the schedule; None is clean."""
+        return torch.tensor(1.0) if t is None else self.scheduler.alphas_cumprod[t]
+
+    def step(
+        self, z: Float[Tensor, "b c u v"], t: int, now: int | None, then: int | None, tokens: Float[Tensor, "b n w"]
+    ) -> Float[Tensor, "b c u v"]:
+        """Latents at time `now` brought to time `then` (None: clean), in either direction, by what the network says of
+        them at time t (DDIM, arXiv:2010.02502, equation 12 without noise)."""
+        said, at = self.predict(z, torch.tensor(t, device=z.device), tokens), self.alpha_bar(t)
+        velocity = self.scheduler.config["prediction_type"] == "v_prediction"
+        noise = at.sqrt() * said + (1 - at).sqrt() * z if velocity else said
+        a, b = self.alpha_bar(now), self.alpha_bar(then)
+        clean = (z - (1 - a).sqrt() * noise) / a.sqrt()
+        return b.sqrt() * clean + (1 - b).sqrt() * noise
+
 
 def make(latent_channels: int, side: int, identity_dim: int) -> Denoiser:
     """An untrained denoiser that two CPU cores can train; the schedule is Stable Diffusion's."""

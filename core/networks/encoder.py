@@ -64,6 +64,13 @@ class Encoder(nn.Module):
         """
         return self.at(margin if self.role == "surrogate" else 0.0)
 
+    def allowed(self, margin: float) -> float:
+        """The cosine a face may keep that is not to be matched: `margin` of the threshold at FAR 1e-2 below it.
+
+        For a referee the threshold itself, as above.
+        """
+        return self.thresholds[1e-2] * (1 - (margin if self.role == "surrogate" else 0.0))
+
     def at(self, share: float) -> float:
         """The cosine that is this share of the way from the threshold at FAR 1e-3 to 1."""
         threshold = self.thresholds[1e-3]

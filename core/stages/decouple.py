@@ -55,32 +55,46 @@ class Appearance:
 
 
 def decouple(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appearance]:
-    """Identity vectors of every encoder (mean over the face and its mirror image), and appearance."""
-    vectors = {e.name: e.identity(faces.images, faces.landmarks) for e in networks.encoders}
-    scores = networks.presentation.score(vectors[networks.presentation.encoder])
+    """Identity by every encoder, and appearance."""
+    identity = identify(networks.encoders, faces.images, faces.landmarks)
+    scores = networks.presentation.score(identity.vectors[networks.presentation.encoder])
     pictures = to_arrays(faces.images)
     marks = faces.landmarks.cpu().numpy()
     traits = tuple(measure(p, m, float(s)) for p, m, s in zip(pictures, marks, scores, strict=True))
     hair = torch.from_numpy(np.stack([fringe(p, m)[None] for p, m in zip(pictures, marks, strict=True)]))
     hair = hair.to(faces.images)
-    return Identity(vectors), Appearance(face_masks(faces.landmarks) * (1 - hair), hair, traits)
+    return identity, Appearance(face_masks(faces.landmarks) * (1 - hair), hair, traits)
+
+
+def identify(
+    encoders: tuple[Encoder, ...], images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "b 5 2"]
+) -> Identity:
+    """Identity vectors of each encoder, mean over the face and its mirror image."""
+    return Identity({e.name: e.identity(images, landmarks) for e in encoders})
 
 
 def cosines(
     encoders: tuple[Encoder, ...], images: Tensor, landmarks: Tensor, identity: Identity
 ) -> Float[Tensor, "k n b"]:
-    """Cosine of each encoder between n versions of b images, one after the other, and their identities.
+    """Cosine of each encoder between n versions of b images, one after the other, and their identities."""
+    return similarity(embed(encoders, images, landmarks), identity)
 
-    Differentiable to the images. Encoders that see the same crop share it.
-    """
+
+def embed(encoders: tuple[Encoder, ...], images: Tensor, landmarks: Tensor) -> Identity:
+    """What each encoder reads in images. Differentiable to them. Encoders that see the same crop share it."""
     crops: dict[Crop, Tensor] = {}
-    rows = []
+    vectors = {}
     for encoder in encoders:
         if encoder.crop not in crops:
             crops[encoder.crop] = encoder.crops(images, landmarks)
-        vectors, own = encoder(crops[encoder.crop]), identity.vectors[encoder.name]
-        rows.append((vectors.view(-1, *own.shape) * own).sum(-1))
-    return torch.stack(rows)
+        vectors[encoder.name] = encoder(crops[encoder.crop])
+    return Identity(vectors)
+
+
+def similarity(read: Identity, identity: Identity) -> Float[Tensor, "k n b"]:
+    """Cosine by each encoder that has read n versions of b faces, one after the other, and these faces' identities."""
+    own = ((vectors, identity.vectors[name]) for name, vectors in read.vectors.items())
+    return torch.stack([(vectors.view(-1, *v.shape) * v).sum(-1) for vectors, v in own])
 
 
 def measure(picture: NDArray[np.float32], landmarks: NDArray[np.float32], presentation: float) -> Traits:
@@ -139,6 +153,11 @@ def face_masks(
     return torch.from_numpy(np.stack(masks)[:, None]).to(landmarks)
 
 
+def change_masks(landmarks: Float[Tensor, "b 5 2"]) -> Float[Tensor, "b 1 256 256"]:
+    """Where a method may change faces: somewhat beyond their interior, with a softer border."""
+    return face_masks(landmarks, grow=0.12, feather=9.0)
+
+
 def skin_likeness(image: NDArray[np.float32], landmarks: NDArray[np.float32], lightness: float) -> NDArray[np.float32]:
     """How much each pixel has the colour of the cheeks, 0..1; `lightness` is how much darker skin may be (CIELAB)."""
     lab = rgb2lab(image)
@@ -180,6 +199,35 @@ def features_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     eyes = _discs((left + lift, right + lift), 0.40 * _span(landmarks))
     lips = _discs((mouth_left, mouth, mouth_right), 0.24 * _span(landmarks))
     return np.maximum(eyes, lips)
+
+
+# How much each region counts when people compare faces (PerceptFace, arXiv:2509.11249, section 4.3).
+REGIONS = {"brows": 0.192, "eyes": 0.223, "nose": 0.183, "mouth": 0.229, "skin": 0.174}
+
+
+def region_weights(landmarks: Float[Tensor, "b 5 2"]) -> Float[Tensor, "b 1 256 256"]:
+    """A mask in which each of REGIONS has its share, whatever its size."""
+    maps = [_region_weights(m) for m in landmarks.cpu().numpy()]
+    return torch.from_numpy(np.stack(maps)[:, None]).to(landmarks)
+
+
+def _region_weights(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    left, right, nose, mouth_left, mouth_right = landmarks
+    middle, mouth, span = (left + right) / 2, (mouth_left + mouth_right) / 2, _span(landmarks)
+    lift = 0.3 * (middle - mouth)
+    regions = {
+        "eyes": _discs((left, right), 0.24 * span),
+        "brows": _discs((left + lift, right + lift), 0.30 * span),
+        "nose": _discs((nose, (nose + middle) / 2), 0.26 * span),
+        "mouth": _discs((mouth_left, mouth, mouth_right), 0.26 * span),
+        "skin": face_mask(landmarks),
+    }
+    weights, free = np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), np.float32)
+    for name, mask in regions.items():  # where two overlap, the first one has it
+        own = mask * free
+        weights += own * (REGIONS[name] / max(float(own.sum()), 1.0))
+        free *= 1 - mask
+    return np.asarray(gaussian_filter(weights, 2.0) / weights.max(), np.float32)
 
 
 def _discs(centres: Iterable[NDArray[np.float32]], radius: float) -> NDArray[np.float32]:

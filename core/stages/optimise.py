@@ -48,12 +48,13 @@ class Jitter:
 
 @dataclass(frozen=True, slots=True)
 class Protected:
-    """A method's result: `images[v]` RGB in [0, 1] (B, 3, 256, 256) of variant v, on the photo's own faces."""
+    """A method's result: `images[v]` RGB in [0, 1] (B, 3, 256, 256) of variant v, on the photo's own faces; steps of
+    the optimiser; and of a method that gives personas to faces their names, and faces that have nothing but them."""
 
     images: tuple[Float[Tensor, "b 3 256 256"], ...]
-    starts: tuple[Float[Tensor, "b 3 256 256"], ...]
-    personas: tuple[tuple[str, ...], ...]
     steps: int
+    starts: tuple[Float[Tensor, "b 3 256 256"], ...] = ()
+    personas: tuple[tuple[str, ...], ...] = ()
 
 
 def optimise(
@@ -85,6 +86,11 @@ def optimise(
         z = z - active * descent.step_size * _normalised(g)
         progress((step + 1) / descent.steps)
     return z, descent.steps
+
+
+def part(progress: Progress, number: int, count: int) -> Callable[[float], None]:
+    """Reports the share of one of several optimisations."""
+    return lambda share: progress("optimise", (number + share) / count)
 
 
 def draw(

@@ -1,0 +1,209 @@
+"""The cloak: the same face to people, somebody else to machines (Salar et al., CVPR 2025, arXiv:2503.10350).
+
+Weakening diffusion purification: what is optimised is not the latent itself but one that the denoiser still has to
+bring back, so that only what survives a denoiser is found; the maps of its self-attention are kept, because they hold
+the structure of the face.
+
+Notation: x source, z its latent, z_t the latent from which the last DDIM steps D lead back to z, u its change in pixel
+units, e_k identity by encoder k, s_k that of a synthetic target, c_k cosine that is low enough, T random draw, V visual
+distance, S change of texture, A change of attention, M mask, C takes most of the colour out of a change.
+
+    x(u) = x + M C(Dec(D(z_t + u / gain)) - Dec(D(z_t)))
+    J(u) = sum_k w_k ([cos(E_k(T(x(u))), e_k) - c_k]_+ - tau cos(E_k(T(x(u))), s_k))
+           + lambda V(x(u), x) + sigma S(x(u), x) + mu A(u) + nu mean u^2
+
+The target is a persona, which is nobody: impersonation never takes a real person. The allowed cosines of a face fall
+until a referee, an encoder that no gradient sees, reads somebody else as well.
+
+Deviates: momentum, draws and weights of the encoders as in `sider`; one consistent timetable (the released code is a
+step off); only the *change* of the decoded image is added to x, so that what the autoencoder cannot code stays sharp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from core import objectives
+from core.errors import ConfigurationError
+from core.networks import Networks
+from core.promise import Promise
+from core.stages.align import AlignedFaces, stored
+from core.stages.decouple import Identity, change_masks, cosines, embed, identify, region_weights, similarity
+from core.stages.denoise import invert, learn_embeddings, regenerate, timesteps, watched
+from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise, part
+from core.stages.recompose import decode, encode, pixel_gain
+
+PROMISE = Promise(people_recognise=True, machines_match=False)
+NETWORKS = ("detector", "autoencoder", "encoders", "denoiser", "personas")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """margin: share of the threshold at FAR 1e-2 by which surrogates must read less than that. aim: the share that the
+    search stops at, at first. confirmation: as margin, for a referee; until it holds, a face's aim is raised by `lift`
+    at each look, up to `ceiling`. slack: what the hinge asks for beyond the aim. steps, depth: of so many DDIM steps
+    the last ones are undone and done again; depth 0 leaves the denoiser out. iterations: for each learned embedding.
+    targets: personas of which the nearest is impersonated. pull: tau; 0 only dodges. draws: T a step. sharpness: of
+    the encoders' weights, cosine. balance: lambda. texture: sigma. attention: mu. colour: share of a change's colour
+    that C leaves. anchor: nu.
+    """
+
+    margin: float = 0.2
+    aim: float = 0.8
+    confirmation: float = 0.4
+    lift: float = 0.1
+    ceiling: float = 1.4
+    slack: float = 0.2
+    steps: int = 20
+    depth: int = 1
+    iterations: int = 4
+    targets: int = 6
+    pull: float = 0.2
+    draws: int = 1
+    sharpness: float = 0.1
+    balance: float = 0.3
+    texture: float = 0.14
+    attention: float = 0.5
+    colour: float = 0.5
+    anchor: float = 10.0
+    variants: int = 1
+    descent: Descent = field(default_factory=lambda: Descent(steps=60))
+    jitter: Jitter = field(default_factory=Jitter)
+
+
+PRESETS = {
+    "natural": Config(margin=0.0, aim=0.4, confirmation=0.1, ceiling=1.0, balance=0.5, texture=0.2),
+    "standard": Config(),
+    "strong": Config(margin=0.5, aim=1.2, confirmation=0.8, ceiling=1.8, balance=0.2, descent=Descent(steps=100)),
+}
+
+
+def protect(
+    faces: AlignedFaces, networks: Networks, config: Config, generator: torch.Generator, progress: Progress
+) -> Protected:
+    """Protected faces of all variants; whether the promise holds is for the pipeline to measure."""
+    images, used = [], 0
+    for v in range(config.variants):
+        search = Search(faces, networks, config, generator)
+        u, steps = optimise(
+            search.zero,
+            partial(search.objective, generator=generator),
+            search.satisfied,
+            config.descent,
+            part(progress, v, config.variants),
+        )
+        images.append(search.render(u))
+        used += steps
+    return Protected(tuple(images), used)
+
+
+class Search:
+    """One variant's optimisation, batched over the faces of the photo.
+
+    zero: where u starts. aim: (B,), raised while a referee, which no gradient sees, still reads the source.
+    """
+
+    def __init__(self, faces: AlignedFaces, networks: Networks, config: Config, generator: torch.Generator) -> None:
+        self.faces, self.networks, self.config, self.x = faces, networks, config, faces.images
+        self.M, self.regions = change_masks(faces.landmarks), region_weights(faces.landmarks)
+        self.identity = identify(networks.encoders, faces.images, faces.landmarks)
+        self.target = self._synthetic_target(generator)
+        self.z_t, self.times, self.tokens = self._inverted()
+        with torch.no_grad():
+            clean, self.attention = self._regenerated(self.z_t)
+            self.decoded = decode(clean, networks.autoencoder)
+        self.gain = pixel_gain(clean, networks.autoencoder)
+        self.limit = self.x.new_tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
+        self.aim = self.x.new_full((len(self.x),), config.aim)
+        self.zero = torch.zeros_like(self.z_t)
+
+    def render(self, u: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 256 256"]:
+        """The faces of latents that are moved by `u`."""
+        return self._shown(self._regenerated(self.z_t + u / self.gain)[0])
+
+    def objective(self, u: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, " b"]:
+        """The objective under a fresh draw."""
+        config = self.config
+        clean, attention = self._regenerated(self.z_t + u / self.gain)
+        face = self._shown(clean)
+        visible = (
+            config.balance * objectives.perceived_distance(face, self.x, self.M, self.regions)
+            + config.texture * objectives.texture_change(face, self.x, self.M)
+            + config.attention * objectives.attention_change(attention, self.attention, len(u))
+            + config.anchor * (u**2).mean((1, 2, 3))
+        )
+        seen, found = draw(face, self.faces.landmarks, config.jitter, generator, config.draws)
+        read = embed(self.networks.surrogates, seen, found)
+        cosine, to_target = similarity(read, self.identity), similarity(read, self.target)
+        excess = objectives.margin_shortfall(-cosine, -self.at(self.aim + config.slack))
+        w = objectives.ensemble_weights(excess, config.sharpness)
+        return visible + (w * (excess - config.pull * to_target)).sum(0).mean(0)
+
+    def at(self, share: Tensor | float) -> Float[Tensor, "k 1 b"]:
+        """The surrogates' cosines that are this share of their thresholds below them."""
+        return self.limit * (1 - torch.as_tensor(share).expand(len(self.x)))
+
+    def satisfied(self, u: Float[Tensor, "b c u v"]) -> Bool[Tensor, " b"]:
+        """Whether the surrogates read nobody they know in the stored pixels, and a referee agrees or is not asked."""
+        config = self.config
+        seen = stored(self.faces, self.render(u))
+        cosine = cosines(self.networks.surrogates, seen, self.faces.landmarks, self.identity)
+        held, strained = ((cosine <= self.at(share)).all(0).all(0) for share in (config.aim, config.ceiling))
+        if not held.any():
+            return held
+        agreed = strained
+        referees = self.networks.referees
+        if referees:
+            limit = cosine.new_tensor([e.thresholds[1e-2] for e in referees])[:, None, None]
+            said = cosines(referees, seen, self.faces.landmarks, self.identity)
+            agreed = agreed | (said <= limit * (1 - config.confirmation)).all(0).all(0)
+        self.aim[held & ~agreed] += config.lift
+        self.aim.clamp_(max=config.ceiling)
+        return held & agreed
+
+    def _shown(self, clean: Tensor) -> Tensor:
+        change = decode(clean, self.networks.autoencoder) - self.decoded
+        gray = objectives.luminance(change)
+        return (self.x + self.M * (gray + self.config.colour * (change - gray))).clamp(0, 1)
+
+    def _inverted(self) -> tuple[Tensor, list[int], list[Tensor]]:
+        """The latents at which the search begins, and how they are brought back."""
+        config, denoiser = self.config, self.networks.denoiser
+        z = encode(self.x, self.networks.autoencoder)
+        if not config.depth:
+            return z, [], []
+        if denoiser is None:
+            raise ConfigurationError("this bundle has no denoiser, which the method cloak needs")
+        times = timesteps(denoiser, config.steps, config.depth)
+        empty = denoiser.conditioner(None, None, len(z))
+        path = invert(z, denoiser, times, empty)
+        tokens = learn_embeddings(path, denoiser, times, empty, config.iterations)
+        return path[0], times, tokens
+
+    def _regenerated(self, z_t: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Clean latents, and the denoiser's self-attention on the way to them."""
+        denoiser = self.networks.denoiser
+        if not self.times or denoiser is None:
+            return z_t, []
+        if not self.config.attention:
+            return regenerate(z_t, denoiser, self.times, self.tokens), []
+        with watched(denoiser) as maps:
+            return regenerate(z_t, denoiser, self.times, self.tokens), maps
+
+    @torch.no_grad()
+    def _synthetic_target(self, generator: torch.Generator) -> Identity:
+        """Identities of personas, for each face the one that the surrogates find nearest of those drawn."""
+        bank = self.networks.personas
+        drawn = [bank[k] for k in torch.randperm(len(bank), generator=generator)[: self.config.targets].tolist()]
+        images = torch.tensor(np.stack([p.image for p in drawn])).permute(0, 3, 1, 2).to(self.x) / 255
+        landmarks = torch.tensor(np.stack([p.landmarks for p in drawn])).to(self.x)
+        theirs = identify(self.networks.surrogates, images, landmarks).vectors
+        likeness = torch.stack([self.identity.vectors[name] @ v.T for name, v in theirs.items()]).mean(0)
+        nearest = likeness.argmax(1)
+        return Identity({name: v[nearest] for name, v in theirs.items()})

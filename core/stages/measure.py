@@ -1,0 +1,106 @@
+"""Measure a method's promise on every face of the pasted photo, in its 8-bit pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from core import objectives
+from core.errors import NoFaceFound
+from core.networks import Encoder, Networks, warp
+from core.promise import Promise
+from core.stages.align import AlignedFaces, crop, find, stored
+from core.stages.decouple import cosines, decouple
+from core.stages.optimise import Protected
+from core.stages.recompose import RECOGNISABLE
+from core.stages.validate import Photo
+
+SAME_LOOK = 0.86  # structural similarity that people must keep to recognise: nearer than another photo of the person
+
+
+@torch.no_grad()
+def measure(
+    faces: AlignedFaces,
+    photo: Photo,
+    protected: Protected,
+    variant: int,
+    networks: Networks,
+    promise: Promise,
+    margin: float,
+) -> list[dict[str, Any]]:
+    """The promise of every face.
+
+    Identity is read twice: through the source's own crop, where surrogates must hold the margin, and through
+    landmarks found again by the detector, as a stranger would, where the threshold must hold. `required` is what a
+    cosine must reach where machines are to match, and what it must not pass where they are not; `distance_required`
+    likewise, as people are to see someone else or not.
+    """
+    identity, appearance = decouple(faces, networks)
+    seen = crop(photo, faces.matrices, faces.boxes)
+    found = _found_again(faces, photo, networks)
+    at_source = cosines(networks.encoders, seen, faces.landmarks, identity)[:, 0]
+    at_found = cosines(networks.encoders, seen, found, identity)[:, 0]
+    distance = 1 - objectives.structure(seen, faces.images, appearance.masks)
+    rows = []
+    for b in range(len(faces)):
+        encoders = {
+            encoder.name: _identity(encoder, float(at_source[k, b]), float(at_found[k, b]), promise, margin)
+            for k, encoder in enumerate(networks.encoders)
+        }
+        look = _look(float(distance[b]), promise)
+        held = look["distance_held"] and all(e["held"] for e in encoders.values())
+        rows.append({"box": list(faces.boxes[b]), "encoders": encoders, **look, "held": held})
+    if protected.personas:
+        kept = 1 - objectives.structure(seen, stored(faces, protected.starts[variant]), appearance.masks)
+        for row, persona, k in zip(rows, protected.personas[variant], kept.tolist(), strict=True):
+            row |= {"persona": persona, "distance_to_persona": round(k, 4)}
+    return rows
+
+
+def _identity(encoder: Encoder, cosine: float, again: float, promise: Promise, margin: float) -> dict[str, Any]:
+    if promise.machines_match:
+        required = encoder.required(margin)
+        held = cosine >= required and again >= encoder.thresholds[1e-3]
+    else:
+        required = encoder.allowed(margin)
+        held = cosine <= required and again <= encoder.thresholds[1e-2]
+    return {
+        "role": encoder.role,
+        "cosine": round(cosine, 4),
+        "cosine_found_again": round(again, 4),
+        "required": round(required, 4),
+        "threshold_far_1e-2": encoder.thresholds[1e-2],
+        "threshold_far_1e-3": encoder.thresholds[1e-3],
+        "held": held,
+    }
+
+
+def _look(distance: float, promise: Promise) -> dict[str, Any]:
+    required = 1 - (SAME_LOOK if promise.people_recognise else RECOGNISABLE)
+    held = distance <= required if promise.people_recognise else distance >= required
+    return {
+        "distance_to_source": round(distance, 4),
+        "distance_required": round(required, 4),
+        "distance_held": held,
+    }
+
+
+def _found_again(faces: AlignedFaces, photo: Photo, networks: Networks) -> Float[Tensor, "b 5 2"]:
+    """Landmarks of the protected faces as the detector finds them, in aligned px.
+
+    A face that is not found keeps zeros: no encoder matches what it cannot align.
+    """
+    out = torch.zeros_like(faces.landmarks)
+    try:
+        marks = find(photo, networks.detector).to(faces.landmarks)
+    except NoFaceFound:
+        return out
+    for b in range(len(faces)):
+        local = warp.move(marks, faces.matrices[b : b + 1].expand(len(marks), -1, -1))
+        off = (local - faces.landmarks[b]).abs().mean((1, 2))
+        if float(off.min()) < 32:  # px of the aligned face: the same face, not its neighbour
+            out[b] = local[int(off.argmin())]
+    return out
