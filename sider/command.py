@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from core import methods
 from core.errors import SiderError
 from core.vault.custody import Custody
 
@@ -42,7 +43,7 @@ Data = Annotated[Path, typer.Option(help="folder of the local service (`sider up
 def protect(
     paths: Paths,
     out: Out,
-    method: str = "sider",
+    method: Annotated[str, typer.Option(help=f"one of: {', '.join(methods.names())}")] = "sider",
     preset: str = "standard",
     variants: Annotated[int, typer.Option(min=1, max=16)] = 1,
     seed: Annotated[int | None, typer.Option(min=0, help="the same seed gives the same faces")] = None,

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from core import objectives
 from core.methods.perceptface import Config, render
-from core.networks import Networks
+from core.networks import Encoder, Networks
 from core.networks.bundle import PACKAGED
 from core.networks.generator import Generator
 from core.stages.decouple import change_masks, region_weights
@@ -41,9 +41,10 @@ EDGES = ("enter", "leave", "mapping.0")
 AVERAGING = 0.998
 HELD_OUT = 64  # portraits
 TEXTURE = 0.3  # weight of fine detail
-# Cosines of the source, and of the other secret's result, that are low enough, and the mean excess to be reached.
-FLOOR, APART, EXCESS = 0.0, 0.3, 0.1
-BALANCE, PATIENCE = (0.03, 1.0), 0.01  # where lambda may go; how fast it moves, log a step
+# Cosines to the source, and to the other secret's result, that are low enough, in shares of an encoder's threshold at
+# FAR 1e-2; the mean excess over the first to be reached; and the weight of the excess over the second.
+FLOOR, APART, EXCESS, LINKED = 0.5, 1.0, 0.04, 0.5
+BALANCE, PATIENCE = (0.03, 1.0), 0.02  # where lambda may go; how fast it moves, log a step
 
 
 @dataclass
@@ -67,6 +68,9 @@ def read() -> tuple[Faces, Faces]:
     return Faces(images[kept], marks[kept]), Faces(images[held], marks[held])
 
 
+Known = tuple[Any, float]  # an encoder, and its threshold at FAR 1e-2
+
+
 @dataclass
 class Losses:
     """By face: how far machines are from being misled, how alike the two results are, how much is seen."""
@@ -77,23 +81,23 @@ class Losses:
 
 
 def losses(
-    net: Generator, x: Tensor, landmarks: Tensor, networks: Networks, encoders: list[Any], g: torch.Generator
+    net: Generator, x: Tensor, landmarks: Tensor, networks: Networks, encoders: list[Known], g: torch.Generator
 ) -> Losses:
     config = Config()
     with torch.no_grad():
         z = encode(x, networks.autoencoder)
         identity = _dlib(networks).identity(x, landmarks)
-        own = [e.embed(x, landmarks) for e in encoders]
+        own = [e.embed(x, landmarks) for e, _ in encoders]
     M, regions = change_masks(landmarks), region_weights(landmarks)
     secrets = torch.randn(2, len(x), net.secret_dim, generator=g).to(x)
     shown = [render(x, M, z, net(z, identity, secret), networks.autoencoder) for secret in secrets]
     seen = torch.stack([_seen(s, x, M, regions) for s in shown]).mean(0)
     drawn = [draw(s, landmarks, config.jitter, g) for s in shown]
     excess, linked = [], []
-    for encoder, e in zip(encoders, own, strict=True):
+    for (encoder, threshold), e in zip(encoders, own, strict=True):
         one, two = (encoder.embed(*d) for d in drawn)
-        excess += [((v * e).sum(1) - FLOOR).clamp_min(0) for v in (one, two)]
-        linked.append(((one * two).sum(1) - APART).clamp_min(0))
+        excess += [((v * e).sum(1) - FLOOR * threshold).clamp_min(0) for v in (one, two)]
+        linked.append(((one * two).sum(1) - APART * threshold).clamp_min(0))
     return Losses(torch.stack(excess).mean(0), torch.stack(linked).mean(0), seen)
 
 
@@ -130,9 +134,9 @@ class Run:
 
     def learn(self, found: Losses, share: float) -> None:
         muon.scale(self.optimisers, share, STEP, RATE)
-        excess = found.excess.mean() + found.linked.mean()
+        excess = found.excess.mean()
         self.net.zero_grad()
-        (excess + self.balance * found.seen.mean()).backward()
+        (excess + LINKED * found.linked.mean() + self.balance * found.seen.mean()).backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
@@ -159,8 +163,8 @@ def evaluate(net: Generator, faces: Faces, networks: Networks) -> dict[str, floa
     g = torch.Generator().manual_seed(0)
     for index in torch.arange(len(faces.images)).split(8):
         x, marks = (v.to(networks.device) for v in faces.rows(index))
-        found = losses(net, x, marks, networks, list(networks.surrogates), g)
-        asked = losses(net, x, marks, networks, list(networks.referees), g)
+        found = losses(net, x, marks, networks, with_threshold(networks.surrogates), g)
+        asked = losses(net, x, marks, networks, with_threshold(networks.referees), g)
         for name, values in (
             ("excess", found.excess), ("linked", found.linked), ("seen", found.seen), ("referee", asked.excess)
         ):  # fmt: skip
@@ -168,10 +172,15 @@ def evaluate(net: Generator, faces: Faces, networks: Networks) -> dict[str, floa
     return {name: round(float(np.mean(values)), 4) for name, values in sums.items()}
 
 
+def with_threshold(encoders: tuple[Encoder, ...]) -> list[Known]:
+    return [(e, e.thresholds[1e-2]) for e in encoders]
+
+
 def train(run: Run, networks: Networks, minutes: float) -> None:
     faces, held_out = read()
     print(f"{len(faces.images)} faces to train on, {len(held_out.images)} held out", flush=True)
-    known = [*networks.surrogates, *(net for net, _ in teachers.networks("teacher"))]
+    known = with_threshold(networks.surrogates)
+    known += [(net, cuts[1e-2]) for net, cuts in teachers.networks("teacher")]
     g = torch.Generator().manual_seed(int(time.time()))
     earlier, seen = run.minutes, []
     for tick in schedule.ticks(minutes, WARM_UP, FALLING):

@@ -55,32 +55,32 @@ class Config:
     """
 
     margin: float = 0.2
-    aim: float = 0.8
-    confirmation: float = 0.4
-    lift: float = 0.1
-    ceiling: float = 1.4
-    slack: float = 0.2
-    steps: int = 20
+    aim: float = 0.5
+    confirmation: float = 0.35
+    lift: float = 0.15
+    ceiling: float = 1.2
+    slack: float = 0.1
+    steps: int = 10
     depth: int = 1
     iterations: int = 4
     targets: int = 6
-    pull: float = 0.2
+    pull: float = 0.15
     draws: int = 1
     sharpness: float = 0.1
-    balance: float = 0.3
+    balance: float = 0.5
     texture: float = 0.14
     attention: float = 0.5
     colour: float = 0.5
     anchor: float = 10.0
     variants: int = 1
-    descent: Descent = field(default_factory=lambda: Descent(steps=60))
+    descent: Descent = field(default_factory=lambda: Descent(steps=100, step_size=0.00005, check_every=4))
     jitter: Jitter = field(default_factory=Jitter)
 
 
 PRESETS = {
-    "natural": Config(margin=0.0, aim=0.4, confirmation=0.1, ceiling=1.0, balance=0.5, texture=0.2),
+    "natural": Config(margin=0.0, aim=0.25, confirmation=0.15, ceiling=0.8, balance=0.8, pull=0.1),
     "standard": Config(),
-    "strong": Config(margin=0.5, aim=1.2, confirmation=0.8, ceiling=1.8, balance=0.2, descent=Descent(steps=100)),
+    "strong": Config(margin=0.5, aim=0.9, confirmation=0.7, ceiling=1.6, balance=0.3, pull=0.2),
 }
 
 

@@ -33,9 +33,9 @@ def denoise(
 
 
 def timesteps(denoiser: Denoiser, steps: int, last: int) -> list[int]:
-    """The last so many of the schedule's times in `steps` DDIM steps, falling."""
+    """The last of the schedule's times in `steps` DDIM steps, falling; none is spent where there is no noise."""
     spacing = len(denoiser.scheduler.alphas_cumprod) // steps
-    return [i * spacing + 1 for i in reversed(range(last))]
+    return [i * spacing - 1 for i in range(last, 0, -1)]
 
 
 def regenerate(

@@ -1,0 +1,217 @@
+"""Do strangers' networks still match a face that is to be hidden from them? `make bench-hiding`
+
+All methods whose promise is that machines do not match, and beside them what people use today, on photo `a` of the same
+development pairs: success is that a network no longer matches photo `b` of the same person. Attacks on the very
+surrogates of the methods (foolbox), blur, mosaic and noise are the baselines. Pictures lie in .work/hiding; look at
+.work/hiding/<method>/index.html, which shows 24 faces before and after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from foolbox.attacks import LinfPGD
+from foolbox.attacks.base import Attack
+from foolbox.attacks.mi_fgsm import LinfMomentumIterativeFastGradientMethod
+from foolbox.criteria import Misclassification
+from foolbox.models.pytorch import PyTorchModel
+from PIL import Image
+from rich.progress import track
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor, nn
+
+from benchmarks import report
+from benchmarks.strangers import DEGRADED, FARS, Pairs, Pixels, Recogniser, landmarks, recognisers
+from core import methods, objectives
+from core.errors import NoFaceFound
+from core.networks import Networks
+from core.pipeline import Clock, make
+from core.stages.align import AlignedFaces, align, paste
+from core.stages.decouple import Identity, cosines, face_masks, identify
+from core.stages.optimise import blur
+from core.stages.validate import Photo
+
+FOLDER = Path(".work/hiding")
+SHOWN = 24  # faces of a contact sheet
+EPSILON = 8 / 255  # of the attacks, per pixel
+MOSAIC, BLUR, NOISE = 16, 8.0, 0.1  # px of the aligned face; standard deviation
+
+# Salar et al. (CVPR 2025) and PerceptFace (arXiv:2509.11249), from their papers: other encoders, other thresholds.
+PUBLISHED = (
+    ("cloak, as published", "79 % on average at FAR 1e-2", "27.7", ".839"),
+    ("perceptface, as published", "91 to 98 % at FAR 1e-3", "26.7", ".842"),
+)
+
+Hide = Callable[[AlignedFaces, int], tuple[Photo, bool | None]]  # whether the promise held, where there is one
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Pictures in the order of the pairs, None where no face was found; seconds a face."""
+
+    images: list[Pixels | None]
+    held: list[bool]
+    seconds: float
+
+
+def by_method(name: str, preset: str, networks: Networks) -> Hide:
+    method = methods.load(name)
+
+    def hide(faces: AlignedFaces, seed: int) -> tuple[Photo, bool]:
+        made = make(faces, method, method.PRESETS[preset], seed, networks, Clock(lambda *_: None))
+        return made.photos[0], made.held
+
+    return hide
+
+
+def by_filter(change: Callable[[Tensor], Tensor]) -> Hide:
+    """Inside the face's outline, as redaction tools do."""
+
+    def hide(faces: AlignedFaces, _: int) -> tuple[Photo, None]:
+        x, mask = faces.images, face_masks(faces.landmarks, grow=0.12)
+        return paste(faces, (x + mask * (change(x) - x)).clamp(0, 1)), None
+
+    return hide
+
+
+def by_attack(attack: Attack, networks: Networks) -> Hide:
+    """An L-infinity attack on the mean cosine of the surrogates."""
+
+    def hide(faces: AlignedFaces, seed: int) -> tuple[Photo, None]:
+        torch.manual_seed(seed)
+        net = Match(networks, faces, identify(networks.surrogates, faces.images, faces.landmarks))
+        model = PyTorchModel(net.eval(), bounds=(0, 1))
+        own = torch.zeros(len(faces), dtype=torch.long)
+        _, images, _ = attack(model, faces.images, Misclassification(own), epsilons=EPSILON)
+        return paste(faces, images), None
+
+    return hide
+
+
+class Match(nn.Module):
+    """Two classes: the person, and anybody else."""
+
+    def __init__(self, networks: Networks, faces: AlignedFaces, identity: Identity) -> None:
+        super().__init__()
+        self.networks, self.landmarks, self.identity = networks, faces.landmarks, identity
+
+    def forward(self, x: Tensor) -> Tensor:
+        cosine = cosines(self.networks.surrogates, x, self.landmarks, self.identity).mean((0, 1))
+        return torch.stack((cosine, -cosine), 1)
+
+
+def rivals(networks: Networks) -> dict[str, Hide]:
+    """What there is without us."""
+    generator = torch.Generator().manual_seed(0)
+
+    def mosaic(x: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(x, MOSAIC).repeat_interleave(MOSAIC, 2).repeat_interleave(MOSAIC, 3)
+
+    return {
+        "blur": by_filter(lambda x: blur(x, BLUR)),
+        "mosaic": by_filter(mosaic),
+        "noise": by_filter(lambda x: x + NOISE * torch.randn(x.shape, generator=generator)),
+        "PGD, 8/255": by_attack(LinfPGD(steps=20), networks),
+        "MI-FGSM, 8/255": by_attack(LinfMomentumIterativeFastGradientMethod(steps=20), networks),
+    }
+
+
+def run(name: str, hide: Hide, data: Pairs, networks: Networks) -> Result:
+    images: list[Pixels | None] = []
+    held, began = [], time.perf_counter()
+    for number, image in track(list(zip(data.numbers, data.a, strict=True)), name):
+        photo = Photo(image.permute(1, 2, 0).numpy().copy())
+        try:
+            faces = align(photo, networks.detector, networks.device, "largest")
+        except NoFaceFound:
+            images.append(None)
+            continue
+        picture, kept = hide(faces, number)
+        images.append(picture.pixels)
+        held += [] if kept is None else [kept]
+    return Result(images, held, (time.perf_counter() - began) / len(data))
+
+
+def fidelity(result: Result, data: Pairs) -> list[str]:
+    """PSNR, SSIM and structural distance to the source, mean."""
+    scores = []
+    for image, source, marks in zip(result.images, data.a, data.marks_a, strict=True):
+        if image is not None:
+            before = source.permute(1, 2, 0).numpy()
+            x, y = (torch.tensor(v).permute(2, 0, 1)[None].float() / 255 for v in (image, before))
+            alike = float(objectives.structure(x, y, face_masks(marks[None])))
+            similar = float(structural_similarity(before, image, channel_axis=-1))
+            scores.append((peak_signal_noise_ratio(before, image), similar, 1 - alike))
+    psnr, ssim, distance = np.mean(scores, 0)
+    return [f"{psnr:.1f}", f"{ssim:.3f}", f"{distance:.3f}"]
+
+
+def hidden(images: list[Pixels | None], nets: list[Recogniser], networks: Networks) -> list[str]:
+    """Share of pairs that no longer match, of those that did, by judge and FAR."""
+    marks = [landmarks(networks.detector, image) for image in images]
+    return [f"{1 - net.success(images, marks, far):.1%}" for net in nets for far in FARS]
+
+
+def degraded(images: list[Pixels | None], name: str) -> list[Pixels | None]:
+    return [None if i is None else np.asarray(DEGRADED[name](Image.fromarray(i))) for i in images]
+
+
+def write_sheet(name: str, result: Result, data: Pairs) -> Path:
+    """One HTML page: source, protected."""
+    folder = FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
+    cells = []
+    for number, source, image in list(zip(data.numbers, data.a, result.images, strict=True))[:SHOWN]:
+        if image is not None:
+            for kind, pixels in (("source", source.permute(1, 2, 0).numpy()), ("protected", image)):
+                Image.fromarray(pixels).save(folder / f"{number:03d}.{kind}.png")
+            shown = "".join(f'<img src="{number:03d}.{kind}.png" alt="{kind}">' for kind in ("source", "protected"))
+            cells.append(f"<figure>{shown}<figcaption>{number:03d}</figcaption></figure>")
+    style = "body{display:flex;flex-wrap:wrap;gap:8px;font:12px sans-serif}figure{margin:0}img{width:190px}"
+    path = folder / "index.html"
+    title = html.escape(f"{name}: source, protected")
+    path.write_text(f"<!doctype html><title>{title}</title><style>{style}</style>{''.join(cells)}", encoding="utf-8")
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=64, help="of 262, evenly over them")
+    parser.add_argument("--preset", default="standard")
+    args = parser.parse_args()
+    networks, data = Networks.load(), Pairs.read(args.pairs)
+    judges = [net for net in recognisers(networks, data) if net.role == "judge"]
+    hiding = [name for name in methods.names() if not methods.load(name).PROMISE.machines_match]
+    ways = {name: by_method(name, args.preset, networks) for name in hiding} | rivals(networks)
+    table, after = [], []
+    for name, hide in ways.items():
+        result = run(name, hide, data, networks)
+        promise = f"{sum(result.held)} of {len(result.held)}" if result.held else ""
+        cells = hidden(result.images, judges, networks)
+        table.append([name, *cells, *fidelity(result, data), promise, f"{result.seconds:.1f}"])
+        if name in hiding:
+            print(f"look at {write_sheet(name, result, data)}")
+            after += [[f"{name}, {k}", *hidden(degraded(result.images, k), judges, networks)] for k in DEGRADED]
+    table += [[name, figures, *[""] * 3, psnr, ssim, "", "", ""] for name, figures, psnr, ssim in PUBLISHED]
+    heads = [f"{net.name}, FAR {far:g}" for net in judges for far in FARS]
+    report.put(
+        f"hiding-{args.preset}",
+        f"Hidden from strangers' networks, {len(data)} pairs, preset `{args.preset}`: `make bench-hiding`",
+        [
+            "Share of pairs that a judge no longer matches, of those that it matched before; PSNR (dB), SSIM and "
+            "structural distance inside the face, all to the source.\n\n"
+            + report.table(["", *heads, "PSNR", "SSIM", "distance", "promise held", "s a face"], table),
+            "After what strangers do to pictures:\n\n" + report.table(["picture", *heads], after),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
