@@ -10,7 +10,7 @@ export GOMP_SPINCOUNT ?= 1000
 # Accepted by the fault tests on each database.
 JOBS   ?= 1000
 
-.PHONY: demo up test test-slow test-faults test-security test-web check audit sbom format bench bench-privacy lock clean
+.PHONY: demo up test test-slow test-faults test-security test-web check audit sbom format bench bench-privacy bench-hiding lock clean
 
 demo: $(STAMP)  ## protect and restore a real photo through the real service
 	$(BIN)/python -m deploy.demo
@@ -58,6 +58,9 @@ bench: $(STAMP)  ## speed and promise of the engine; writes its section of bench
 
 bench-privacy: $(STAMP)  ## what strangers' networks and eyes make of protected faces; writes another section
 	$(BIN)/python -m benchmarks.privacy
+
+bench-hiding: $(STAMP)  ## the methods that hide a face from machines, beside filters and attacks
+	$(BIN)/python -m benchmarks.hiding
 
 # Reinstalls only when the pins or the extras changed.
 $(STAMP): requirements.lock pyproject.toml

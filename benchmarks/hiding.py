@@ -12,8 +12,10 @@ import argparse
 import html
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,16 +33,20 @@ from benchmarks import report
 from benchmarks.strangers import DEGRADED, FARS, Pairs, Pixels, Recogniser, landmarks, recognisers
 from core import methods, objectives
 from core.errors import NoFaceFound
+from core.methods import cloak
 from core.networks import Networks
 from core.pipeline import Clock, make
 from core.stages.align import AlignedFaces, align, paste
 from core.stages.decouple import Identity, cosines, face_masks, identify
-from core.stages.optimise import blur
+from core.stages.denoise import denoise
+from core.stages.optimise import Jitter, blur
+from core.stages.recompose import decode, encode
 from core.stages.validate import Photo
 
 FOLDER = Path(".work/hiding")
 SHOWN = 24  # faces of a contact sheet
 EPSILON = 8 / 255  # of the attacks, per pixel
+PURIFIED = (0.05, 0.15)  # shares of the noise schedule
 MOSAIC, BLUR, NOISE = 16, 8.0, 0.1  # px of the aligned face; standard deviation
 
 # Salar et al. (CVPR 2025) and PerceptFace (arXiv:2509.11249), from their papers: other encoders, other thresholds.
@@ -61,11 +67,11 @@ class Result:
     seconds: float
 
 
-def by_method(name: str, preset: str, networks: Networks) -> Hide:
+def by_method(name: str, config: Any, networks: Networks) -> Hide:
     method = methods.load(name)
 
     def hide(faces: AlignedFaces, seed: int) -> tuple[Photo, bool]:
-        made = make(faces, method, method.PRESETS[preset], seed, networks, Clock(lambda *_: None))
+        made = make(faces, method, config, seed, networks, Clock(lambda *_: None))
         return made.photos[0], made.held
 
     return hide
@@ -159,8 +165,35 @@ def hidden(images: list[Pixels | None], nets: list[Recogniser], networks: Networ
     return [f"{1 - net.success(images, marks, far):.1%}" for net in nets for far in FARS]
 
 
-def degraded(images: list[Pixels | None], name: str) -> list[Pixels | None]:
-    return [None if i is None else np.asarray(DEGRADED[name](Image.fromarray(i))) for i in images]
+def degradations(networks: Networks) -> dict[str, Callable[[Pixels], Pixels]]:
+    """What happens to pictures on their way, and what who wants to read them tries: purification."""
+
+    def as_arrays(degrade: Callable[[Image.Image], Image.Image]) -> Callable[[Pixels], Pixels]:
+        return lambda pixels: np.asarray(degrade(Image.fromarray(pixels)))
+
+    ways = {name: as_arrays(degrade) for name, degrade in DEGRADED.items()}
+    ways["autoencoder"] = partial(purify, networks=networks, start=None)
+    if networks.denoiser:
+        ways |= {f"denoiser, {start:.0%}": partial(purify, networks=networks, start=start) for start in PURIFIED}
+    return ways
+
+
+@torch.no_grad()
+def purify(pixels: Pixels, networks: Networks, start: float | None) -> Pixels:
+    """Through the latent space, and through noise up to `start` of the schedule."""
+    try:
+        faces = align(Photo(pixels), networks.detector, networks.device, "largest")
+    except NoFaceFound:
+        return pixels
+    z = encode(faces.images, networks.autoencoder)
+    if start and networks.denoiser:
+        tokens = networks.denoiser.conditioner(None, None, len(z))
+        z = denoise(z, networks.denoiser, tokens, start, 3, torch.Generator().manual_seed(0))
+    return paste(faces, decode(z, networks.autoencoder).clamp(0, 1)).pixels
+
+
+def each(change: Callable[[Pixels], Pixels], images: list[Pixels | None]) -> list[Pixels | None]:
+    return [None if i is None else change(i) for i in images]
 
 
 def write_sheet(name: str, result: Result, data: Pairs) -> Path:
@@ -181,15 +214,43 @@ def write_sheet(name: str, result: Result, data: Pairs) -> Path:
     return path
 
 
+def ablate(networks: Networks, data: Pairs, judges: list[Recogniser]) -> None:
+    """The cloak, each time without one part."""
+    standard = cloak.PRESETS["standard"]
+    parts = {
+        "standard": standard,
+        "no denoiser": replace(standard, depth=0),
+        "no learned embeddings": replace(standard, iterations=0),
+        "no attention guidance": replace(standard, attention=0.0),
+        "no synthetic target": replace(standard, pull=0.0),
+        "no draws": replace(standard, jitter=Jitter(shift=0, scale=0, angle=0, light=0, blur=0)),
+    }
+    ways = {"": lambda pixels: pixels, "after the denoiser": partial(purify, networks=networks, start=PURIFIED[-1])}
+    table = []
+    for name, config in parts.items():
+        result = run(name, by_method("cloak", config, networks), data, networks)
+        cells = [cell for way in ways.values() for cell in hidden(each(way, result.images), judges, networks)[::2]]
+        table.append([name, *cells, *fidelity(result, data), f"{result.seconds:.1f}"])
+    heads = [f"{net.name}{', ' if way else ''}{way}" for way in ways for net in judges]
+    title = f"What the parts of the cloak contribute, {len(data)} pairs: `python -m benchmarks.hiding --ablate`"
+    head = ["", *heads, "PSNR", "SSIM", "distance", "s a face"]
+    report.put("cloak-ablations", title, ["Hidden at FAR 1e-2.\n\n" + report.table(head, table)])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=64, help="of 262, evenly over them")
     parser.add_argument("--preset", default="standard")
+    parser.add_argument("--ablate", action="store_true", help="what the parts of the cloak contribute")
     args = parser.parse_args()
     networks, data = Networks.load(), Pairs.read(args.pairs)
     judges = [net for net in recognisers(networks, data) if net.role == "judge"]
+    if args.ablate:
+        ablate(networks, data, judges)
+        return
     hiding = [name for name in methods.names() if not methods.load(name).PROMISE.machines_match]
-    ways = {name: by_method(name, args.preset, networks) for name in hiding} | rivals(networks)
+    ways = {name: by_method(name, methods.load(name).PRESETS[args.preset], networks) for name in hiding}
+    ways |= rivals(networks)
     table, after = [], []
     for name, hide in ways.items():
         result = run(name, hide, data, networks)
@@ -198,7 +259,10 @@ def main() -> None:
         table.append([name, *cells, *fidelity(result, data), promise, f"{result.seconds:.1f}"])
         if name in hiding:
             print(f"look at {write_sheet(name, result, data)}")
-            after += [[f"{name}, {k}", *hidden(degraded(result.images, k), judges, networks)] for k in DEGRADED]
+            after += [
+                [f"{name}, {way}", *hidden(each(change, result.images), judges, networks)]
+                for way, change in degradations(networks).items()
+            ]
     table += [[name, figures, *[""] * 3, psnr, ssim, "", "", ""] for name, figures, psnr, ssim in PUBLISHED]
     heads = [f"{net.name}, FAR {far:g}" for net in judges for far in FARS]
     report.put(

@@ -74,3 +74,20 @@ def test_broad_shade_is_no_texture() -> None:
     inner = MASK.clone()
     inner[..., :4] = inner[..., -4:] = 0
     assert float(objectives.texture_change(skin + shade, skin, inner)) < 0.05
+
+
+def test_a_coarse_change_of_shape_is_perceived() -> None:
+    """A slow wave that windows of a few pixels take for a change of light."""
+    x = smooth(0)
+    wave = 0.05 * torch.sin(torch.linspace(0, 12, 64)).view(1, 1, 1, 64).expand_as(x)
+    half = MASK / 2
+    alone = 2 * float(objectives.visual_distance(x + wave, x, MASK))
+    assert float(objectives.perceived_distance(x, x, MASK, half)) == pytest.approx(0, abs=1e-3)
+    assert float(objectives.perceived_distance(x + wave, x, MASK, half)) > 1.2 * alone
+
+
+def test_attention_changes_in_shares_of_what_it_was() -> None:
+    before = [torch.rand(4, 8, 8), torch.rand(4, 4, 4)]
+    changes = objectives.attention_change([2 * before[0], before[1]], before, batch=2)
+    assert torch.allclose(changes, torch.tensor([0.5, 0.5]))
+    assert torch.equal(objectives.attention_change([], [], batch=2), torch.zeros(2))

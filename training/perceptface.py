@@ -43,8 +43,8 @@ HELD_OUT = 64  # portraits
 TEXTURE = 0.3  # weight of fine detail
 # Cosines to the source, and to the other secret's result, that are low enough, in shares of an encoder's threshold at
 # FAR 1e-2; the mean excess over the first to be reached; and the weight of the excess over the second.
-FLOOR, APART, EXCESS, LINKED = 0.5, 1.0, 0.04, 0.5
-BALANCE, PATIENCE = (0.03, 1.0), 0.02  # where lambda may go; how fast it moves, log a step
+FLOOR, APART, EXCESS, LINKED = 0.5, 1.0, 0.04, 0.2
+BALANCE, PATIENCE = (0.25, 1.0), 0.01  # where lambda may go; how fast it moves, log a step
 
 
 @dataclass

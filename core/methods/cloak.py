@@ -37,7 +37,7 @@ from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import Identity, change_masks, cosines, embed, identify, region_weights, similarity
 from core.stages.denoise import invert, learn_embeddings, regenerate, timesteps, watched
 from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise, part
-from core.stages.recompose import decode, encode, pixel_gain
+from core.stages.recompose import apply_change, decode, encode, pixel_gain
 
 PROMISE = Promise(people_recognise=True, machines_match=False)
 NETWORKS = ("detector", "autoencoder", "encoders", "denoiser", "personas")
@@ -55,10 +55,10 @@ class Config:
     """
 
     margin: float = 0.2
-    aim: float = 0.5
-    confirmation: float = 0.35
+    aim: float = 0.65
+    confirmation: float = 0.5
     lift: float = 0.15
-    ceiling: float = 1.2
+    ceiling: float = 1.4
     slack: float = 0.1
     steps: int = 10
     depth: int = 1
@@ -169,8 +169,7 @@ class Search:
 
     def _shown(self, clean: Tensor) -> Tensor:
         change = decode(clean, self.networks.autoencoder) - self.decoded
-        gray = objectives.luminance(change)
-        return (self.x + self.M * (gray + self.config.colour * (change - gray))).clamp(0, 1)
+        return apply_change(self.x, self.M, change, self.config.colour)
 
     def _inverted(self) -> tuple[Tensor, list[int], list[Tensor]]:
         """The latents at which the search begins, and how they are brought back."""

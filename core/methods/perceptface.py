@@ -3,9 +3,10 @@
 A generator moves the latent of the face in a direction that a secret, new for every photo, decides together with the
 face's own identity. What people see is compared by facial region, as the paper does.
 
-Notation: x source, z its latent, e identity (dlib's vector), k secret, G generator, M mask.
+Notation: x source, z its latent, e identity (dlib's vector), k secret, G generator, M mask, C takes
+most of the colour out of a change.
 
-    x' = x + M (Dec(z + G(z, e, k)) - Dec(z))
+    x' = x + M C(Dec(z + G(z, e, k)) - Dec(z))
 
 Deviates: G works in the latent space of the engine's autoencoder and is trained in one stage against an ensemble, not
 in two against one encoder; only the *change* of the decoded image is added, so that what the autoencoder cannot code
@@ -26,10 +27,11 @@ from core.promise import Promise
 from core.stages.align import AlignedFaces
 from core.stages.decouple import change_masks
 from core.stages.optimise import Jitter, Progress, Protected
-from core.stages.recompose import decode, encode
+from core.stages.recompose import apply_change, decode, encode
 
 PROMISE = Promise(people_recognise=True, machines_match=False)
 NETWORKS = ("detector", "autoencoder", "encoders", "generator")
+COLOUR = 0.3  # share of a change's colour that is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +78,4 @@ def render(
     """The faces `x`, whose latents are `z`, with their latents changed."""
     with torch.no_grad():
         before = decode(z, autoencoder)
-    return (x + M * (decode(z + change, autoencoder) - before)).clamp(0, 1)
+    return apply_change(x, M, decode(z + change, autoencoder) - before, COLOUR)

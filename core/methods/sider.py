@@ -35,7 +35,17 @@ from core.promise import Promise
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import Appearance, Identity, change_masks, cosines, decouple
 from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise, part
-from core.stages.recompose import RECOGNISABLE, SPARE, Recomposed, decode, encode, gather, pixel_gain, recompose
+from core.stages.recompose import (
+    RECOGNISABLE,
+    SPARE,
+    Recomposed,
+    apply_change,
+    decode,
+    encode,
+    gather,
+    pixel_gain,
+    recompose,
+)
 
 PROMISE = Promise(people_recognise=False, machines_match=True)
 LOOK_AROUND = 12  # px, more than the windows in which structure is compared
@@ -181,8 +191,7 @@ class Search:
     def render(self, u: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 256 256"]:
         """The faces of latents that are moved by `u`."""
         change = decode(self.z_p + u / self.gain, self.networks.autoencoder) - self.decoded_p
-        gray = objectives.luminance(change)
-        return (self.p + self.M * (gray + self.config.colour * (change - gray))).clamp(0, 1)
+        return apply_change(self.p, self.M, change, self.config.colour)
 
     def objective(self, u: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, " b"]:
         """The objective under a fresh draw."""

@@ -183,6 +183,15 @@ def decode(z: Float[Tensor, "b c u v"], autoencoder: nn.Module) -> Float[Tensor,
     return (sample + 1) / 2
 
 
+def apply_change(
+    images: Float[Tensor, "b 3 h w"], mask: Float[Tensor, "b 1 h w"], change: Float[Tensor, "b 3 h w"], colour: float
+) -> Float[Tensor, "b 3 h w"]:
+    """Images with a change inside the mask, of whose colour only a share is left: skin that turns blue or orange shows
+    more than skin that turns darker."""
+    gray = objectives.luminance(change)
+    return (images + mask * (gray + colour * (change - gray))).clamp(0, 1)
+
+
 @torch.no_grad()
 def pixel_gain(z: Float[Tensor, "b c u v"], autoencoder: nn.Module) -> Float[Tensor, "1 c 1 1"]:
     """How much a unit of each latent channel changes the decoded pixels, root mean square, around `z`.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.stages.align import TEMPLATE
-from core.stages.decouple import face_mask, turn
+from core.stages.align import TEMPLATE, AlignedFaces
+from core.stages.decouple import face_mask, region_weights, turn
 
 FRONTAL = np.array(TEMPLATE, np.float32)
 
@@ -37,3 +37,14 @@ def test_the_far_side_of_a_turned_head_is_narrow_and_the_near_side_is_not(side: 
 
 def test_a_nose_beyond_its_face_leaves_a_mask_all_the_same() -> None:
     assert (face_mask(turned(300)) > 0.5).sum() > 1000
+
+
+def test_each_region_has_its_share_whatever_its_size(faces: AlignedFaces) -> None:
+    weights = region_weights(faces.landmarks)[0, 0]
+    left, right, nose, mouth_left, mouth_right = (tuple(p.round().int().tolist()) for p in faces.landmarks[0])
+    cheek = ((left[0] + mouth_left[0]) // 2, (left[1] + mouth_left[1]) // 2)
+    eye, tip, lip, skin = (float(weights[y, x]) for x, y in (right, nose, mouth_right, cheek))
+    assert float(weights.max()) == pytest.approx(1, abs=0.1)
+    assert eye > tip > skin > 0
+    assert eye > lip > skin
+    assert float(weights[0].max()) == 0
