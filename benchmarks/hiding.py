@@ -225,7 +225,10 @@ def ablate(networks: Networks, data: Pairs, judges: list[Recogniser]) -> None:
         "no synthetic target": replace(standard, pull=0.0),
         "no draws": replace(standard, jitter=Jitter(shift=0, scale=0, angle=0, light=0, blur=0)),
     }
-    ways = {"": lambda pixels: pixels, "after the denoiser": partial(purify, networks=networks, start=PURIFIED[-1])}
+    ways: dict[str, Callable[[Pixels], Pixels]] = {
+        "": lambda pixels: pixels,
+        "after the denoiser": partial(purify, networks=networks, start=PURIFIED[-1]),
+    }
     table = []
     for name, config in parts.items():
         result = run(name, by_method("cloak", config, networks), data, networks)

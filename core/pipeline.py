@@ -85,7 +85,7 @@ def attempt(photo: Photo, request: Request, networks: Networks, progress: Progre
     report = {
         "method": request.method,
         "preset": request.preset,
-        "seed": request.seed,  # one that was drawn is kept nowhere: who has it has the secret of `perceptface`
+        "seed": request.seed,  # one that was drawn is kept nowhere
         "bundle": networks.bundle,
         "promise": {
             "people_recognise": method.PROMISE.people_recognise,

@@ -19,7 +19,6 @@ from core.networks.autoencoder import PatchAutoencoder
 from core.networks.denoiser import Denoiser
 from core.networks.detector import Detector
 from core.networks.encoder import Encoder
-from core.networks.generator import Generator
 from core.networks.personas import Persona
 from core.networks.presentation import Presentation
 
@@ -42,7 +41,6 @@ class Networks:
     personas: tuple[Persona, ...]
     presentation: Presentation
     denoiser: Denoiser | None
-    generator: Generator | None
     missing: dict[str, str]
 
     @classmethod
@@ -71,7 +69,6 @@ class Networks:
             personas=personas.load(folder / "personas"),
             presentation=Presentation.load(folder / "presentation.json", place),
             denoiser=Denoiser.load(folder / "denoiser", place),
-            generator=Generator.load(folder / "generator", place),
             missing=missing,
         )
 
