@@ -215,19 +215,21 @@ def write_sheet(name: str, result: Result, data: Pairs) -> Path:
 
 
 def ablate(networks: Networks, data: Pairs, judges: list[Recogniser]) -> None:
-    """The cloak, each time without one part."""
+    """The cloak, each time without one part; the denoiser's, which no preset uses, where the bundle has one."""
     standard = cloak.PRESETS["standard"]
     parts = {
         "standard": standard,
-        "no denoiser": replace(standard, depth=0),
-        "no learned embeddings": replace(standard, iterations=0),
-        "no attention guidance": replace(standard, attention=0.0),
         "no synthetic target": replace(standard, pull=0.0),
         "no draws": replace(standard, jitter=Jitter(shift=0, scale=0, angle=0, light=0, blur=0)),
     }
+    if networks.denoiser:
+        through = replace(standard, depth=1)
+        parts["through the denoiser"] = through
+        parts["the same, no learned embeddings"] = replace(through, iterations=0)
+        parts["the same, no attention guidance"] = replace(through, attention=0.0)
     ways: dict[str, Callable[[Pixels], Pixels]] = {
         "": lambda pixels: pixels,
-        "after the denoiser": partial(purify, networks=networks, start=PURIFIED[-1]),
+        "after the autoencoder": partial(purify, networks=networks, start=None),
     }
     table = []
     for name, config in parts.items():
