@@ -20,8 +20,8 @@ from urllib3.exceptions import HTTPError
 
 from core.errors import RestoreDenied
 from core.jobs.database import now
+from core.jobs.signatures import sign
 from core.jobs.tables import Delivery, Job
-from core.jobs.webhooks import signature
 from worker.context import Context
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 15.0
@@ -125,5 +125,5 @@ def _message(delivery: Delivery, job: Job, keys: list[bytes]) -> tuple[bytes, di
         "User-Agent": "sider",
         "webhook-id": delivery.id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": signature(keys, delivery.id, timestamp, body),
+        "webhook-signature": sign(keys, delivery.id, timestamp, body),
     }

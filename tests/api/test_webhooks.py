@@ -24,8 +24,8 @@ from sqlalchemy import update
 from urllib3.exceptions import HTTPError
 
 from core.jobs import database
+from core.jobs.signatures import sign
 from core.jobs.tables import Delivery
-from core.jobs.webhooks import signature
 from tests.api.conftest import Service
 from worker import courier
 from worker.courier import AddressRefused, Courier, post, resolve
@@ -97,7 +97,7 @@ def test_an_ended_job_is_announced_once_and_signed(service: Service, receive: Ca
     told = json.loads(body)
     assert (told["type"], told["data"]["job_id"], told["data"]["state"]) == ("job.succeeded", job_id, "succeeded")
     assert "report" not in body.decode()
-    signed = signature([key], fields["webhook-id"], int(fields["webhook-timestamp"]), body)
+    signed = sign([key], fields["webhook-id"], int(fields["webhook-timestamp"]), body)
     assert fields["webhook-signature"] == signed
 
 
