@@ -118,6 +118,8 @@ def _message(delivery: Delivery, job: Job, keys: list[bytes]) -> tuple[bytes, di
     ended = job.finished_at.isoformat() if job.finished_at else None
     problem = job.problem["code"] if job.problem else None
     data = {"job_id": job.id, "photo_id": job.photo_id, "kind": job.kind, "state": job.state, "problem_code": problem}
+    if job.batch_id:
+        data["batch_id"] = job.batch_id
     body = json.dumps({"type": f"job.{job.state}", "timestamp": ended, "data": data}).encode()
     timestamp = int(now().timestamp())
     return body, {
