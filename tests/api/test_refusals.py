@@ -135,7 +135,7 @@ def test_unexpected_errors_leak_nothing(service: Service, monkeypatch: pytest.Mo
     def explode(*_: object) -> None:
         raise RuntimeError("the password is hunter2")
 
-    monkeypatch.setattr("core.jobs.repository.Jobs.add", explode)
+    monkeypatch.setattr("core.jobs.repository.Jobs.add_all", explode)
     answer = service.upload(service.key("protect"))
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert "hunter2" not in answer.text
