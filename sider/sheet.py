@@ -37,12 +37,14 @@ PAGE = Template("""<!DOCTYPE html>
 body { margin: 2rem auto; max-width: 80rem; padding: 0 1rem; background: var(--page); color: var(--ink);
   font: 15px/1.45 system-ui, sans-serif }
 h1 { font-size: 1.4rem; margin: 0 } p { margin: .3rem 0 } .soft { color: var(--soft) }
-main { display: grid; gap: 1rem; align-items: start; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); margin-top: 1.5rem }
+main { display: grid; gap: 1rem; align-items: start; margin-top: 1.5rem;
+  grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)) }
 article { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .8rem }
-article.wide { grid-column: span 2 }
+article.wide { grid-column: span 2 } @media (max-width: 40rem) { article.wide { grid-column: auto } }
 h2 { font-size: 1rem; margin: 0 0 .6rem; overflow-wrap: anywhere }
 .pictures { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)) }
-figure { margin: 0 } img { display: block; width: 100%; height: auto; border-radius: 4px } figcaption { font-size: .85rem }
+figure { margin: 0 } figcaption { font-size: .85rem }
+img { display: block; width: 100%; height: auto; border-radius: 4px }
 table { width: 100%; border-collapse: collapse; font-size: .85rem; margin-top: .6rem }
 td { padding: .1rem .3rem .1rem 0; white-space: nowrap } td:nth-child(2) { width: 60% }
 td:last-child { text-align: right; font-variant-numeric: tabular-nums }
