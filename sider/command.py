@@ -65,10 +65,11 @@ def protect(
     protected by a service, which keeps the keys.
     """
     from core import methods  # noqa: PLC0415
-    from sider.files import new_password  # noqa: PLC0415
+    from sider.files import new_password, plan  # noqa: PLC0415
     from sider.runs import Protector, Run, Wish  # noqa: PLC0415
 
     methods.check(method, preset)
+    photos = list(plan(paths))
     if server and keep_missed:
         raise RequestRefused("a service hands out no picture that misses its promise; leave out --keep-missed")
     protector: Protector
@@ -84,7 +85,7 @@ def protect(
             from sider.local import Engine  # noqa: PLC0415 - torch takes seconds; `sider --help` should not
 
             protector = Engine.load(wish, keep_missed)
-        lines = Run(out, wish, overwrite, as_json).protect_all(paths, protector, console)
+        lines = Run(out, wish, overwrite, as_json).protect_all(photos, protector, console)
     if contact_sheet:
         from sider.sheet import write_sheet  # noqa: PLC0415
 

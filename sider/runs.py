@@ -71,10 +71,10 @@ class Journal:
         """The last entry of a photo."""
         return self._last.get(photo, {})
 
-    def note(self, photo: str, **said: Any) -> None:
+    def note(self, photo: str, said: dict[str, Any]) -> None:
         """Add an entry."""
         with self._lock, self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"photo": photo, **said}) + "\n")
+            file.write(json.dumps({"photo": photo} | said) + "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +86,16 @@ class Run:
     overwrite: bool
     as_json: bool
 
-    def protect_all(self, paths: list[Path], protector: Protector, console: Console) -> list[dict[str, Any]]:
-        """A line a photo; those with an error have kept no other from being done (RequestRefused: no photo there)."""
-        jobs = list(plan(paths))
+    def protect_all(
+        self, photos: list[tuple[Path, Path]], protector: Protector, console: Console
+    ) -> list[dict[str, Any]]:
+        """A line for each photo and stem of its results; one with an error keeps no other from being done."""
         self.out.mkdir(parents=True, exist_ok=True)
         journal = Journal(self.out)
         lines: list[dict[str, Any]] = []
-        done = dict.fromkeys((path for path, _ in jobs), 0.0)
+        done = dict.fromkeys((path for path, _ in photos), 0.0)
         with _bar(console) as bar, ThreadPoolExecutor(protector.at_once) as pool:
-            task = bar.add_task("photos", total=len(jobs))
+            task = bar.add_task("photos", total=len(photos))
 
             def step(path: Path, fraction: float) -> None:
                 done[path] = fraction
@@ -106,7 +107,7 @@ class Run:
                 return {"file": str(path), **line}
 
             try:
-                for future in as_completed([pool.submit(one, *job) for job in jobs]):
+                for future in as_completed([pool.submit(one, *photo) for photo in photos]):
                     lines.append(future.result())
                     report(console, self.as_json, lines[-1])
             except BaseException:
@@ -120,8 +121,10 @@ class Run:
         name = stem.as_posix()
         try:
             photo = path.read_bytes()
-            known = {"is": self._digest(photo, protector.where)}
-            before = journal.of(name) if journal.of(name).items() >= known.items() and not self.overwrite else {}
+            digest = self._digest(photo, protector.where)
+            before = journal.of(name)
+            if self.overwrite or before.get("is") != digest:
+                before = {}
             if (line := before.get("line")) and "error" not in line and all(Path(p).is_file() for p in _written(line)):
                 return {**line, "before": True}
             targets = self._targets(stem, protector)
@@ -129,7 +132,7 @@ class Run:
             for target in targets:
                 check_target(target, path, self.overwrite or begun)
             attempt = before.get("attempt") or str(uuid4())
-            journal.note(name, **known, attempt=attempt)
+            journal.note(name, {"is": digest, "attempt": attempt})
             targets[0].parent.mkdir(parents=True, exist_ok=True)
         except (SiderError, OSError) as error:
             return {"held": False, **error_line(error)}
@@ -137,7 +140,7 @@ class Run:
             line = protector.protect(photo, targets, attempt, step)
         except (SiderError, OSError) as error:
             line = {"held": False, **error_line(error)}
-        journal.note(name, **known, line=line)
+        journal.note(name, {"is": digest, "line": line})
         return line
 
     def _targets(self, stem: Path, protector: Protector) -> list[Path]:

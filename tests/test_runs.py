@@ -12,6 +12,7 @@ from rich.console import Console
 
 from core.errors import PromiseNotMet, Unavailable
 from core.vault.custody import Custody
+from sider.files import plan
 from sider.runs import JOURNAL, Run, Step, Wish
 from sider.sheet import write_sheet
 from tests.fakes import picture
@@ -59,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
 def protect(folder: Path, protector: Fake, wish: Wish = WISH, overwrite: bool = False) -> dict[str, dict[str, Any]]:
     """The lines by the names of the photos."""
     run = Run(folder / "out", wish, overwrite, as_json=True)
-    lines = run.protect_all([folder / "in"], protector, Console(quiet=True))
+    lines = run.protect_all(list(plan([folder / "in"])), protector, Console(quiet=True))
     return {Path(line["file"]).stem: line for line in lines}
 
 

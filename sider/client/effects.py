@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx2
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Send a request. Its answer is a Response that was read; with `stream` and status 200 it is a Stream."""
+    """Send a request. Its answer is a Response that was read; with `stream` and status 200 a Stream of such pieces."""
 
     method: str
     url: str
@@ -26,12 +26,12 @@ class Ask:
     data: Mapping[str, str] | None = field(default=None, repr=False)
     files: Sequence[tuple[str, Any]] | None = field(default=None, repr=False)
     params: Mapping[str, Any] | None = None
-    stream: bool = False
+    stream: Literal["bytes", "lines"] | None = None
 
 
 @dataclass(slots=True)
 class Stream:
-    """An answer that is read piece by piece: bytes, or lines of an event stream."""
+    """An answer that is read piece by piece."""
 
     answer: httpx2.Response
     pieces: Any

@@ -104,7 +104,7 @@ def pause(attempt: int, asked: float = 0.0) -> float:
 def save(link: str, target: Path) -> Flow[Path]:
     """What a link leads to, in a file. The link is a credential of its own: ours are not sent to the store."""
     fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    opened = yield Ask("GET", link, stream=True)
+    opened = yield Ask("GET", link, stream="bytes")
     if not isinstance(opened, Stream):
         raise httpx2.RemoteProtocolError(f"the store answers {opened.status_code}")
     try:

@@ -110,9 +110,9 @@ class Client:
     def _do(self, effect: Effect) -> Any:
         match effect:
             case Ask():
-                answer = self._http.send(_request(self._http, effect), stream=effect.stream)
+                answer = self._http.send(_request(self._http, effect), stream=bool(effect.stream))
                 if effect.stream and answer.status_code == OK:
-                    return Stream(answer, answer.iter_lines() if _of_lines(answer) else answer.iter_bytes())
+                    return Stream(answer, answer.iter_lines() if effect.stream == "lines" else answer.iter_bytes())
                 answer.read()
                 return answer
             case Read(stream):
@@ -183,9 +183,9 @@ class AsyncClient:
     async def _do(self, effect: Effect) -> Any:
         match effect:
             case Ask():
-                answer = await self._http.send(_request(self._http, effect), stream=effect.stream)
+                answer = await self._http.send(_request(self._http, effect), stream=bool(effect.stream))
                 if effect.stream and answer.status_code == OK:
-                    return Stream(answer, answer.aiter_lines() if _of_lines(answer) else answer.aiter_bytes())
+                    return Stream(answer, answer.aiter_lines() if effect.stream == "lines" else answer.aiter_bytes())
                 await answer.aread()
                 return answer
             case Read(stream):
@@ -208,7 +208,3 @@ def _request(http: httpx2.Client | httpx2.AsyncClient, ask: Ask) -> httpx2.Reque
     return http.build_request(
         ask.method, ask.url, headers=ask.headers, data=ask.data, files=ask.files or None, params=ask.params
     )
-
-
-def _of_lines(answer: httpx2.Response) -> bool:
-    return answer.headers.get("content-type", "").startswith("text/event-stream")

@@ -79,7 +79,7 @@ class Watch:
     def _open(self) -> Flow[Stream | None]:
         """The events; None if there are none to be had."""
         headers = self.requests.credentials() | ({"Last-Event-ID": self._seen} if self._seen else {})
-        opened = yield Ask("GET", f"{self.requests.server}/jobs/{self.job_id}/events", headers, stream=True)
+        opened = yield Ask("GET", f"{self.requests.server}/jobs/{self.job_id}/events", headers, stream="lines")
         if isinstance(opened, Stream):
             return opened
         error = error_in(opened)

@@ -214,6 +214,12 @@ def test_polled_where_there_are_no_events_and_the_only_link_is_kept(call: Call) 
     assert service.answers == []
 
 
+def test_polled_where_something_else_answers_for_the_events(call: Call) -> None:
+    pages = [httpx2.Response(200, headers={"content-type": "text/html"}, text="<html>\n\n</html>") for _ in range(6)]
+    service = Service(*pages, httpx2.Response(200, json=job(state="succeeded")))
+    assert call(service, "wait", "job_1").state == "succeeded"
+
+
 def test_polled_when_events_are_cut_again_and_again(call: Call) -> None:
     ended = httpx2.Response(200, json=job(state="succeeded"))
     service = Service(*(events(LOST) for _ in range(6)), ended)
