@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TypeVar
 
 from fastapi import Response
 from sqlalchemy.orm import Session
@@ -12,14 +11,12 @@ from sqlalchemy.orm import Session
 from api.auth import Caller
 from api.idempotency import Attempt
 from api.parts import Parts
-from api.schemas import Accepted, AcceptedBatch, JobForm
+from api.schemas import Acceptance, Accepted, JobForm
 from core.jobs import guesses
 from core.jobs.database import now
 from core.jobs.states import State
 from core.jobs.tables import Job, Photo
 from core.jobs.webhooks import delivery_of
-
-Answer = TypeVar("Answer", Accepted, AcceptedBatch)
 
 
 def queued(job_id: str, who: Caller, kind: str, photo_id: str, request: dict[str, object]) -> Job:
@@ -31,16 +28,17 @@ def queued(job_id: str, who: Caller, kind: str, photo_id: str, request: dict[str
 
 
 def accept(
-    found: Parts, jobs: Sequence[Job], form: JobForm, attempt: Attempt, answer: Answer, photos: Sequence[Photo] = ()
-) -> Answer:
+    found: Parts, jobs: Sequence[Job], form: JobForm, attempt: Attempt, answer: Acceptance, photos: Sequence[Photo] = ()
+) -> None:
     """Commit jobs together with their photos, their webhooks and the receipt of their request, and send their messages.
 
     Raises:
         StateConflict: the receipt is not ours any more.
         TooMany: other restores of the photo came first.
     """
-    for job in jobs if form.expires_in else ():
-        job.expires_at = job.created_at + timedelta(seconds=form.expires_in or 0)
+    if form.expires_in:
+        for job in jobs:
+            job.expires_at = job.created_at + timedelta(seconds=form.expires_in)
     job_ids = [job.id for job in jobs]
 
     def also(session: Session) -> None:
@@ -51,13 +49,12 @@ def accept(
         if form.webhook_url:
             session.add_all(delivery_of(job, form.webhook_url) for job in jobs)
 
-    found.jobs.add_all(jobs, photos, also)
+    found.jobs.add(jobs, photos, also)
     for job_id in job_ids:
         found.publish(job_id)
-    return answer
 
 
-def describe(response: Response, answer: Accepted | AcceptedBatch, attempt: Attempt) -> None:
+def describe(response: Response, answer: Acceptance, attempt: Attempt) -> None:
     """The header fields of an acceptance."""
     response.headers["Location"] = (
         f"/jobs/{answer.job_id}" if isinstance(answer, Accepted) else f"/batches/{answer.batch_id}"

@@ -24,7 +24,7 @@ router = APIRouter(tags=["jobs"], route_class=GuardedRoute)
 def get_batch(
     batch_id: str, found: Annotated[Parts, Depends(parts)], who: Annotated[Caller, Depends(needs("protect", "restore"))]
 ) -> BatchView:
-    """The jobs in the order of their photos, and how many are in which state; no photo is lost from it."""
+    """The jobs in the order of their photos, and how many are in which state."""
     jobs = found.jobs.of_batch(batch_id, who.tenant)
     rows = [BatchJob(**JobSummary.of(job).model_dump(), photo_id=job.photo_id) for job in jobs]
     return BatchView(batch_id=batch_id, counts=Counter(State(job.state) for job in jobs), jobs=rows)

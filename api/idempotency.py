@@ -26,11 +26,11 @@ from sqlalchemy.orm import Session
 
 from api.auth import credential
 from api.parts import Parts, parts
-from api.schemas import Accepted, AcceptedBatch
+from api.schemas import Acceptance
 from core.jobs.receipts import Receipts, Reservation
 
 NONCE_BYTES = 12
-ANSWER: TypeAdapter[Accepted | AcceptedBatch] = TypeAdapter(Accepted | AcceptedBatch)
+ANSWER: TypeAdapter[Acceptance] = TypeAdapter(Acceptance)
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -45,11 +45,11 @@ IdempotencyKey = Annotated[
 class Attempt:
     """One request under an Idempotency-Key, or under none. `earlier` is the answer of the first one."""
 
-    earlier: Accepted | AcceptedBatch | None = None
+    earlier: Acceptance | None = None
     reservation: Reservation | None = None
     seal_key: bytes = field(default=b"", repr=False)
 
-    def sign(self, session: Session, answer: Accepted | AcceptedBatch) -> None:
+    def sign(self, session: Session, answer: Acceptance) -> None:
         """Keep the answer; to be called in the transaction that adds the job (StateConflict)."""
         if self.reservation:
             nonce = secrets.token_bytes(NONCE_BYTES)
@@ -88,7 +88,7 @@ class Once:
             self.receipts.release(found)
             raise
 
-    def _open(self, sealed: bytes) -> Accepted | AcceptedBatch:
+    def _open(self, sealed: bytes) -> Acceptance:
         assert self.receipt_id  # noqa: S101
         nonce, text = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
         return ANSWER.validate_json(AESGCM(self.seal_key).decrypt(nonce, text, self.receipt_id.encode()))

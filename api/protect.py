@@ -17,7 +17,7 @@ from api.idempotency import Attempt, Once, once
 from api.jobs import view
 from api.parts import Parts, parts
 from api.problems import documented
-from api.schemas import Accepted, AcceptedBatch, Finished, ProtectForm
+from api.schemas import Acceptance, Accepted, AcceptedBatch, Finished, ProtectForm
 from core import methods
 from core.errors import PhotoRefused, RequestRefused
 from core.jobs.database import now
@@ -48,7 +48,7 @@ router = APIRouter(tags=["photos"], route_class=ProtectRoute)
     response_model=None,
     responses=documented(400, 401, 403, 409, 413, 415, 422, 429, 503)
     | {
-        202: {"model": Accepted | AcceptedBatch, "description": "Accepted; a batch if there were several photos"},
+        202: {"model": Acceptance, "description": "Accepted; a batch if there were several photos"},
         200: {"model": Finished, "description": "Ended within the time of `Prefer: wait`"},
     },
     summary="Protect photos",
@@ -60,7 +60,7 @@ async def protect(
     once: Annotated[Once, Depends(once)],
     wait: Annotated[int, Depends(preferred_wait)],
     form: Annotated[ProtectForm, Form(media_type="multipart/form-data")],
-) -> Accepted | AcceptedBatch | Finished:
+) -> Acceptance | Finished:
     """Accepts a photo and answers at once; poll `Location` for the job.
 
     Several photos, as repeated fields `photo`, are accepted as one batch or not at all; if some are refused, the
@@ -84,7 +84,7 @@ async def protect(
     return accepted
 
 
-def _protect(response: Response, found: Parts, who: Caller, once: Once, form: ProtectForm) -> Accepted | AcceptedBatch:
+def _protect(response: Response, found: Parts, who: Caller, once: Once, form: ProtectForm) -> Acceptance:
     settings = found.settings
     methods.check(form.method, form.preset)
     if form.variants > settings.max_variants:
@@ -122,9 +122,7 @@ def _uploads(form: ProtectForm, settings: Settings) -> list[bytes]:
     return uploads
 
 
-def _keep(
-    found: Parts, who: Caller, form: ProtectForm, uploads: list[bytes], attempt: Attempt
-) -> Accepted | AcceptedBatch:
+def _keep(found: Parts, who: Caller, form: ProtectForm, uploads: list[bytes], attempt: Attempt) -> Acceptance:
     """Objects first, then the rows: a crash in between leaves orphans that nobody was promised."""
     batch_id = new_id("bat") if len(uploads) > 1 else None
     if batch_id:
@@ -149,7 +147,10 @@ def _keep(
         jobs.append(job)
         photos.append(photo)
     answers = [Accepted(job_id=job.id, photo_id=job.photo_id, state=State.queued) for job in jobs]
+    answer: Acceptance
     if batch_id:
-        batch = AcceptedBatch(batch_id=batch_id, jobs=answers, restore_code=code)
-        return accept(found, jobs, form, attempt, batch, photos)
-    return accept(found, jobs, form, attempt, answers[0].model_copy(update={"restore_code": code}), photos)
+        answer = AcceptedBatch(batch_id=batch_id, jobs=answers, restore_code=code)
+    else:
+        answer = answers[0].model_copy(update={"restore_code": code})
+    accept(found, jobs, form, attempt, answer, photos)
+    return answer

@@ -103,7 +103,8 @@ def _keep(found: Parts, who: Caller, form: RestoreForm, data: bytes | None, atte
         "reason": form.reason, "subject": who.subject, "uploaded": data is not None, "locked": lock is not None,
     }  # fmt: skip
     answer = Accepted(job_id=job_id, photo_id=kept.id, state=State.queued)
-    return accept(found, [queued(job_id, who, "restore", kept.id, request)], form, attempt, answer)
+    accept(found, [queued(job_id, who, "restore", kept.id, request)], form, attempt, answer)
+    return answer
 
 
 def _lock(password: SecretStr | None, kdf: tuple[bytes, KdfCost] | None) -> Lock | None:

@@ -114,6 +114,9 @@ class AcceptedBatch(BaseModel):
     )  # fmt: skip
 
 
+Acceptance = Accepted | AcceptedBatch
+
+
 class JobView(BaseModel):
     """A job. `result` is there when it succeeded, `problem` when it failed or expired."""
 

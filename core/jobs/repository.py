@@ -38,13 +38,10 @@ class Jobs:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def add(self, job: Job, photo: Photo | None = None, also: Callable[[Session], None] = lambda _: None) -> None:
-        """Queue a job, as add_all."""
-        self.add_all([job], [photo] if photo else [], also)
-
-    def add_all(self, jobs: Sequence[Job], photos: Sequence[Photo], also: Callable[[Session], None]) -> None:
-        """Queue jobs; the rows of new photos, what else is to be, and an entry each in the audit log are committed
-        with them.
+    def add(
+        self, jobs: Sequence[Job], photos: Sequence[Photo] = (), also: Callable[[Session], None] = lambda _: None
+    ) -> None:
+        """Queue jobs; new photos' rows, what else is to be, and entries in the audit log are committed with them.
 
         The messages are sent after this (outbox).
         """

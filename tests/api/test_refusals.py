@@ -86,7 +86,7 @@ def test_a_lost_database_is_503(service: Service, monkeypatch: pytest.MonkeyPatc
     headers = service.key("protect")
     monkeypatch.setattr("core.jobs.repository.Jobs.mark_published", locked)
     assert service.upload(headers).status_code == 202  # accepted is accepted
-    monkeypatch.setattr("core.jobs.repository.Jobs.add_all", locked)
+    monkeypatch.setattr("core.jobs.repository.Jobs.add", locked)
     answer = service.upload(headers)
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
     assert "private" not in answer.text
@@ -135,7 +135,7 @@ def test_unexpected_errors_leak_nothing(service: Service, monkeypatch: pytest.Mo
     def explode(*_: object) -> None:
         raise RuntimeError("the password is hunter2")
 
-    monkeypatch.setattr("core.jobs.repository.Jobs.add_all", explode)
+    monkeypatch.setattr("core.jobs.repository.Jobs.add", explode)
     answer = service.upload(service.key("protect"))
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert "hunter2" not in answer.text
