@@ -53,7 +53,7 @@ class Service:
         job = self.client.wait(accepted.job_id, told=lambda progress: step(progress.progress))
         for number, target in enumerate(targets, 1):
             self.client.download(accepted.photo_id, target, variant=number)
-        report = (job.result or {}).get("report", {})
+        report = (job.result or {})["report"]
         written = [str(target) for target in targets]
         return {"held": report["held"], "protected": written, "photo_id": accepted.photo_id, "report": report}
 
