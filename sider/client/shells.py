@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from urllib.parse import urlsplit
@@ -85,7 +85,7 @@ class Client:
     verify = _now(Flows.verify)
     erase = _now(Flows.erase)
 
-    def watch(self, job_id: str) -> Iterator[Progress]:
+    def watch(self, job_id: str) -> Generator[Progress]:
         """The job whenever it has changed, until it has ended; connections that are lost are resumed."""
         watch = Watch(self._flows, job_id)
         try:
@@ -158,7 +158,7 @@ class AsyncClient:
     verify = _later(Flows.verify)
     erase = _later(Flows.erase)
 
-    async def watch(self, job_id: str) -> AsyncIterator[Progress]:
+    async def watch(self, job_id: str) -> AsyncGenerator[Progress]:
         """As Client.watch."""
         watch = Watch(self._flows, job_id)
         try:

@@ -290,11 +290,13 @@ def test_keys_and_links_are_not_shown() -> None:
         assert KEY not in repr(next(client._flows.photo("pho_1")))
 
 
-def test_interrupted_it_lets_the_connection_go() -> None:
-    answer = events(event("job"), KeyboardInterrupt())
+def test_left_alone_it_lets_the_connection_go() -> None:
+    answer = events(event("job"), event("end", state="succeeded"))
     with Client(SERVER, KEY, transport=httpx2.MockTransport(Service(answer))) as client:
-        with pytest.raises(KeyboardInterrupt):
-            client.wait("job_1")
+        watch = client.watch("job_1")
+        assert next(watch).state == "running"
+        assert not answer.is_closed
+        watch.close()
         assert answer.is_closed
 
 
