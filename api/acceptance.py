@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from fastapi import Response
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 from api.auth import Caller
 from api.idempotency import Attempt
 from api.parts import Parts
-from api.schemas import Accepted, JobForm
+from api.schemas import Acceptance, Accepted, JobForm
 from core.jobs import guesses
 from core.jobs.database import now
 from core.jobs.states import State
@@ -27,33 +28,37 @@ def queued(job_id: str, who: Caller, kind: str, photo_id: str, request: dict[str
 
 
 def accept(
-    found: Parts, job: Job, form: JobForm, attempt: Attempt, photo: Photo | None = None, code: str | None = None
-) -> Accepted:
-    """Commit a job together with its photo, its webhook and the receipt of its request, and send its message.
+    found: Parts, jobs: Sequence[Job], form: JobForm, attempt: Attempt, answer: Acceptance, photos: Sequence[Photo] = ()
+) -> None:
+    """Commit jobs together with their photos, their webhooks and the receipt of their request, and send their messages.
 
     Raises:
         StateConflict: the receipt is not ours any more.
         TooMany: other restores of the photo came first.
     """
     if form.expires_in:
-        job.expires_at = job.created_at + timedelta(seconds=form.expires_in)
-    accepted = Accepted(job_id=job.id, photo_id=job.photo_id, state=State.queued, restore_code=code)
+        for job in jobs:
+            job.expires_at = job.created_at + timedelta(seconds=form.expires_in)
+    job_ids = [job.id for job in jobs]
 
     def also(session: Session) -> None:
-        if job.kind == "restore":  # once more, because others may have come in since; this one counts now
-            guesses.check(session, job.photo_id, found.settings.max_guesses + 1)
-        attempt.sign(session, accepted)
+        for job in jobs:
+            if job.kind == "restore":  # once more, because others may have come in since; this one counts now
+                guesses.check(session, job.photo_id, found.settings.max_guesses + 1)
+        attempt.sign(session, answer)
         if form.webhook_url:
-            session.add(delivery_of(job, form.webhook_url))
+            session.add_all(delivery_of(job, form.webhook_url) for job in jobs)
 
-    found.jobs.add(job, photo, also)
-    found.publish(accepted.job_id)
-    return accepted
+    found.jobs.add(jobs, photos, also)
+    for job_id in job_ids:
+        found.publish(job_id)
 
 
-def describe(response: Response, accepted: Accepted, attempt: Attempt) -> None:
+def describe(response: Response, answer: Acceptance, attempt: Attempt) -> None:
     """The header fields of an acceptance."""
-    response.headers["Location"] = f"/jobs/{accepted.job_id}"
+    response.headers["Location"] = (
+        f"/jobs/{answer.job_id}" if isinstance(answer, Accepted) else f"/batches/{answer.batch_id}"
+    )
     response.headers["Retry-After"] = "2"
     if attempt.earlier:
         response.headers["Idempotent-Replayed"] = "true"

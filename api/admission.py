@@ -48,10 +48,20 @@ class QueueingRoute(GuardedRoute):
 
     async def admit(self, request: Request, found: Parts, who: Caller) -> None:  # noqa: ARG002
         who.needs(self.scope)
-        settings = found.settings
-        if await run_in_threadpool(found.jobs.depth) >= settings.max_queue:
-            raise Unavailable("the queue is full; try again later", code="queue_full")
-        share = max(1, int(settings.max_queue * settings.tenant_share))
-        if await run_in_threadpool(found.jobs.depth, who.tenant) >= share:
-            message = f"{share} jobs of yours wait or run already; let some of them end"
-            raise TooMany(message, code="tenant_queue_full", details={"retry_after": RETRY_SECONDS})
+        await run_in_threadpool(check_room, found, who)
+
+
+def check_room(found: Parts, who: Caller, jobs: int = 1) -> None:
+    """Insist on room for so many jobs more, in the queue and in the tenant's share of it.
+
+    Raises:
+        Unavailable: queue_full.
+        TooMany: tenant_queue_full.
+    """
+    settings = found.settings
+    if found.jobs.depth() + jobs > settings.max_queue:
+        raise Unavailable("the queue is full; try again later", code="queue_full")
+    share = max(1, int(settings.max_queue * settings.tenant_share))
+    if found.jobs.depth(who.tenant) + jobs > share:
+        message = f"{share} jobs of yours may wait or run; let some of them end"
+        raise TooMany(message, code="tenant_queue_full", details={"retry_after": RETRY_SECONDS})

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
-from api import docs, events, health, jobs, pages, photos, problems, protect, restore, verify
+from api import batches, docs, events, health, jobs, pages, photos, problems, protect, restore, verify
 from api.events import leaving_at_once
 from api.guard import Guard
 from api.headers import SecurityHeaders
@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     problems.install(app)
     app.add_middleware(SecurityHeaders, hsts_seconds=settings.hsts_seconds)
     docs.install(app)
-    for module in (protect, restore, jobs, events, verify, photos, health):
+    for module in (protect, restore, jobs, batches, events, verify, photos, health):
         app.include_router(module.router)
     pages.install(app)
     _describe_problems(app)

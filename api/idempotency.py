@@ -8,10 +8,11 @@ restore code, which is nowhere else, is given again to who already had the right
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -20,15 +21,16 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from fastapi import Depends, Header, Request
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, TypeAdapter
 from sqlalchemy.orm import Session
 
 from api.auth import credential
 from api.parts import Parts, parts
-from api.schemas import Accepted
+from api.schemas import Acceptance
 from core.jobs.receipts import Receipts, Reservation
 
 NONCE_BYTES = 12
+ANSWER: TypeAdapter[Acceptance] = TypeAdapter(Acceptance)
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -43,11 +45,11 @@ IdempotencyKey = Annotated[
 class Attempt:
     """One request under an Idempotency-Key, or under none. `earlier` is the answer of the first one."""
 
-    earlier: Accepted | None = None
+    earlier: Acceptance | None = None
     reservation: Reservation | None = None
     seal_key: bytes = field(default=b"", repr=False)
 
-    def sign(self, session: Session, answer: Accepted) -> None:
+    def sign(self, session: Session, answer: Acceptance) -> None:
         """Keep the answer; to be called in the transaction that adds the job (StateConflict)."""
         if self.reservation:
             nonce = secrets.token_bytes(NONCE_BYTES)
@@ -66,7 +68,7 @@ class Once:
     seal_key: bytes = field(default=b"", repr=False)
 
     @contextmanager
-    def attempt(self, form: BaseModel, photo: bytes) -> Iterator[Attempt]:
+    def attempt(self, form: BaseModel, photos: Sequence[bytes]) -> Iterator[Attempt]:
         """The first attempt at this request, or what came of it; given up if the block raises.
 
         Raises:
@@ -76,7 +78,7 @@ class Once:
         if self.receipt_id is None:
             yield Attempt()
             return
-        found = self.receipts.reserve(self.receipt_id, self._fingerprint(form, photo))
+        found = self.receipts.reserve(self.receipt_id, self._fingerprint(form, photos))
         if isinstance(found, bytes):
             yield Attempt(earlier=self._open(found))
             return
@@ -86,15 +88,17 @@ class Once:
             self.receipts.release(found)
             raise
 
-    def _open(self, sealed: bytes) -> Accepted:
+    def _open(self, sealed: bytes) -> Acceptance:
         assert self.receipt_id  # noqa: S101
         nonce, text = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
-        return Accepted.model_validate_json(AESGCM(self.seal_key).decrypt(nonce, text, self.receipt_id.encode()))
+        return ANSWER.validate_json(AESGCM(self.seal_key).decrypt(nonce, text, self.receipt_id.encode()))
 
-    def _fingerprint(self, form: BaseModel, photo: bytes) -> str:
+    def _fingerprint(self, form: BaseModel, photos: Sequence[bytes]) -> str:
         fields = {name: _plain(value) for name, value in form if name != "photo"}
         text = json.dumps(fields, sort_keys=True).encode()
-        return hmac.digest(self.print_key, len(text).to_bytes(8) + text + photo, "sha256").hex()
+        # Of many each one's digest, so that it tells where one ends; of one itself, as receipts of older releases have.
+        payload = photos[0] if len(photos) == 1 else b"".join(hashlib.sha256(photo).digest() for photo in photos)
+        return hmac.digest(self.print_key, len(text).to_bytes(8) + text + payload, "sha256").hex()
 
 
 def once(

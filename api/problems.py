@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -114,7 +114,7 @@ def install(app: FastAPI) -> None:
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101
         # Where and why, but never the value: it may be a password or a face.
-        where = [{"field": ".".join(map(str, e["loc"][1:])), "reason": _reason(e["msg"])} for e in error.errors()]
+        where = [{"field": _field(e["loc"]), "reason": _reason(e["msg"])} for e in error.errors()]
         detail = "; ".join(f"{w['field']}: {w['reason']}" for w in where)
         return respond(problem(422, "request_invalid", detail, {"errors": where}))
 
@@ -169,6 +169,11 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in statuses
     }
+
+
+def _field(place: Sequence[str | int]) -> str:
+    """Without the number of a repeated one: where there is only one, nobody counts."""
+    return ".".join(str(part) for part in place[1:] if not isinstance(part, int))
 
 
 def _reason(message: str) -> str:

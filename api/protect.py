@@ -1,4 +1,4 @@
-"""POST /protect: validate, keep safe, queue."""
+"""POST /protect: validate, keep safe, queue. One photo is a job, several are a batch of them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from api.acceptance import accept, describe, queued
-from api.admission import QueueingRoute
+from api.admission import QueueingRoute, check_room
 from api.auth import Caller, caller
 from api.events import end_of, preferred_wait
 from api.idempotency import Attempt, Once, once
 from api.jobs import view
 from api.parts import Parts, parts
 from api.problems import documented
-from api.schemas import Accepted, Finished, ProtectForm
+from api.schemas import Acceptance, Accepted, AcceptedBatch, Finished, ProtectForm
 from core import methods
-from core.errors import RequestRefused
+from core.errors import PhotoRefused, RequestRefused
 from core.jobs.database import now
 from core.jobs.repository import new_id
+from core.jobs.states import State
 from core.jobs.tables import Photo
+from core.settings import Settings
 from core.stages.sandbox import check_upload
 from core.stages.validate import Limits
 from core.vault import passwords
@@ -46,10 +48,10 @@ router = APIRouter(tags=["photos"], route_class=ProtectRoute)
     response_model=None,
     responses=documented(400, 401, 403, 409, 413, 415, 422, 429, 503)
     | {
-        202: {"model": Accepted, "description": "Accepted"},
+        202: {"model": Acceptance, "description": "Accepted; a batch if there were several photos"},
         200: {"model": Finished, "description": "Ended within the time of `Prefer: wait`"},
     },
-    summary="Protect a photo",
+    summary="Protect photos",
 )
 async def protect(
     response: Response,
@@ -58,15 +60,18 @@ async def protect(
     once: Annotated[Once, Depends(once)],
     wait: Annotated[int, Depends(preferred_wait)],
     form: Annotated[ProtectForm, Form(media_type="multipart/form-data")],
-) -> Accepted | Finished:
+) -> Acceptance | Finished:
     """Accepts a photo and answers at once; poll `Location` for the job.
+
+    Several photos, as repeated fields `photo`, are accepted as one batch or not at all; if some are refused, the
+    problem `batch_refused` names each of them. Each becomes a job like any other, under one password or restore code.
 
     The photo is checked before it is accepted. The password never leaves this process: it is turned into a key
     here, and only that key travels, sealed to the job. With `Prefer: wait=N` the answer comes when the job has ended
-    (200), or after N seconds, 30 at most, as if it had not been asked for (202).
+    (200), or after N seconds, 30 at most, as if it had not been asked for (202); a batch is not waited for.
     """
     accepted = await run_in_threadpool(_protect, response, found, who, once, form)
-    if wait and not found.watchers.locked():
+    if wait and isinstance(accepted, Accepted) and not found.watchers.locked():
         response.headers["Preference-Applied"] = f"wait={wait}"
         try:
             if job := await end_of(found, accepted.job_id, wait):
@@ -79,33 +84,73 @@ async def protect(
     return accepted
 
 
-def _protect(response: Response, found: Parts, who: Caller, once: Once, form: ProtectForm) -> Accepted:
+def _protect(response: Response, found: Parts, who: Caller, once: Once, form: ProtectForm) -> Acceptance:
     settings = found.settings
     methods.check(form.method, form.preset)
     if form.variants > settings.max_variants:
         raise RequestRefused(f"{form.variants} variants; at most {settings.max_variants}")
     if form.webhook_url:
         found.webhooks.check(form.webhook_url, who.tenant, settings.webhook_private)
-    data = form.photo.file.read(settings.max_upload_bytes + 1)
-    check_upload(data, Limits(settings.max_upload_bytes, settings.max_pixels))
-    with once.attempt(form, data) as attempt:
-        accepted = attempt.earlier or _keep(found, who, form, data, attempt)
+    uploads = _uploads(form, settings)
+    with once.attempt(form, uploads) as attempt:
+        accepted = attempt.earlier or _keep(found, who, form, uploads, attempt)
     describe(response, accepted, attempt)
     return accepted
 
 
-def _keep(found: Parts, who: Caller, form: ProtectForm, data: bytes, attempt: Attempt) -> Accepted:
-    """Objects first, then the row: a crash in between leaves an orphan that nobody was promised."""
+def _uploads(form: ProtectForm, settings: Settings) -> list[bytes]:
+    """The photos, checked; together they are no larger than the request may be.
+
+    Raises:
+        PhotoRefused: the only one is not to be used.
+        RequestRefused: too many, or `batch_refused`, with the problem of each that is not to be used.
+    """
+    if len(form.photo) > settings.max_batch:
+        raise RequestRefused(f"{len(form.photo)} photos; at most {settings.max_batch} in one request")
+    limits = Limits(settings.max_upload_bytes, settings.max_pixels)
+    uploads, refused = [photo.file.read(limits.max_bytes + 1) for photo in form.photo], []
+    for number, data in enumerate(uploads):
+        try:
+            check_upload(data, limits)
+        except PhotoRefused as error:
+            if len(uploads) == 1:
+                raise
+            refused.append({"photo": number, "code": error.code, "detail": str(error)})
+    if refused:
+        message = f"nothing was accepted: {len(refused)} of {len(uploads)} photos cannot be used; send the others again"
+        raise RequestRefused(message, code="batch_refused", details={"photos": refused})
+    return uploads
+
+
+def _keep(found: Parts, who: Caller, form: ProtectForm, uploads: list[bytes], attempt: Attempt) -> Acceptance:
+    """Objects first, then the rows: a crash in between leaves orphans that nobody was promised."""
+    batch_id = new_id("bat") if len(uploads) > 1 else None
+    if batch_id:
+        check_room(found, who, len(uploads))
     password = form.password.get_secret_value() if form.password else None
     form.custody.check(password)
     code = None if password or form.custody is Custody.SERVER else passwords.new_restore_code()
-    job_id, photo_id = new_id("job"), new_id("pho")
-    if secret := password or code:
-        found.shelf.put_secret(who.tenant, job_id, passwords.lock(secret))
-    found.shelf.put_upload(who.tenant, job_id, data)
-    kept = Photo(
-        id=photo_id, tenant=who.tenant, created_at=now(),
-        method=form.method, preset=form.preset, variants=form.variants, custody=form.custody,
-    )  # fmt: skip
+    secret = password or code
+    lock = passwords.lock(secret) if secret else None
     request = form.model_dump(include={"method", "preset", "variants", "seed", "faces", "custody"})
-    return accept(found, queued(job_id, who, "protect", photo_id, request), form, attempt, kept, code)
+    jobs, photos = [], []
+    for data in uploads:
+        photo = Photo(
+            id=new_id("pho"), tenant=who.tenant, created_at=now(),
+            method=form.method, preset=form.preset, variants=form.variants, custody=form.custody,
+        )  # fmt: skip
+        job = queued(new_id("job"), who, "protect", photo.id, request)
+        job.batch_id = batch_id
+        if lock:
+            found.shelf.put_secret(who.tenant, job.id, lock)
+        found.shelf.put_upload(who.tenant, job.id, data)
+        jobs.append(job)
+        photos.append(photo)
+    answers = [Accepted(job_id=job.id, photo_id=job.photo_id, state=State.queued) for job in jobs]
+    answer: Acceptance
+    if batch_id:
+        answer = AcceptedBatch(batch_id=batch_id, jobs=answers, restore_code=code)
+    else:
+        answer = answers[0].model_copy(update={"restore_code": code})
+    accept(found, jobs, form, attempt, answer, photos)
+    return answer

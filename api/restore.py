@@ -22,6 +22,7 @@ from core.errors import RequestRefused, StateConflict
 from core.jobs import guesses
 from core.jobs.audit import Entry
 from core.jobs.repository import new_id
+from core.jobs.states import State
 from core.stages.sandbox import check_upload
 from core.stages.validate import Limits
 from core.vault.passwords import KdfCost, Lock, derive_key
@@ -72,9 +73,10 @@ def restore(
         if form.photo is not None:
             data = form.photo.file.read(limits.max_bytes + 1)
             check_upload(data, limits)
-        with once.attempt(form, data or b"") as attempt:
+        with once.attempt(form, [data or b""]) as attempt:
             accepted = attempt.earlier or _keep(found, who, form, data, attempt)
     describe(response, accepted, attempt)
+    assert isinstance(accepted, Accepted)  # noqa: S101 - a receipt is of one endpoint
     return accepted
 
 
@@ -100,7 +102,9 @@ def _keep(found: Parts, who: Caller, form: RestoreForm, data: bytes | None, atte
     request: dict[str, object] = {
         "reason": form.reason, "subject": who.subject, "uploaded": data is not None, "locked": lock is not None,
     }  # fmt: skip
-    return accept(found, queued(job_id, who, "restore", kept.id, request), form, attempt)
+    answer = Accepted(job_id=job_id, photo_id=kept.id, state=State.queued)
+    accept(found, [queued(job_id, who, "restore", kept.id, request)], form, attempt, answer)
+    return answer
 
 
 def _lock(password: SecretStr | None, kdf: tuple[bytes, KdfCost] | None) -> Lock | None:

@@ -16,6 +16,7 @@ from core.jobs.webhooks import MAX_URL
 from core.vault.custody import Custody
 
 JOB = "job_3f0c9a6d2b7e4c1f8a5d0e9b6c3f7a12"
+BATCH = "bat_5e8a1c4f7b0e3d6a9b1d4e7a0c3f6b2e"
 PHOTO = "pho_9b1d4e7a0c3f6b2e5d8a1c4f7b0e3d6a"
 
 MethodName = StrEnum("MethodName", {name: name for name in methods.names()})  # type: ignore[misc]
@@ -42,7 +43,7 @@ class JobForm(BaseModel):
 class ProtectForm(JobForm):
     """The form of `POST /protect`."""
 
-    photo: UploadFile = Field(description="JPEG, PNG or WebP")
+    photo: list[UploadFile] = Field(description="JPEG, PNG or WebP; several become one batch")
     method: MethodName = MethodName("sider")
     preset: str = Field("standard", max_length=32, examples=["standard"])
     variants: int = Field(1, ge=1, le=16, description="different protected faces of the same photo")
@@ -92,6 +93,28 @@ class Accepted(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={"example": {"job_id": JOB, "photo_id": PHOTO, "state": "queued", "restore_code": None}}
     )
+
+
+class AcceptedBatch(BaseModel):
+    """All photos were accepted, each as a job that will end exactly once; follow `Location`.
+
+    `jobs` are in the order of the photos; password or restore code are the same for all.
+    """
+
+    batch_id: str
+    jobs: list[Accepted]
+    restore_code: str | None = Field(None, description="as of a single photo, once for all")
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "batch_id": BATCH, "restore_code": None,
+                "jobs": [{"job_id": JOB, "photo_id": PHOTO, "state": "queued", "restore_code": None}],
+            }
+        }
+    )  # fmt: skip
+
+
+Acceptance = Accepted | AcceptedBatch
 
 
 class JobView(BaseModel):
@@ -158,6 +181,21 @@ class JobSummary(BaseModel):
             finished_at=job.finished_at,
             problem_code=job.problem["code"] if job.problem else None,
         )
+
+
+class BatchJob(JobSummary):
+    """A job of a batch, as its owner sees it."""
+
+    photo_id: str
+
+
+class BatchView(BaseModel):
+    """`jobs` in the order of the photos; `counts` by state."""
+
+    batch_id: str
+    counts: dict[State, int]
+    jobs: list[BatchJob]
+    model_config = ConfigDict(json_schema_extra={"example": {"batch_id": BATCH, "counts": {"queued": 2}, "jobs": []}})
 
 
 class JobPage(BaseModel):

@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     tenant_share: float = Field(default=0.5, gt=0, le=1, description="share of the queue that one tenant may fill")
     rate_writes: str = Field(default="1200/minute", description="POST and DELETE calls an API key may make")
     rate_reads: str = Field(default="6000/minute", description="GET calls an API key may make")
+    max_batch: int = Field(default=32, ge=1, le=1000, description="photos of one POST /protect")
     max_variants: int = Field(default=4, ge=1, description="protected variants a photo")
     retention_days: int | None = Field(default=None, gt=0, description="photos are erased after so long; unset: never")
     restored_seconds: int = Field(default=3600, gt=0, description="restored originals are deleted after so long")

@@ -1,9 +1,10 @@
-"""`sider`: protect and restore files here, start the service, manage its keys, see what is installed."""
+"""`sider`: protect and restore files, here or by a service; start the service; see what is installed."""
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +13,10 @@ import typer
 from rich.console import Console
 
 from core import methods
-from core.errors import SiderError
+from core.errors import RequestRefused, SiderError
 from core.vault.custody import Custody
+from sider import operating
+from sider.operating import Data, Json, console
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see worker/app.py
 
@@ -21,22 +24,18 @@ app = typer.Typer(
     name="sider", help="Face privacy: a new look for people, the same identity for machines, and a way back.",
     no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
 )  # fmt: skip
-keys_app = typer.Typer(help="API keys of the service.", no_args_is_help=True)
-app.add_typer(keys_app, name="keys")
-webhooks_app = typer.Typer(help="Webhooks of the service.", no_args_is_help=True)
-app.add_typer(webhooks_app, name="webhooks")
-keyring_app = typer.Typer(help="Key-encryption keys of the service.", no_args_is_help=True)
-app.add_typer(keyring_app, name="keyring")
-audit_app = typer.Typer(help="The audit log of the service.", no_args_is_help=True)
-app.add_typer(audit_app, name="audit")
-console = Console(stderr=True)
+for part, commands in operating.APPS.items():
+    app.add_typer(commands, name=part)
 
 Paths = Annotated[list[Path], typer.Argument(help="photos, or folders of photos")]
 Out = Annotated[Path, typer.Option(help="folder for the results")]
 PasswordFile = Annotated[Path | None, typer.Option(help="file whose first line is the password or restore code")]
 Overwrite = Annotated[bool, typer.Option(help="replace results of earlier runs; their keys are lost")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON line a result on standard output")]
-Data = Annotated[Path, typer.Option(help="folder of the local service (`sider up`)")]
+Server = Annotated[
+    str | None,
+    typer.Option(envvar="SIDER_SERVER", help="address of a service that does the work; its key is in SIDER_API_KEY"),
+]
+KeyFile = Annotated[Path | None, typer.Option(help="file whose first line is the API key, instead of SIDER_API_KEY")]
 
 
 @app.command()
@@ -51,24 +50,48 @@ def protect(
     custody: Annotated[Custody, typer.Option(help="restoring takes: keyring, keyring and password, password")] = (
         Custody.SPLIT
     ),
-    keep_missed: Annotated[bool, typer.Option(help="write pictures that miss their promise, too")] = False,
+    keep_missed: Annotated[bool, typer.Option(help="write pictures that miss their promise, too; not by a service")] = (
+        False
+    ),
     overwrite: Overwrite = False,
     as_json: Json = False,
+    contact_sheet: Annotated[Path | None, typer.Option(help="HTML file with all protected pictures")] = None,
+    with_originals: Annotated[bool, typer.Option(help="the contact sheet shows the originals, too")] = False,
+    server: Server = None,
+    key_file: KeyFile = None,
 ) -> None:
-    """Protect photos: OUT/<stem>.png, further variants <stem>.v2.png, and the sealed <stem>.key beside them."""
-    from core.pipeline import Request  # noqa: PLC0415 - torch takes seconds; `sider --help` should not
-    from sider.photos import Protection, new_password  # noqa: PLC0415
+    """Protect photos: OUT/<stem>.png, further variants <stem>.v2.png, and the sealed <stem>.key beside them.
 
-    run = Protection(
-        out=out,
-        request=Request(method, preset, variants, seed),
-        password=new_password(password_file, custody, console),
-        custody=custody,
-        keep_missed=keep_missed,
-        overwrite=overwrite,
-        as_json=as_json,
-    )
-    raise typer.Exit(run.protect_all(paths, console))
+    Interrupted, it is run again with the same arguments: what is done is not done twice. With --server the photos are
+    protected by a service, which keeps the keys.
+    """
+    from core import methods  # noqa: PLC0415
+    from sider.files import new_password, plan  # noqa: PLC0415
+    from sider.runs import Protector, Run, Wish  # noqa: PLC0415
+
+    methods.check(method, preset)
+    photos = list(plan(paths))
+    if server and keep_missed:
+        raise RequestRefused("a service hands out no picture that misses its promise; leave out --keep-missed")
+    protector: Protector
+    with ExitStack() as opened:
+        if server:
+            from sider import remote  # noqa: PLC0415
+
+            client = opened.enter_context(remote.connect(server, key_file))
+        wish = Wish(method, preset, variants, seed, custody, new_password(password_file, custody, console))
+        if server:
+            protector = remote.Service(client, wish, server)
+        else:
+            from sider.local import Engine  # noqa: PLC0415 - torch takes seconds; `sider --help` should not
+
+            protector = Engine.load(wish, keep_missed)
+        lines = Run(out, wish, overwrite, as_json).protect_all(photos, protector, console)
+    if contact_sheet:
+        from sider.sheet import write_sheet  # noqa: PLC0415
+
+        write_sheet(contact_sheet, lines, with_originals)
+    raise typer.Exit(0 if all(line["held"] for line in lines) else 1)
 
 
 @app.command()
@@ -78,24 +101,66 @@ def restore(
     password_file: PasswordFile = None,
     overwrite: Annotated[bool, typer.Option(help="replace files that are there")] = False,
     as_json: Json = False,
+    server: Server = None,
+    key_file: KeyFile = None,
+    token_file: Annotated[Path | None, typer.Option(help="file with the JWT that the service asks for")] = None,
+    reason: Annotated[str, typer.Option(help="why; the audit log of the service keeps it")] = "",
 ) -> None:
-    """Restore protected pictures, every pixel, to OUT/<stem>.png; the key is expected beside each picture."""
-    from sider.photos import read_password, restore_all  # noqa: PLC0415
+    """Restore protected pictures, every pixel, to OUT/<stem>.png; the key is expected beside each picture.
+
+    With --server the service that made the pictures restores them, and needs a --reason.
+    """
+    from sider.files import read_password  # noqa: PLC0415
+    from sider.runs import restore_all  # noqa: PLC0415
 
     password = cache(partial(read_password, password_file, console, new=False))
-    raise typer.Exit(restore_all(paths, out, password, console, overwrite, as_json))
+    with ExitStack() as opened:
+        if server:
+            from sider import remote  # noqa: PLC0415
+
+            client = opened.enter_context(remote.connect(server, key_file, token_file))
+            one = partial(remote.restore, client, password=password, reason=reason)
+        else:
+            from sider import local  # noqa: PLC0415
+
+            one = partial(local.restore, password=password)
+        raise typer.Exit(restore_all(paths, out, one, console, overwrite, as_json))
 
 
 @app.command()
 def verify(
     photo: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JPEG, PNG or WebP")],
     data: Data = Path(".local"),
+    server: Server = None,
+    key_file: KeyFile = None,
 ) -> None:
     """Was this picture made by the service? Metadata does not matter, but every pixel does."""
+    if server:
+        from sider import remote  # noqa: PLC0415
+
+        with remote.connect(server, key_file) as client:
+            raise typer.Exit(remote.verify(client, photo, Console()))
     from sider.service import settings_of  # noqa: PLC0415
     from sider.verify import verify as look_up  # noqa: PLC0415
 
     raise typer.Exit(look_up(settings_of(data), photo, Console()))
+
+
+@app.command()
+def erase(
+    photos: Annotated[list[str], typer.Argument(help="protected pictures, or ids of photos")],
+    server: Annotated[str, typer.Option(envvar="SIDER_SERVER", help="address of the service")],
+    key_file: KeyFile = None,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    as_json: Json = False,
+) -> None:
+    """Erase photos from a service: the key first, then the pictures. Nothing brings their originals back."""
+    from sider import remote  # noqa: PLC0415
+
+    if not yes:
+        typer.confirm(f"Erase {len(photos)} photos for good?", abort=True, err=True)
+    with remote.connect(server, key_file) as client:
+        raise typer.Exit(remote.erase_all(client, photos, console, as_json))
 
 
 @app.command()
@@ -129,118 +194,6 @@ def migrate(data: Data = Path(".local")) -> None:
     from sider.service import settings_of  # noqa: PLC0415
 
     database.upgrade(settings_of(data).database_url)
-
-
-@keys_app.command("issue")
-def issue_key(
-    tenant: str,
-    scope: Annotated[list[str], typer.Option(help="protect, restore, ops, admin; may be repeated")],
-    name: str = "",
-    days: Annotated[int | None, typer.Option(min=1, help="expires after so many days")] = None,
-    data: Data = Path(".local"),
-) -> None:
-    """Make a key; it is shown this once."""
-    from sider.keys import issue  # noqa: PLC0415
-    from sider.service import settings_of  # noqa: PLC0415
-
-    print(issue(settings_of(data).database_url, tenant, tuple(scope), name, days))  # noqa: T201
-
-
-@keys_app.command("list")
-def list_keys(data: Data = Path(".local")) -> None:
-    """Show all keys, without their secrets."""
-    from sider.keys import table  # noqa: PLC0415
-    from sider.service import settings_of  # noqa: PLC0415
-
-    Console().print(table(settings_of(data).database_url))
-
-
-@keys_app.command("revoke")
-def revoke_key(
-    key_id: Annotated[str, typer.Argument(help="the part between the underscores")], data: Data = Path(".local")
-) -> None:
-    """End a key at once."""
-    from sider.keys import revoke  # noqa: PLC0415
-    from sider.service import settings_of  # noqa: PLC0415
-
-    revoke(settings_of(data).database_url, key_id)
-    console.print(f"revoked {key_id}")
-
-
-@webhooks_app.command("secret")
-def webhook_secret(tenant: str, data: Data = Path(".local")) -> None:
-    """Make the secret that signs a tenant's webhooks, shown this once; the one before signs for another day."""
-    from sider.keys import webhook_secret  # noqa: PLC0415
-    from sider.service import settings_of  # noqa: PLC0415
-
-    print(webhook_secret(settings_of(data), tenant))  # noqa: T201
-
-
-@audit_app.command("verify")
-def verify_audit(as_json: Json = False, data: Data = Path(".local")) -> None:
-    """Find every entry that was removed, altered or moved; the exit code is 1 when there is one."""
-    from sider.audit import verify_log  # noqa: PLC0415
-    from sider.service import settings_of  # noqa: PLC0415
-
-    raise typer.Exit(verify_log(settings_of(data), console, as_json))
-
-
-@audit_app.command("list")
-def list_audit(
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="newest entries to show")] = 50,
-    tenant: Annotated[str | None, typer.Option(help="of this tenant only")] = None,
-    subject: Annotated[str | None, typer.Option(help="of this photo or API key only")] = None,
-    as_json: Json = False,
-    data: Data = Path(".local"),
-) -> None:
-    """Show who protected, restored, fetched and erased what, and why."""
-    from sider.audit import show_log  # noqa: PLC0415
-    from sider.service import settings_of  # noqa: PLC0415
-
-    show_log(settings_of(data), limit, tenant, subject, as_json)
-
-
-@keyring_app.command("list")
-def list_versions(data: Data = Path(".local")) -> None:
-    """Show the versions of the keyring, without keys."""
-    from sider.keyring import versions  # noqa: PLC0415
-    from sider.service import settings_of  # noqa: PLC0415
-
-    Console().print(versions(settings_of(data)))
-
-
-@keyring_app.command("rotate")
-def rotate_keyring(
-    after: Annotated[
-        int, typer.Option(min=0, help="minutes until it seals: time to copy the file to all machines")
-    ] = 0,
-    data: Data = Path(".local"),
-) -> None:
-    """Make a new key that seals from then on; the older ones still open. Running processes need no restart."""
-    from sider.keyring import rotate  # noqa: PLC0415
-    from sider.service import settings_of  # noqa: PLC0415
-
-    version, then = rotate(settings_of(data), after), f"in {after} minutes" if after else "from now on"
-    console.print(f"version {version} seals {then}; keep a copy of the file, then: rewrap")
-
-
-@keyring_app.command("rewrap")
-def rewrap_store(data: Data = Path(".local")) -> None:
-    """Move all sealed items to the newest key, while the service runs. After an interruption run it again."""
-    from sider.keyring import rewrap_all  # noqa: PLC0415
-    from sider.service import settings_of  # noqa: PLC0415
-
-    raise typer.Exit(rewrap_all(settings_of(data), console))
-
-
-@keyring_app.command("retire")
-def retire_version(version: int, data: Data = Path(".local")) -> None:
-    """Destroy an old key, if nothing needs it any more."""
-    from sider.keyring import retire  # noqa: PLC0415
-    from sider.service import settings_of  # noqa: PLC0415
-
-    retire(settings_of(data), version, console)
-    console.print(f"version {version} is destroyed; copies of the keyring still hold it")
 
 
 @app.command()

@@ -26,7 +26,7 @@ from core.vault.envelope import seal
 from core.vault.keyring import Keyring
 from core.vault.shelf import Shelf
 from sider.command import app
-from sider.photos import BINDING
+from sider.local import BINDING
 from tests.fakes import MemoryBlobs
 
 PASSWORD = "correct horse battery"

@@ -20,8 +20,8 @@ from urllib3.exceptions import HTTPError
 
 from core.errors import RestoreDenied
 from core.jobs.database import now
+from core.jobs.signatures import sign
 from core.jobs.tables import Delivery, Job
-from core.jobs.webhooks import signature
 from worker.context import Context
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 15.0
@@ -118,6 +118,8 @@ def _message(delivery: Delivery, job: Job, keys: list[bytes]) -> tuple[bytes, di
     ended = job.finished_at.isoformat() if job.finished_at else None
     problem = job.problem["code"] if job.problem else None
     data = {"job_id": job.id, "photo_id": job.photo_id, "kind": job.kind, "state": job.state, "problem_code": problem}
+    if job.batch_id:
+        data["batch_id"] = job.batch_id
     body = json.dumps({"type": f"job.{job.state}", "timestamp": ended, "data": data}).encode()
     timestamp = int(now().timestamp())
     return body, {
@@ -125,5 +127,5 @@ def _message(delivery: Delivery, job: Job, keys: list[bytes]) -> tuple[bytes, di
         "User-Agent": "sider",
         "webhook-id": delivery.id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": signature(keys, delivery.id, timestamp, body),
+        "webhook-signature": sign(keys, delivery.id, timestamp, body),
     }

@@ -21,7 +21,7 @@ from api.photos import erase_photo
 from api.problems import of_job
 from api.protect import ProtectRoute, protect
 from api.restore import RestoreRoute, restore
-from api.schemas import Accepted, Erased, Faces, JobView, MethodName, ProtectForm
+from api.schemas import Acceptance, Accepted, Erased, Faces, JobView, MethodName, ProtectForm
 from core import methods
 from core.errors import StateConflict
 from core.jobs.states import ENDS, State
@@ -53,11 +53,12 @@ def presets(request: Request, _: Owner, method: Annotated[str, Query(max_length=
 
 @protecting.post("/try/protect")
 def protect_photo(
-    request: Request, found: Found, who: Owner, accepted: Annotated[Accepted, Depends(protect)]
+    request: Request, found: Found, who: Owner, accepted: Annotated[Acceptance, Depends(protect)]
 ) -> Response:
-    response = _work(request, found, who, accepted.job_id, accepted.restore_code)
+    job = accepted if isinstance(accepted, Accepted) else accepted.jobs[0]  # the page itself sends one photo
+    response = _work(request, found, who, job.job_id, accepted.restore_code)
     # The address survives a reload, the restore code does not: it is not kept.
-    response.headers["HX-Push-Url"] = f"/try/jobs/{accepted.job_id}"
+    response.headers["HX-Push-Url"] = f"/try/jobs/{job.job_id}"
     return response
 
 

@@ -6,7 +6,7 @@ Every write of a worker names its attempt; a worker that lost its lease has an o
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -38,18 +38,21 @@ class Jobs:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def add(self, job: Job, photo: Photo | None = None, also: Callable[[Session], None] = lambda _: None) -> None:
-        """Queue a job; a new photo's row, what else is to be, and an entry in the audit log are committed with it.
+    def add(
+        self, jobs: Sequence[Job], photos: Sequence[Photo] = (), also: Callable[[Session], None] = lambda _: None
+    ) -> None:
+        """Queue jobs; new photos' rows, what else is to be, and entries in the audit log are committed with them.
 
-        The message is sent after this (outbox).
+        The messages are sent after this (outbox).
         """
         with Session(self.engine) as session, session.begin():
-            for row in (photo, job) if photo else (job,):
-                session.add(row)
+            for rows in (photos, jobs):
+                session.add_all(rows)
                 session.flush()
             also(session)
             session.flush()
-            append(session.connection(), _entry(job, "accepted", job.actor))
+            for job in jobs:
+                append(session.connection(), _entry(job, "accepted", job.actor))
 
     def get(self, job_id: str, tenant: str | None = None) -> Job:
         """One job; of `tenant` only, unless None.
@@ -216,6 +219,13 @@ class Jobs:
         """All jobs of a photo."""
         return self._all(select(Job).where(Job.photo_id == photo_id))
 
+    def of_batch(self, batch_id: str, tenant: str) -> list[Job]:
+        """The jobs that a tenant's photos were accepted with, in the order of the photos (NotFound)."""
+        query = select(Job).where(Job.batch_id == batch_id, Job.tenant == tenant)
+        if not (jobs := self._all(query.order_by(Job.created_at))):
+            raise NotFound("no such batch")
+        return jobs
+
     def known(self, job_id: str) -> bool:
         """Whether there is such a job, of whichever tenant."""
         return bool(self._count(select(func.count()).where(Job.id == job_id)))
@@ -302,6 +312,8 @@ def _entry(job: Job | Row[Any], outcome: str, actor: str) -> Entry:
     told = {name: job.request[name] for name in TOLD if job.request.get(name) is not None}
     if made := (job.result or {}).get("fingerprints"):
         told["fingerprints"] = " ".join(made)
+    if job.batch_id:
+        told["batch"] = job.batch_id
     return Entry(job.kind, outcome, actor, job.tenant, job.photo_id, {"job": job.id, "for": job.actor, **told})
 
 

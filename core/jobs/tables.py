@@ -78,7 +78,7 @@ class Job(Base):
     version: of its request; a worker that does not know it leaves it alone. crashes: runs that were lost with their
     worker. due_at: not sent to the queue again before. cleared_at: upload and secret, and all that a job without
     success has made, are gone from the store. withdrawn_at: so is the original that it restored. actor: who asked for
-    it, as the audit log names it.
+    it, as the audit log names it. batch_id: of the jobs that were accepted together, None for one alone.
     """
 
     __tablename__ = "jobs"
@@ -107,6 +107,7 @@ class Job(Base):
     link_given_at: Mapped[datetime | None]
     actor: Mapped[str] = mapped_column(String(40), default="")
     withdrawn_at: Mapped[datetime | None]
+    batch_id: Mapped[str | None] = mapped_column(String(40))
 
     __table_args__ = (
         Index("ix_jobs_state_created", "state", "created_at"),
@@ -115,6 +116,7 @@ class Job(Base):
         Index("ix_jobs_cleared", "cleared_at", "finished_at"),
         Index("ix_jobs_withdrawn", "kind", "withdrawn_at", "finished_at"),
         Index("ix_jobs_finished", "finished_at"),
+        Index("ix_jobs_batch", "batch_id"),
     )
 
 

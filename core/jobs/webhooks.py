@@ -6,7 +6,6 @@ A delivery is added with its job, in one transaction, and due as soon as the job
 from __future__ import annotations
 
 import base64
-import hmac
 import secrets
 from datetime import timedelta
 from typing import Any, cast
@@ -20,6 +19,7 @@ from core.jobs.audit import Entry, append
 from core.jobs.database import now
 from core.jobs.keys import check_tenant
 from core.jobs.repository import new_id
+from core.jobs.signatures import PREFIX
 from core.jobs.states import ENDS
 from core.jobs.tables import Delivery, Job, WebhookSecret
 from core.vault.envelope import Binding, open_sealed, seal
@@ -61,7 +61,7 @@ class Webhooks:
             session.add(WebhookSecret(id=row_id, tenant=tenant, sealed=sealed, created_at=now()))
             session.flush()
             append(session.connection(), Entry("webhook_secret", "issued", "operator", tenant, row_id))
-        return "whsec_" + base64.b64encode(plain).decode()
+        return PREFIX + base64.b64encode(plain).decode()
 
     def secrets(self, tenant: str, keyring: Keyring) -> list[bytes]:
         """The secrets that sign for a tenant, newest first."""
@@ -152,12 +152,6 @@ def delivery_of(job: Job, url: str) -> Delivery:
         id=new_id("msg"), job_id=job.id, tenant=job.tenant, url=url,
         attempts=0, due_at=job.created_at, created_at=job.created_at,
     )  # fmt: skip
-
-
-def signature(keys: list[bytes], message_id: str, timestamp: int, body: bytes) -> str:
-    """The header field `webhook-signature`: one HMAC-SHA256 a secret, of id, timestamp (Unix, s) and body."""
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    return " ".join("v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode() for key in keys)
 
 
 def _binding(tenant: str, secret_id: str) -> Binding:

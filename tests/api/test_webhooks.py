@@ -5,9 +5,13 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,12 +24,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from sqlalchemy import update
+from sqlalchemy import select, update
 from urllib3.exceptions import HTTPError
 
 from core.jobs import database
+from core.jobs.signatures import sign
 from core.jobs.tables import Delivery
-from core.jobs.webhooks import signature
 from tests.api.conftest import Service
 from worker import courier
 from worker.courier import AddressRefused, Courier, post, resolve
@@ -97,8 +101,32 @@ def test_an_ended_job_is_announced_once_and_signed(service: Service, receive: Ca
     told = json.loads(body)
     assert (told["type"], told["data"]["job_id"], told["data"]["state"]) == ("job.succeeded", job_id, "succeeded")
     assert "report" not in body.decode()
-    signed = signature([key], fields["webhook-id"], int(fields["webhook-timestamp"]), body)
+    signed = sign([key], fields["webhook-id"], int(fields["webhook-timestamp"]), body)
     assert fields["webhook-signature"] == signed
+
+
+def test_the_example_receives_it(service: Service) -> None:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    job_id, key = announced(service, port)
+    env = os.environ | {"SIDER_WEBHOOK_SECRET": "whsec_" + base64.b64encode(key).decode()}
+    example = Path(__file__).parents[2] / "examples" / "webhook_receiver.py"
+    with subprocess.Popen([sys.executable, str(example), str(port)], env=env, stdout=subprocess.PIPE, text=True) as run:
+        try:
+            for _ in range(100):
+                time.sleep(0.1)
+                hurry(service)
+                Courier(service.context()).sweep()
+                with service.parts.engine.connect() as connection:
+                    if connection.scalar(select(Delivery.delivered_at)):
+                        break
+            assert run.stdout is not None
+            photo_id = service.parts.jobs.get(job_id).photo_id
+            assert run.stdout.readline() == f"{photo_id} protect succeeded \n"
+            assert post(f"http://127.0.0.1:{port}/", (b"{}", {"webhook-id": "msg_1"}), private=True) == 401
+        finally:
+            run.kill()
 
 
 def hurry(service: Service) -> None:

@@ -25,7 +25,7 @@ def test_of_many_tries_at_once_so_many_are_let_in(engine: Engine) -> None:
             attempt=0, crashes=0, step="queued", progress=0.0, created_at=now(),
         )  # fmt: skip
         try:
-            jobs.add(job, also=lambda session: guesses.check(session, photo_id, 4))
+            jobs.add([job], also=lambda session: guesses.check(session, photo_id, 4))
         except TooMany:
             return False
         return True

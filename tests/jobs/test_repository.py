@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, update
+from sqlalchemy.exc import IntegrityError
 
 from core.errors import NotFound, StateConflict
 from core.jobs import database
@@ -24,9 +25,9 @@ def add(jobs: Jobs, tenant: str = "bank", **values: Any) -> str:
     now = database.now()
     photo = Photo(id=photo_id, tenant=tenant, method="sider", preset="standard", variants=1, created_at=now)
     jobs.add(
-        Job(id=job_id, tenant=tenant, kind="protect", state=State.queued, photo_id=photo_id, request={},
-            attempt=0, crashes=0, step="queued", progress=0.0, **{"created_at": now, **values}),
-        photo,
+        [Job(id=job_id, tenant=tenant, kind="protect", state=State.queued, photo_id=photo_id, request={},
+            attempt=0, crashes=0, step="queued", progress=0.0, **{"created_at": now, **values})],
+        [photo],
     )  # fmt: skip
     return job_id
 
@@ -308,3 +309,17 @@ def test_outputs_are_kept_with_the_one_success_that_made_them(engine: Engine) ->
     ]  # fmt: skip
     photos.mark_erased(jobs.get(job_id).photo_id, Entry("erase", "succeeded", "key:1"))
     assert photos.made(prints, None) == []
+
+
+def test_jobs_are_added_together_or_not_at_all_and_keep_their_order(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    ids = [add(jobs, batch_id="bat_1") for _ in range(3)]
+    alone = jobs.get(add(jobs))
+    assert [job.id for job in jobs.of_batch("bat_1", "bank")] == ids
+    with pytest.raises(NotFound):
+        jobs.of_batch("bat_1", "rival")
+    values = {"tenant": "bank", "kind": "protect", "state": State.queued, "request": {}, "created_at": database.now()}
+    good = Job(id=new_id("job"), photo_id=alone.photo_id, **values)
+    with pytest.raises(IntegrityError):
+        jobs.add([good, Job(id=new_id("job"), photo_id="pho_nowhere", **values)])
+    assert jobs.depth() == 4

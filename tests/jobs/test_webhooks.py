@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 from core.errors import NotFound, RequestRefused, StateConflict
 from core.jobs import database
 from core.jobs.repository import Jobs
+from core.jobs.signatures import sign
 from core.jobs.tables import Delivery, WebhookSecret
-from core.jobs.webhooks import ATTEMPT_SECONDS, JITTER, KEPT, PAUSES, ROTATION, Webhooks, delivery_of, signature
+from core.jobs.webhooks import ATTEMPT_SECONDS, JITTER, KEPT, PAUSES, ROTATION, Webhooks, delivery_of
 from core.vault.keyring import Keyring
 from core.vault.rewrap import Rewrapped, check_unused, rewrap_all
 from tests.jobs.test_repository import add
@@ -52,8 +53,8 @@ def test_the_signature_is_the_standards() -> None:
     key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     expected = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
     identifier, body = "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}'
-    assert signature([key], identifier, 1614265330, body) == expected
-    assert signature([b"other", key], identifier, 1614265330, body).split(" ")[1] == expected
+    assert sign([key], identifier, 1614265330, body) == expected
+    assert sign([b"other", key], identifier, 1614265330, body).split(" ")[1] == expected
 
 
 def test_due_when_the_job_has_ended_and_not_before(engine: Engine) -> None:

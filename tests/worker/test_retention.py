@@ -51,7 +51,7 @@ def restored(context: Context, days_old: float) -> Job:
     photo = Photo(id=photo_id, tenant="bank", method="sider", preset="standard", variants=2, created_at=made)
     job = Job(id=job_id, tenant="bank", kind="restore", state=State.queued, photo_id=photo_id,
               request={"variants": 2}, created_at=made)  # fmt: skip
-    context.jobs.add(job, photo)
+    context.jobs.add([job], [photo])
     context.jobs.claim(job_id, 60)
     context.jobs.finish(job_id, 1, {}, {"report": {"held": True}, "protected_at": made})
     change(context, update(Job).where(Job.id == job_id).values(finished_at=made + timedelta(days=1)))

@@ -72,7 +72,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     job = Job(id=job_id, tenant="bank", kind="protect", state=State.queued, photo_id=photo_id, request=request,
               attempt=0, step="queued", progress=0.0, created_at=now)  # fmt: skip
     kept = Photo(id=photo_id, tenant="bank", method="sider", preset="standard", variants=1, created_at=now)
-    context.jobs.add(job, kept)
+    context.jobs.add([job], [kept])
     yield Bench(context, job_id, photos, keys)
     engine.dispose()
 
@@ -289,7 +289,7 @@ def test_the_reaper_waits_for_a_lost_store_once_a_round(bench: Bench, capfd: pyt
     for number in range(3):
         job = Job(id=f"job_{number}", tenant="bank", kind="protect", state=State.queued, request={"variants": 1},
                   photo_id=bench.context.jobs.get(bench.job_id).photo_id, created_at=database.now())  # fmt: skip
-        bench.context.jobs.add(job)
+        bench.context.jobs.add([job])
         bench.context.jobs.cancel(f"job_{number}")
     bench.keys.down = bench.photos.down = True
     Reaper(bench.context, lambda job_id: None).sweep()

@@ -1,0 +1,31 @@
+"""Protect a folder of photos as one batch, and follow all of its jobs at once.
+
+SIDER_SERVER=http://... SIDER_API_KEY=sdr_... python examples/many_at_once.py photos/ protected/
+"""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from sider.client import AsyncClient, SiderError
+
+
+async def main(photos: list[Path], folder: Path) -> None:
+    async with AsyncClient(os.environ["SIDER_SERVER"], os.environ["SIDER_API_KEY"]) as client:
+        batch = await client.protect_batch(photos)
+        print(f"restore code of all, shown this once: {batch.restore_code}")
+
+        async def finish(photo: Path, job_id: str, photo_id: str) -> None:
+            try:
+                await client.wait(job_id)
+                await client.download(photo_id, folder / f"{photo.stem}.png")
+                print(f"{photo.name} is protected: {photo_id}")
+            except SiderError as error:
+                print(f"{photo.name}: {error.code}: {error}")
+
+        jobs = zip(photos, batch.jobs, strict=True)
+        await asyncio.gather(*(finish(photo, job.job_id, job.photo_id) for photo, job in jobs))
+
+
+asyncio.run(main(sorted(Path(sys.argv[1]).glob("*.png")), Path(sys.argv[2])))

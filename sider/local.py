@@ -1,0 +1,107 @@
+"""Photos through the engine on this machine, without any server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from core import pipeline
+from core.errors import NotFound, PromiseNotMet, RestoreDenied
+from core.networks import Networks
+from core.settings import Settings
+from core.stages.sandbox import read_upload
+from core.stages.validate import Limits
+from core.vault import passwords
+from core.vault.custody import Custody
+from core.vault.envelope import Binding, kdf_of, key_version, open_sealed, seal
+from core.vault.keyring import Keyring
+from core.vault.passwords import Lock
+from core.vault.provenance import marked_png
+from sider.files import error_line, write_file
+from sider.runs import Step, Wish
+
+# A key file may be renamed or moved with its picture; it is bound to no name.
+BINDING = Binding("local", "file", "restoration")
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Protects into OUT/<stem>.key and the pictures."""
+
+    wish: Wish
+    keep_missed: bool
+    keyring: Keyring | None
+    lock: Lock | None
+    networks: Networks
+    limits: Limits
+
+    at_once = 1
+    where = ""
+
+    @classmethod
+    def load(cls, wish: Wish, keep_missed: bool) -> Engine:
+        """Networks and keys (RequestRefused: unknown method or preset)."""
+        settings = Settings()
+        return cls(
+            wish=wish,
+            keep_missed=keep_missed,
+            keyring=None if wish.custody is Custody.CALLER else Keyring.open_or_create(keyring_path()),
+            # One derivation a run: the lock is bound to each key file by its fresh data key all the same.
+            lock=passwords.lock(wish.password) if wish.password else None,
+            networks=Networks.load(settings.bundle, settings.device),
+            limits=Limits(settings.max_upload_bytes, settings.max_pixels),
+        )
+
+    def beside(self, stem: Path) -> list[Path]:
+        return [stem.with_name(f"{stem.name}.key")]
+
+    def protect(self, photo: bytes, targets: list[Path], attempt: str, step: Step) -> dict[str, Any]:  # noqa: ARG002
+        wish = pipeline.Request(self.wish.method, self.wish.preset, self.wish.variants, self.wish.seed)
+        outcome = pipeline.attempt(read_upload(photo, self.limits), wish, self.networks, lambda _, done: step(done))
+        if not outcome.held and not self.keep_missed:
+            raise PromiseNotMet("no picture was written; see the report", details=outcome.report)
+        key, *pictures = targets
+        # The key first: a protected picture without its key could never be restored.
+        write_file(key, seal(outcome.restoration.pack(), BINDING, self.keyring, self.lock))
+        for target, protected in zip(pictures, outcome.protected, strict=True):
+            write_file(target, marked_png(protected.pixels))
+        written = [str(picture) for picture in pictures]
+        return {"held": outcome.held, "protected": written, "key": str(key), "report": outcome.report}
+
+
+def restore(path: Path, target: Path, password: Callable[[], str]) -> dict[str, Any]:
+    """Restore a picture that has its key beside it; `password` is called if it is needed (SiderError, OSError)."""
+    try:
+        packed = _open(path, password)
+        data = path.read_bytes()
+        original = pipeline.restore(read_upload(data, Limits(max_bytes=max(1, len(data)))), packed)
+    except RestoreDenied as error:
+        line = error_line(error)
+        line["error"]["message"] += f" The keyring was {keyring_path()}."
+        return line
+    write_file(target, original.to_png())
+    return {"restored": str(target), "sha256": original.sha256, "exact": True}
+
+
+def _open(path: Path, password: Callable[[], str]) -> bytes:
+    base = re.sub(r"\.v\d+$", "", path.stem)
+    key_file = path.with_name(f"{base}.key")
+    if not key_file.is_file():
+        raise NotFound(f"no key beside the picture: {key_file} is missing")
+    sealed = key_file.read_bytes()
+    # Never a fresh one: it could open nothing, and would hide that the right one is missing.
+    keyring = None if key_version(sealed) is None else Keyring.open(keyring_path())
+    kdf = kdf_of(sealed)
+    return open_sealed(sealed, BINDING, keyring, passwords.derive_key(password(), *kdf) if kdf else None)
+
+
+def keyring_path() -> Path:
+    """SIDER_KEYRING_FILE, or one in the user's application folder, so that keys and pictures lie apart."""
+    settings = Settings()
+    chosen = "keyring_file" in settings.model_fields_set
+    return settings.keyring_file if chosen else Path(typer.get_app_dir("sider")) / "keyring.json"

@@ -1,0 +1,208 @@
+"""Many photos in one run: whatever one of them is like, the others are done, and nothing is done twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any, Protocol
+from uuid import uuid4
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from core.errors import SiderError
+from core.vault.custody import Custody
+from sider.files import check_target, error_line, plan, report
+
+JOURNAL = ".sider-run.jsonl"
+
+Step = Callable[[float], None]  # how far a photo is, 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How photos are to be protected."""
+
+    method: str
+    preset: str
+    variants: int
+    seed: int | None
+    custody: Custody
+    password: str | None = field(repr=False)
+
+
+class Protector(Protocol):
+    """Protects a photo, here or on a server, and writes what comes of it to the targets: what stands `beside` the
+    pictures first, then the pictures. `where` is part of what a photo is known by to have been done.
+
+    `attempt` is the same when a run that was interrupted is resumed. `protect` raises SiderError or OSError.
+    """
+
+    @property
+    def at_once(self) -> int: ...
+    @property
+    def where(self) -> str: ...
+    def beside(self, stem: Path) -> list[Path]: ...
+    def protect(self, photo: bytes, targets: list[Path], attempt: str, step: Step) -> dict[str, Any]: ...
+
+
+class Journal:
+    """What was begun and done in a folder, a JSON line each. The last line about a photo counts."""
+
+    def __init__(self, out: Path) -> None:
+        self._path, self._lock = out / JOURNAL, Lock()
+        self._last: dict[str, dict[str, Any]] = {}
+        if self._path.is_file():
+            for text in self._path.read_text(encoding="utf-8").splitlines():
+                try:
+                    entry = json.loads(text)
+                    self._last[entry["photo"]] = entry
+                except (ValueError, KeyError, TypeError):
+                    continue  # cut off as it was written
+
+    def of(self, photo: str) -> dict[str, Any]:
+        """The last entry of a photo."""
+        return self._last.get(photo, {})
+
+    def note(self, photo: str, said: dict[str, Any]) -> None:
+        """Add an entry."""
+        with self._lock, self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"photo": photo} | said) + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One `sider protect`: OUT/<stem>.png, OUT/<stem>.v2.png ..., and what the protector writes beside them."""
+
+    out: Path
+    wish: Wish
+    overwrite: bool
+    as_json: bool
+
+    def protect_all(
+        self, photos: list[tuple[Path, Path]], protector: Protector, console: Console
+    ) -> list[dict[str, Any]]:
+        """A line for each photo and stem of its results; one with an error keeps no other from being done."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        journal = Journal(self.out)
+        lines: list[dict[str, Any]] = []
+        done = dict.fromkeys((path for path, _ in photos), 0.0)
+        with _bar(console) as bar, ThreadPoolExecutor(protector.at_once) as pool:
+            task = bar.add_task("photos", total=len(photos))
+
+            def step(path: Path, fraction: float) -> None:
+                done[path] = fraction
+                bar.update(task, description=path.name, completed=sum(done.values()))
+
+            def one(path: Path, stem: Path) -> dict[str, Any]:
+                line = self._one(path, stem, journal, protector, lambda fraction: step(path, min(0.99, fraction)))
+                step(path, 1.0)
+                return {"file": str(path), **line}
+
+            try:
+                for future in as_completed([pool.submit(one, *photo) for photo in photos]):
+                    lines.append(future.result())
+                    report(console, self.as_json, lines[-1])
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        if len(lines) > 1:
+            console.print(summary(lines))
+        return lines
+
+    def _one(self, path: Path, stem: Path, journal: Journal, protector: Protector, step: Step) -> dict[str, Any]:
+        name = stem.as_posix()
+        try:
+            photo = path.read_bytes()
+            digest = self._digest(photo, protector.where)
+            before = journal.of(name)
+            if self.overwrite or before.get("is") != digest:
+                before = {}
+            if (line := before.get("line")) and "error" not in line and all(Path(p).is_file() for p in _written(line)):
+                return {**line, "before": True}
+            targets = self._targets(stem, protector)
+            begun = "attempt" in before  # then what is there is what was left of it
+            for target in targets:
+                check_target(target, path, self.overwrite or begun)
+            attempt = before.get("attempt") or str(uuid4())
+            journal.note(name, {"is": digest, "attempt": attempt})
+            targets[0].parent.mkdir(parents=True, exist_ok=True)
+        except (SiderError, OSError) as error:
+            return {"held": False, **error_line(error)}
+        try:
+            line = protector.protect(photo, targets, attempt, step)
+        except (SiderError, OSError) as error:
+            line = {"held": False, **error_line(error)}
+        journal.note(name, {"is": digest, "line": line})
+        return line
+
+    def _targets(self, stem: Path, protector: Protector) -> list[Path]:
+        target = self.out / stem
+        names = [f"{target.name}.png", *(f"{target.name}.v{n}.png" for n in range(2, self.wish.variants + 1))]
+        return [*protector.beside(target), *(target.with_name(name) for name in names)]
+
+    def _digest(self, photo: bytes, where: str) -> str:
+        """Of a photo and what is wished for it; not of the password, which could be guessed from it."""
+        wish = [self.wish.method, self.wish.preset, self.wish.variants, self.wish.seed, self.wish.custody, where]
+        return hashlib.sha256(json.dumps(wish).encode() + photo).hexdigest()
+
+
+def restore_all(
+    paths: list[Path],
+    out: Path,
+    restore: Callable[[Path, Path], dict[str, Any]],
+    console: Console,
+    overwrite: bool,
+    as_json: bool,
+) -> int:
+    """Restore every picture by a function of it and its target; 0 when all were restored."""
+    failed = 0
+    for path, stem in plan(paths):
+        try:
+            target = out / f"{stem}.png"
+            check_target(target, path, overwrite)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            line = restore(path, target)
+        except (SiderError, OSError) as error:
+            line = error_line(error)
+        failed += "error" in line
+        report(console, as_json, {"file": str(path), **line})
+    return 1 if failed else 0
+
+
+def summary(lines: list[dict[str, Any]]) -> Table:
+    """How many photos came out how."""
+    table = Table("photos", "", title="summary")
+    for outcome, count in sorted(Counter(map(outcome_of, lines)).items()):
+        table.add_row(str(count), outcome)
+    table.add_row(str(len(lines)), "in all")
+    return table
+
+
+def outcome_of(line: dict[str, Any]) -> str:
+    """In a word: how a photo came out."""
+    if "error" in line:
+        return str(line["error"]["code"])
+    return "done before" if line.get("before") else "protected"
+
+
+def _written(line: dict[str, Any]) -> list[str]:
+    return [*line["protected"], *([line["key"]] if "key" in line else [])]
+
+
+def _bar(console: Console) -> Progress:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=console, transient=True)

@@ -1,0 +1,316 @@
+"""The client against a service that is scripted, blocking and not: what is lost, late, full or damaged on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from core.errors import (
+    NotFound,
+    PhotoRefused,
+    PromiseNotMet,
+    RequestRefused,
+    RestoreDenied,
+    SiderError,
+    StateConflict,
+    TooMany,
+    Unavailable,
+)
+from sider.client import AsyncClient, Client
+from sider.client.effects import Sleep
+from sider.client.requests import LONGEST_PAUSE, pause
+
+SERVER, KEY = "http://sider.test", "sdr_key"
+ACCEPTED = {"job_id": "job_1", "photo_id": "pho_1", "state": "queued", "restore_code": None}
+PICTURE = b"\x89PNG a protected picture" * 1000
+Answer = httpx2.Response | Exception | Callable[[httpx2.Request], httpx2.Response]
+Call = Callable[..., Any]
+
+
+class Service:
+    """Answers requests in turn; keeps what was asked and how long the client has slept."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.asked: list[httpx2.Request] = []
+        self.slept: list[float] = []
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        if isinstance(request.stream, httpx2.SyncByteStream):
+            request.read()
+        self.asked.append(request)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, httpx2.Response) else answer(request)
+
+    @property
+    def paths(self) -> list[str]:
+        return [request.url.path for request in self.asked]
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def call(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """`call(service, "protect", ...)` on a client of each kind, whose pauses take no time."""
+
+    def blocking(service: Service, method: str, *args: Any, **options: Any) -> Any:
+        monkeypatch.setattr("sider.client.shells.time.sleep", service.slept.append)
+        with Client(SERVER, KEY, token=lambda: "jwt", transport=httpx2.MockTransport(service)) as client:
+            found = getattr(client, method)(*args, **options)
+            return list(found) if method == "watch" else found
+
+    def later(service: Service, method: str, *args: Any, **options: Any) -> Any:
+        async def sleep(seconds: float) -> None:
+            service.slept.append(seconds)
+
+        async def run() -> Any:
+            async with AsyncClient(SERVER, KEY, token=lambda: "jwt", transport=httpx2.MockTransport(service)) as client:
+                found = getattr(client, method)(*args, **options)
+                return [seen async for seen in found] if method == "watch" else await found
+
+        monkeypatch.setattr("sider.client.shells.asyncio.sleep", sleep)
+        return asyncio.run(run())
+
+    return blocking if request.param == "blocking" else later
+
+
+class Pieces(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """A body that comes in pieces; an error among them cuts the connection."""
+
+    def __init__(self, *pieces: bytes | BaseException) -> None:
+        self.pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self.pieces:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self:
+            yield piece
+
+
+LOST = httpx2.ReadError("connection reset")
+
+
+def problem(status: int, code: str, retry_after: int | None = None, **more: Any) -> httpx2.Response:
+    headers = {} if retry_after is None else {"retry-after": str(retry_after)}
+    body = {"type": f"urn:sider:problem:{code}", "title": "", "status": status, "detail": "why", "code": code, **more}
+    return httpx2.Response(status, headers=headers, json=body)
+
+
+def job(**values: Any) -> dict[str, Any]:
+    return {
+        "job_id": "job_1", "photo_id": "pho_1", "kind": "protect", "state": "running", "step": "optimise",
+        "progress": 0.5, "position": None, "attempt": 1, "created_at": "2026-11-21T10:00:00Z", "expires_at": None,
+        "started_at": None, "finished_at": None, "result": None, "problem": None, **values,
+    }  # fmt: skip
+
+
+def event(name: str, **values: Any) -> bytes:
+    data = json.dumps(job(**values))
+    return f"event: {name}\ndata: {data}\nid: {name}{values.get('progress', '')}\n\n".encode()
+
+
+def events(*pieces: bytes | BaseException) -> httpx2.Response:
+    return httpx2.Response(200, headers={"content-type": "text/event-stream; charset=utf-8"}, stream=Pieces(*pieces))
+
+
+def stored(*pieces: bytes | Exception, digest: str | None = None) -> httpx2.Response:
+    headers = {"x-amz-meta-sha256": digest or hashlib.sha256(PICTURE).hexdigest()}
+    return httpx2.Response(200, headers=headers, stream=Pieces(*pieces))
+
+
+def photo_view(number: int) -> httpx2.Response:
+    view = {
+        "photo_id": "pho_1", "job_id": "job_1", "state": "succeeded", "method": "sider", "preset": "standard",
+        "custody": "split", "created_at": "2026-11-21T10:00:00Z", "protected_at": "2026-11-21T10:00:09Z",
+        "variants": [{"name": "v1", "link": f"http://store.test/v1.png?link={number}"}], "report": {}, "problem": None,
+    }  # fmt: skip
+    return httpx2.Response(200, json=view)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "file", "path"])
+def test_sent_again_whole_under_one_key_until_it_is_answered(call: Call, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "mrs-smith.jpg").write_bytes(PICTURE)
+    upload = {"bytes": PICTURE, "file": io.BytesIO(PICTURE), "path": tmp_path / "mrs-smith.jpg"}[kind]
+    service = Service(
+        problem(503, "queue_full", retry_after=7), LOST, httpx2.Response(502, text="<html>"),
+        problem(409, "idempotency_in_progress", retry_after=1), httpx2.Response(202, json=ACCEPTED),
+    )  # fmt: skip
+    accepted = call(service, "protect", upload, password="correct horse battery", variants=2)
+    assert accepted.job_id == "job_1"
+    bodies = {r.content.replace(r.headers["content-type"].split("boundary=")[1].encode(), b"") for r in service.asked}
+    assert len(bodies) == 1
+    [body] = bodies
+    assert PICTURE in body
+    assert b"mrs-smith" not in body
+    assert len({r.headers["idempotency-key"] for r in service.asked}) == 1
+    assert service.slept[0] >= 7
+    assert service.slept[3] >= 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "code"),
+    [
+        (lambda: problem(422, "photo_damaged"), PhotoRefused, "photo_damaged"),
+        (lambda: problem(422, "request_invalid"), RequestRefused, "request_invalid"),
+        (lambda: problem(429, "too_many_guesses", retry_after=3600), TooMany, "too_many_guesses"),
+        (lambda: problem(404, "not_found"), NotFound, "not_found"),
+        (lambda: problem(500, "internal_error"), SiderError, "internal_error"),
+        (lambda: httpx2.Response(302, headers={"location": "http://evil.test/"}), Unavailable, "http_302"),
+    ],
+)
+def test_what_the_service_will_not_do_is_told_at_once(
+    call: Call, answer: Callable[[], httpx2.Response], kind: type[SiderError], code: str
+) -> None:
+    service = Service(answer())
+    with pytest.raises(kind) as caught:
+        call(service, "restore", "pho_1", reason="dispute 1")
+    assert (type(caught.value), caught.value.code, service.slept) == (kind, code, [])
+    assert service.asked[0].headers["authorization"] == "Bearer jwt"
+
+
+def test_given_up_after_so_many_attempts(call: Call) -> None:
+    service = Service(*[LOST] * 6)
+    with pytest.raises(Unavailable) as caught:
+        call(service, "photo", "pho_1")
+    assert (caught.value.code, len(service.asked), service.answers) == ("service_unreachable", 6, [])
+
+
+def test_pauses_grow_and_differ_and_end_somewhere() -> None:
+    assert max(pause(1) for _ in range(99)) <= 1 < max(pause(6) for _ in range(99)) <= 32
+    assert max(pause(99) for _ in range(99)) <= LONGEST_PAUSE
+    assert len({pause(3) for _ in range(9)}) == 9
+
+
+def test_followed_by_events_over_lost_connections(call: Call) -> None:
+    service = Service(
+        events(event("job", progress=0.1), b": ping\n\n", LOST), LOST,
+        events(event("job", progress=0.2)), events(event("end", progress=1.0, state="succeeded")),
+    )  # fmt: skip
+    assert [seen.progress for seen in call(service, "watch", "job_1")] == [0.1, 0.2, 1.0]
+    assert [r.headers.get("last-event-id") for r in service.asked] == [None, "job0.1", "job0.1", "job0.2"]
+
+
+def test_polled_where_there_are_no_events_and_the_only_link_is_kept(call: Call) -> None:
+    ended = job(kind="restore", state="succeeded", result={"link": "http://store.test/original"})
+    answers = [httpx2.Response(200, json=body) for body in (job(), job(), ended)]
+    service, told = Service(problem(503, "watchers_full"), *answers), []
+    found = call(service, "wait", "job_1", told=told.append)
+    assert found.result == {"link": "http://store.test/original"}
+    assert [seen.state for seen in told] == ["running", "succeeded"]
+    assert service.answers == []
+
+
+def test_polled_where_something_else_answers_for_the_events(call: Call) -> None:
+    pages = [httpx2.Response(200, headers={"content-type": "text/html"}, text="<html>\n\n</html>") for _ in range(6)]
+    service = Service(*pages, httpx2.Response(200, json=job(state="succeeded")))
+    assert call(service, "wait", "job_1").state == "succeeded"
+
+
+def test_polled_when_events_are_cut_again_and_again(call: Call) -> None:
+    ended = httpx2.Response(200, json=job(state="succeeded"))
+    service = Service(*(events(LOST) for _ in range(6)), ended)
+    assert call(service, "wait", "job_1").state == "succeeded"
+    assert service.paths == ["/jobs/job_1/events"] * 6 + ["/jobs/job_1"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "code"),
+    [
+        ({"state": "failed", "problem": problem(422, "promise_not_met", report=1).json()}, PromiseNotMet, None),
+        ({"state": "failed", "problem": problem(403, "restore_denied").json()}, RestoreDenied, None),
+        ({"state": "expired", "problem": problem(504, "job_expired").json()}, Unavailable, "job_expired"),
+        ({"state": "cancelled"}, StateConflict, "job_cancelled"),
+    ],
+)
+def test_what_came_of_it_instead(call: Call, values: dict[str, Any], kind: type[SiderError], code: str | None) -> None:
+    service = Service(events(event("end", **values)), httpx2.Response(200, json=job(**values)))
+    with pytest.raises(kind) as caught:
+        call(service, "wait", "job_1")
+    assert caught.value.code == (code or kind.default_code)
+    if kind is PromiseNotMet:
+        assert caught.value.details == {"report": 1}
+
+
+def test_waiting_has_an_end(call: Call) -> None:
+    service = Service(events(*[b": ping\n\n"] * 9))
+    with pytest.raises(TimeoutError, match="job_1 has not ended"):
+        call(service, "wait", "job_1", timeout=0.0)
+    assert service.asked == []
+
+
+def test_downloaded_whole_with_a_fresh_link_for_each_attempt(call: Call, tmp_path: Path) -> None:
+    target = tmp_path / "her.png"
+    service = Service(
+        photo_view(1), httpx2.Response(403, text="expired"),
+        photo_view(2), stored(PICTURE[:999], LOST),
+        photo_view(3), stored(PICTURE[1:]),
+        photo_view(4), stored(PICTURE[:999], PICTURE[999:]),
+    )  # fmt: skip
+    assert call(service, "download", "pho_1", target) == target
+    assert target.read_bytes() == PICTURE
+    assert list(tmp_path.iterdir()) == [target]
+    from_store = [r for r in service.asked if r.url.host == "store.test"]
+    assert [r.url.params["link"] for r in from_store] == ["1", "2", "3", "4"]
+    assert not any("x-api-key" in r.headers or "authorization" in r.headers for r in from_store)
+
+
+def test_a_store_that_gives_nothing_leaves_nothing(call: Call, tmp_path: Path) -> None:
+    service = Service(*(answer for n in range(6) for answer in (photo_view(n), stored(PICTURE, digest="0" * 64))))
+    with pytest.raises(Unavailable):
+        call(service, "download", "pho_1", tmp_path / "her.png")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RequestRefused, match="has 1 variants"):
+        call(Service(photo_view(1)), "download", "pho_1", tmp_path / "her.png", variant=2)
+
+
+@pytest.mark.parametrize("server", ["sider.test", "ftp://sider.test", "https://user@sider.test", "http://"])
+def test_no_address_of_a_service(server: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(RequestRefused, match="write it like"):
+            kind(server, KEY)
+
+
+def test_keys_and_links_are_not_shown() -> None:
+    with Client(SERVER, KEY) as client:
+        assert KEY not in repr(vars(client))
+        assert KEY not in repr(next(client._flows.photo("pho_1")))
+
+
+def test_left_alone_it_lets_the_connection_go() -> None:
+    answer = events(event("job"), event("end", state="succeeded"))
+    with Client(SERVER, KEY, transport=httpx2.MockTransport(Service(answer))) as client:
+        watch = client.watch("job_1")
+        assert next(watch).state == "running"
+        assert not answer.is_closed
+        watch.close()
+        assert answer.is_closed
+
+
+def test_it_imports_without_the_service() -> None:
+    """What its extra does not bring is not loaded."""
+    code = "import sys, sider.client; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "numpy", "fastapi", "sqlalchemy", "celery", "boto3", "cryptography"} & set(done.stdout.split())
+
+
+def test_a_flow_can_be_read_without_a_network() -> None:
+    """How one reads, and tests, the protocol: by hand."""
+    with Client(SERVER, KEY) as client:
+        flow = client._flows.photo("pho_1")
+        ask = next(flow)
+        assert (ask.method, ask.url) == ("GET", f"{SERVER}/photos/pho_1")  # type: ignore[union-attr]
+        assert isinstance(flow.throw(LOST), Sleep)

@@ -1,0 +1,156 @@
+"""Runs over folders: what is lost on the way, and what is not done twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from core.errors import PromiseNotMet, Unavailable
+from core.vault.custody import Custody
+from sider.files import plan
+from sider.runs import JOURNAL, Run, Step, Wish
+from sider.sheet import write_sheet
+from tests.fakes import picture
+
+WISH = Wish("sider", "standard", 2, None, Custody.SPLIT, "correct horse battery")
+REPORT = {"variants": [[{"encoders": {"dlib": {"cosine": 0.91, "required": 0.83, "held": True}}}]], "held": True}
+
+
+@dataclass
+class Fake:
+    """Writes a key and two pictures. `trouble` is raised for the photo of that seed, after the key was written."""
+
+    trouble: dict[bytes, BaseException] = field(default_factory=dict)
+    done: list[bytes] = field(default_factory=list)
+    attempts: list[str] = field(default_factory=list)
+    at_once: int = 2
+    where: str = ""
+
+    def beside(self, stem: Path) -> list[Path]:
+        return [stem.with_name(f"{stem.name}.key")]
+
+    def protect(self, photo: bytes, targets: list[Path], attempt: str, step: Step) -> dict[str, Any]:
+        self.attempts.append(attempt)
+        step(0.5)
+        targets[0].write_bytes(b"key")
+        if photo in self.trouble:
+            raise self.trouble[photo]
+        for target in targets[1:]:
+            target.write_bytes(picture(seed=99).to_png())
+        self.done.append(photo)
+        return {"held": True, "protected": [str(t) for t in targets[1:]], "key": str(targets[0]), "report": REPORT}
+
+
+PHOTOS = {name: picture(seed=n).to_png() for n, name in enumerate(("a", "b", "c"))}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for name, data in PHOTOS.items():
+        (tmp_path / "in" / "deep" / f"{name}.png").write_bytes(data)
+    return tmp_path
+
+
+def protect(folder: Path, protector: Fake, wish: Wish = WISH, overwrite: bool = False) -> dict[str, dict[str, Any]]:
+    """The lines by the names of the photos."""
+    run = Run(folder / "out", wish, overwrite, as_json=True)
+    lines = run.protect_all(list(plan([folder / "in"])), protector, Console(quiet=True))
+    return {Path(line["file"]).stem: line for line in lines}
+
+
+def test_one_photo_in_trouble_keeps_no_other_from_being_done_and_is_tried_again(folder: Path) -> None:
+    first = Fake({PHOTOS["b"]: Unavailable("the store is away", code="store_unavailable")})
+    lines = protect(folder, first)
+    assert lines["b"]["error"]["code"] == "store_unavailable"
+    assert lines["a"]["held"]
+    assert lines["c"]["held"]
+    # What it left behind is not another's: it was not done, so it may be in the way.
+    (folder / "out" / "deep" / "b.key").unlink()
+    again = Fake()
+    lines = protect(folder, again)
+    assert again.done == [PHOTOS["b"]]
+    assert (lines["a"]["before"], lines["b"].get("before"), lines["a"]["report"]) == (True, None, REPORT)
+    assert not set(again.attempts) & set(first.attempts)  # the first has ended
+
+
+def test_an_interrupted_run_goes_on_under_the_same_attempt(folder: Path) -> None:
+    first = Fake({PHOTOS["b"]: KeyboardInterrupt()}, at_once=1)
+    with pytest.raises(KeyboardInterrupt):
+        protect(folder, first)
+    assert (folder / "out" / "deep" / "b.key").exists()
+    again = Fake(at_once=1)
+    lines = protect(folder, again)
+    assert again.done[0] == PHOTOS["b"]
+    assert PHOTOS["a"] not in again.done
+    assert again.attempts[0] == first.attempts[1]
+    assert all(line["held"] for line in lines.values())
+
+
+@pytest.mark.parametrize(
+    ("wish", "where"),
+    [(replace(WISH, preset="strong"), ""), (replace(WISH, seed=1), ""), (WISH, "https://sider.example")],
+)
+def test_what_was_made_otherwise_is_neither_taken_for_done_nor_overwritten(
+    folder: Path, wish: Wish, where: str
+) -> None:
+    protect(folder, Fake())
+    other = Fake(where=where)
+    lines = protect(folder, other, wish)
+    assert {line["error"]["code"] for line in lines.values()} == {"file_exists"}
+    assert other.attempts == []
+    assert all(line["held"] for line in protect(folder, other, wish, overwrite=True).values())
+    assert len(other.done) == 3
+
+
+def test_a_result_that_was_lost_and_a_photo_that_has_changed_are_not_done(folder: Path) -> None:
+    protect(folder, Fake())
+    for path in (folder / "out" / "deep").glob("a*"):
+        path.unlink()
+    (folder / "in" / "deep" / "b.png").write_bytes(picture(seed=7).to_png())
+    again = Fake()
+    lines = protect(folder, again)
+    assert again.done == [PHOTOS["a"]]
+    assert lines["b"]["error"]["code"] == "file_exists"
+
+
+def test_a_journal_that_was_cut_off_is_read_as_far_as_it_goes(folder: Path) -> None:
+    protect(folder, Fake())
+    journal = folder / "out" / JOURNAL
+    journal.write_text(journal.read_text()[:-20] + "\n[]\n")
+    again = Fake()
+    assert sum(line.get("before", False) for line in protect(folder, again).values()) == 2
+    assert len(again.done) == 1
+
+
+def test_the_journal_has_no_secret_and_no_picture(folder: Path) -> None:
+    protect(folder, Fake())
+    text = (folder / "out" / JOURNAL).read_text()
+    assert "correct horse" not in text
+    assert {key for line in text.splitlines() for key in json.loads(line)} == {"photo", "is", "attempt", "line"}
+
+
+def test_a_missed_promise_is_told_with_its_report(folder: Path) -> None:
+    lines = protect(folder, Fake({PHOTOS["a"]: PromiseNotMet("missed", details=REPORT)}))
+    assert (lines["a"]["error"]["code"], lines["a"]["report"]) == ("promise_not_met", REPORT)
+
+
+@pytest.mark.parametrize("originals", [False, True])
+def test_the_contact_sheet_shows_originals_only_if_asked(folder: Path, originals: bool) -> None:
+    (folder / "in" / "<script>.png").write_bytes(b"no photo")
+    lines = protect(folder, Fake({b"no photo": Unavailable('"away" & gone')}))
+    write_sheet(folder / "sheet.html", list(lines.values()), originals)
+    page = (folder / "sheet.html").read_text()
+    assert page.count("<img ") == (9 if originals else 6)
+    assert page.count('alt="original"') == (3 if originals else 0)
+    assert ("With originals" in page, "Protected faces only" in page) == (originals, not originals)
+    assert "&lt;script&gt;.png" in page
+    assert "&quot;away&quot; &amp; gone" in page
+    assert "3 protected, 1 unavailable" in page
+    for foreign in ("<script", "http:", "https:", "url("):
+        assert foreign not in page
