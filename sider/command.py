@@ -130,6 +130,15 @@ def migrate(data: Data = Path(".local")) -> None:
     database.upgrade(settings_of(data).database_url)
 
 
+@app.command()
+def prepare(data: Data = Path(".local")) -> None:
+    """Make what a new service lacks: the database's schema, the keyring, the buckets. What is there stays as it is."""
+    from deploy.prepare import prepare as make  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    make(settings_of(data))
+
+
 @keys_app.command("issue")
 def issue_key(
     tenant: str,
