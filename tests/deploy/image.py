@@ -14,7 +14,10 @@ from pathlib import Path
 from docker.utils.build import exclude_paths
 from dockerfile_parse import DockerfileParser
 
+from core.settings import Settings
+
 ROOT = Path(__file__).parents[2]
+SETTINGS = Settings.model_fields.keys() | {"metrics_host", "metrics_port"}  # these two are of the branch `metrics`
 PATHS = ("/opt/sider", "/src")  # of the build stages
 
 

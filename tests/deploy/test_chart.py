@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from core.settings import Settings
-from tests.deploy.image import ROOT
+from tests.deploy.image import ROOT, SETTINGS
 from worker.app import HARD_LIMIT_SECONDS
 
 helm = pytest.importorskip("helm_python", reason="Helm's engine is packaged for Linux on x86-64 only")
@@ -23,10 +23,10 @@ EVERYTHING: dict[str, Any] = {
     "worker": {"gpu": {"enabled": True, "count": 2}, "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}]},
     "ingress": {"enabled": True, "className": "nginx", "host": "photos.example", "tlsSecret": "photos-tls"},
     "keda": {"enabled": True},
-    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
 }
 # Their schemas are those of other projects.
-FOREIGN = {"ExternalSecret", "ScaledObject", "ServiceMonitor"}
+FOREIGN = {"ExternalSecret", "ScaledObject", "PodMonitor"}
 
 Objects = dict[tuple[str, str], dict[str, Any]]
 
@@ -86,9 +86,7 @@ def test_what_is_set_are_settings(everything: Objects) -> None:
     names = set(everything["ConfigMap", "demo"]["data"])
     for pod in pods(everything).values():
         names |= {variable["name"] for container in pod["containers"] for variable in container["env"]}
-    assert {
-        name.removeprefix("SIDER_").lower() for name in names - {"SIDER_SECRETS_DIR"}
-    } <= Settings.model_fields.keys()
+    assert {name.removeprefix("SIDER_").lower() for name in names - {"SIDER_SECRETS_DIR"}} <= SETTINGS
 
 
 def test_a_worker_has_time_to_end_its_job(objects: Objects) -> None:
@@ -103,6 +101,17 @@ def test_workers_follow_the_jobs(everything: Objects) -> None:
     assert 'sider_jobs{namespace="prod",state=~"queued|running"}' in scaled["triggers"][0]["metadata"]["query"]
     limits = pods(everything)["demo-worker"]["containers"][0]["resources"]["limits"]
     assert limits == {"nvidia.com/gpu": 2, "memory": "8Gi"}
+
+
+def test_metrics_are_asked_where_they_are(everything: Objects) -> None:
+    wanted = [end["port"] for end in everything["PodMonitor", "demo"]["spec"]["podMetricsEndpoints"]]
+    for name, ports in {"demo-api": wanted[:1], "demo-worker": wanted}.items():
+        container = pods(everything)[name]["containers"][0]
+        first = next(int(v["value"]) for v in container["env"] if v["name"] == "SIDER_METRICS_PORT")
+        numbers = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert [numbers.get(port) for port in ports] == [first + n for n in range(len(ports))]
+    allowed = everything["NetworkPolicy", "demo"]["spec"]["ingress"][0]["ports"][0]
+    assert (allowed["port"], allowed["endPort"]) == (first, first + len(wanted) - 1)
 
 
 def test_the_migration_needs_nothing_that_comes_after_it(everything: Objects) -> None:

@@ -55,4 +55,6 @@ envFrom:
 env:
   - {name: SIDER_SECRETS_DIR, value: /etc/sider}
   - {name: SIDER_KEYRING_FILE, value: /etc/sider/keyring.json}
+  - {name: SIDER_METRICS_HOST, value: 0.0.0.0}
+  - {name: SIDER_METRICS_PORT, value: "9464"}
 {{- end }}
