@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.deploy.image import ROOT, SETTINGS, context, stages
 
 DOCKERFILES = [ROOT / "Dockerfile.api", ROOT / "Dockerfile.worker"]
+HADOLINT = Path(sys.executable).with_name("hadolint")
 LOCKS = ROOT / "deploy/requirements"
 TORCH = re.compile(r"(torch|torchvision|triton|nvidia-.*|cuda-.*|diffusers|facenet-pytorch)")
 
@@ -22,9 +24,10 @@ def pins(lock: Path) -> dict[tuple[str, str], str]:
     return {(m[1], m[2].partition(" ")[0]): m[3] for m in found if m}
 
 
+@pytest.mark.skipif(not HADOLINT.exists(), reason="hadolint is packaged for Linux on x86-64 only")
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
 def test_hadolint_finds_nothing(dockerfile: Path) -> None:
-    done = subprocess.run(["hadolint", dockerfile], capture_output=True, text=True, check=False)
+    done = subprocess.run([HADOLINT, dockerfile], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 

@@ -13,6 +13,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
@@ -34,11 +35,11 @@ from tests.deploy.compose import services
 from tests.deploy.image import ROOT, Image, size, stages
 from tests.e2e.conftest import finished
 
-# Away from the repository, whose code would be found before the image's.
+# A root that is read-only, and away from the repository, whose code would be found before the image's.
 IN_IMAGE = ["unshare", "--mount", "sh", "-c", 'mount -o remount,bind,ro / && cd / && exec "$@"', "-"]
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(1800)]
 
-BASE_MB = {"packed": 50, "unpacked": 135}  # python:3.11-slim-bookworm on amd64, as registry and `docker images` say
+BASE_MB = {"packed": 50, "unpacked": 135}  # about; of python:3.11-slim-bookworm on amd64, not measured here
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +80,10 @@ class Site:
         shutil.copy(self.secrets / "seaweedfs.toml", home / ".seaweedfs/security.toml")
         self._folder("data")
         ports = [f"-{name}.port={self.ports[name]}" for name in ("s3", "master", "volume", "filer", "admin")]
-        argv = ["weed", *self._here(self.compose["seaweedfs"]["command"]), f"-ip={HOST}", f"-ip.bind={HOST}", *ports]
+        weed = str(Path(sys.executable).with_name("weed"))
+        argv = [weed, *self._here(self.compose["seaweedfs"]["command"]), f"-ip={HOST}", f"-ip.bind={HOST}", *ports]
         health = self.compose["seaweedfs"]["healthcheck"]["test"][-1].replace("8333", str(self.ports["s3"]))
-        env = {"PATH": os.environ["PATH"], "HOME": str(home)}
-        self._start("seaweedfs", argv, lambda: _responds(health), env)
+        self._start("seaweedfs", argv, lambda: _responds(health), plain_env() | {"HOME": str(home)})
 
     def start(self, name: str, image: Image, argv: list[str], ready: Callable[[], bool]) -> None:
         """A program of an image, on a root that is read-only."""
