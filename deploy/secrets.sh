@@ -8,6 +8,10 @@ mkdir -p "$folder"
 chmod 700 "$folder"
 cd "$folder"
 
+random() {
+  od -A n -N 24 -t x1 /dev/urandom | tr -d ' \n'
+}
+
 # The file $1 from standard input, all or nothing.
 keep() {
   if [ ! -e "$1" ]; then
@@ -17,9 +21,8 @@ keep() {
   fi
 }
 
-for name in postgres_password valkey_password grafana_password sider_s3_access_key sider_s3_secret_key \
-  jwt_write jwt_read jwt_filer_write jwt_filer_read; do
-  od -A n -N 24 -t x1 /dev/urandom | tr -d ' \n' | keep "$name"
+for name in postgres_password valkey_password grafana_password sider_s3_access_key sider_s3_secret_key; do
+  random | keep "$name"
 done
 
 printf 'postgresql+psycopg://sider:%s@postgres/sider' "$(cat postgres_password)" | keep sider_database_url
@@ -41,12 +44,12 @@ END
 # Without these keys SeaweedFS would hand every object to whoever reaches its inner ports.
 keep seaweedfs.toml << END
 [jwt.signing]
-key = "$(cat jwt_write)"
+key = "$(random)"
 [jwt.signing.read]
-key = "$(cat jwt_read)"
+key = "$(random)"
 [jwt.filer_signing]
-key = "$(cat jwt_filer_write)"
+key = "$(random)"
 [jwt.filer_signing.read]
-key = "$(cat jwt_filer_read)"
+key = "$(random)"
 END
 echo "secrets are in $folder: keep a copy of it"

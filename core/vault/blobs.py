@@ -17,6 +17,7 @@ from botocore.handlers import add_expect_header
 from core.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import DefaultRetentionTypeDef
 
 # Keys are made by us; anything else is a mistake or an attack.
@@ -68,7 +69,7 @@ class S3Blobs:
             response_checksum_validation=when,
         )
         key_id, secret = credentials or (None, None)
-        connect = partial(
+        connect: Callable[..., S3Client] = partial(
             boto3.client,
             "s3",
             region_name=region,
