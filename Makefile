@@ -39,7 +39,7 @@ test-security: $(STAMP)  ## hostile uploads, every call of the API, secrets in w
 test-web: $(STAMP) $(AXE)  ## the pages in a real Chromium; writes web-output/ and the pictures of docs/
 	$(BIN)/python -m pytest -m web
 
-test-deploy: $(STAMP)  ## what the Dockerfiles install, in clean environments, on real servers; 15 GB of disk
+test-deploy: $(STAMP)  ## what the Dockerfiles install, in clean environments, on real servers; 7 GB of disk
 	$(BIN)/python -m pytest -m deploy -s
 
 # The accessibility checker is for the test only; without npm its part is skipped.
