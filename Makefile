@@ -5,12 +5,16 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 UV     := 0.13.8
 AXE    := web-output/node_modules/axe-core/axe.min.js
+COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+          --no-emit-index-url --no-emit-find-links --no-annotate --no-header
+IMAGES := deploy/requirements
 # See worker/app.py.
 export GOMP_SPINCOUNT ?= 1000
 # Accepted by the fault tests on each database.
 JOBS   ?= 1000
 
-.PHONY: demo up test test-slow test-faults test-security test-web check audit sbom format bench bench-privacy bench-hiding lock clean
+.PHONY: demo up secrets test test-slow test-faults test-security test-web test-deploy check audit sbom format \
+        bench bench-privacy bench-hiding lock clean
 
 demo: $(STAMP)  ## protect and restore a real photo through the real service
 	$(BIN)/python -m deploy.demo
@@ -18,8 +22,11 @@ demo: $(STAMP)  ## protect and restore a real photo through the real service
 up: $(STAMP)  ## start every part on this machine; Ctrl-C stops all
 	$(BIN)/sider up
 
+secrets:  ## passwords for docker-compose.yml, made once, in deploy/secrets; needs nothing but sh
+	sh deploy/secrets.sh
+
 test: $(STAMP)  ## everything that takes minutes at most; what .ci/run calls
-	$(BIN)/python -m pytest -m "not (slow or faults or security or web or gpu)"
+	$(BIN)/python -m pytest -m "not (slow or faults or security or web or deploy or gpu)"
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
@@ -32,6 +39,9 @@ test-security: $(STAMP)  ## hostile uploads, every call of the API, secrets in w
 
 test-web: $(STAMP) $(AXE)  ## the pages in a real Chromium; writes web-output/ and the pictures of docs/
 	$(BIN)/python -m pytest -m web
+
+test-deploy: $(STAMP)  ## what the Dockerfiles install, in clean environments, on real servers; 7 GB of disk
+	$(BIN)/python -m pytest -m deploy -s
 
 # The accessibility checker is for the test only; without npm its part is skipped.
 $(AXE):
@@ -72,10 +82,12 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
-lock:  ## pins of everything, with hashes and without addresses
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
-	  --custom-compile-command "make lock" --output-file requirements.lock
+lock:  ## pins of everything, with hashes and without addresses; the images' are among them
+	$(COMPILE) --all-extras --output-file requirements.lock
+	$(COMPILE) --extra api --extra postgres --constraint requirements.lock --output-file $(IMAGES)/api.lock
+	$(COMPILE) --extra worker --extra postgres --constraint requirements.lock --output-file $(IMAGES)/worker-cuda.lock
+	awk '/^[a-z]/ {drop = /^(torch|torchvision|triton|nvidia-|cuda-)/} !drop' $(IMAGES)/worker-cuda.lock \
+	  > $(IMAGES)/worker-cpu.lock
 
 clean:
 	rm -rf $(VENV) sbom.json demo-output web-output .local .mypy_cache .ruff_cache .pytest_cache

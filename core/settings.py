@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -18,13 +19,19 @@ Listed = Annotated[
 
 
 class Settings(BaseSettings):
-    """Environment variables `SIDER_*`. Every default suits one machine; secrets have none."""
+    """Environment variables `SIDER_*`, or files `sider_*` in the folder that SIDER_SECRETS_DIR names.
 
-    model_config = SettingsConfigDict(env_prefix="SIDER_", frozen=True, extra="ignore")
+    Every default suits one machine; secrets have none.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="SIDER_", frozen=True, extra="ignore", secrets_dir=os.environ.get("SIDER_SECRETS_DIR")
+    )
 
     database_url: str = Field(default="sqlite:///sider.db", description="SQLAlchemy URL of the job table")
     broker_url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey")
     s3_endpoint: str | None = Field(default=None, description="S3-compatible endpoint; unset: AWS")
+    s3_link_endpoint: str | None = Field(default=None, description="the store as clients reach it; unset: s3_endpoint")
     s3_region: str = Field(default="us-east-1", description="region that SigV4 signs for")
     s3_access_key: SecretStr | None = Field(default=None, description="unset: boto3's own credential chain")
     s3_secret_key: SecretStr | None = Field(default=None, description="unset: boto3's own credential chain")

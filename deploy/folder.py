@@ -12,6 +12,7 @@ from secrets import token_hex
 from typing import IO
 
 from core.errors import ConfigurationError
+from core.settings import Settings
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"
@@ -78,8 +79,13 @@ def environment(data: Path, secrets: Mapping[str, str], ports: Mapping[str, int]
     }
 
 
-def of_running(data: Path) -> dict[str, str]:
-    """The SIDER_* variables of the local service that keeps its data there.
+def settings(environment: Mapping[str, str]) -> Settings:
+    """What SIDER_* variables say."""
+    return Settings.model_validate({name.removeprefix("SIDER_").lower(): value for name, value in environment.items()})
+
+
+def of_running(data: Path) -> Settings:
+    """Of the local service that keeps its data there.
 
     Raises:
         ConfigurationError: there is none.
@@ -90,7 +96,7 @@ def of_running(data: Path) -> dict[str, str]:
             "in SIDER_DATABASE_URL"
         )
     known = (json.loads((data / name).read_text(encoding="utf-8")) for name in ("secrets.json", "ports.json"))
-    return environment(data.resolve(), *known)
+    return settings(environment(data.resolve(), *known))
 
 
 def free(port: int) -> bool:

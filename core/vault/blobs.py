@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import boto3
@@ -17,6 +18,7 @@ from botocore.handlers import add_expect_header
 from core.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import DefaultRetentionTypeDef
 
 # Keys are made by us; anything else is a mistake or an attack.
@@ -54,6 +56,7 @@ class S3Blobs:
         region: str,
         credentials: tuple[str, str] | None,
         checksums: bool = True,
+        link_endpoint: str | None = None,
     ) -> None:
         self.bucket = bucket
         when: Literal["when_supported", "when_required"] = "when_supported" if checksums else "when_required"
@@ -67,14 +70,16 @@ class S3Blobs:
             response_checksum_validation=when,
         )
         key_id, secret = credentials or (None, None)
-        self._client = boto3.client(
+        connect: Callable[..., S3Client] = partial(
+            boto3.client,
             "s3",
-            endpoint_url=endpoint,
             region_name=region,
             aws_access_key_id=key_id,
             aws_secret_access_key=secret,
             config=config,
         )
+        self._client = connect(endpoint_url=endpoint)
+        self._links = connect(endpoint_url=link_endpoint) if link_endpoint else self._client
         # botocore reads on for ever when the connection ends within the answer "100 Continue".
         self._client.meta.events.unregister("before-call.s3", add_expect_header)
 
@@ -148,7 +153,7 @@ class S3Blobs:
 
     def link(self, key: str, seconds: int, filename: str) -> str:
         """A presigned download link; whoever holds it may use it until it expires."""
-        return self._client.generate_presigned_url(
+        return self._links.generate_presigned_url(
             "get_object",
             Params={
                 "Bucket": self.bucket,

@@ -87,7 +87,8 @@ class Keyring:
             raise ConfigurationError(
                 f"there is no keyring {path}; name the one that sealed the keys in SIDER_KEYRING_FILE"
             ) from None
-        if found.st_mode & 0o077:
+        # PostgreSQL's rule for keys: 0640 is enough where root owns the file, as in a Secret that Kubernetes mounts.
+        if found.st_mode & (0o037 if found.st_uid == 0 != os.geteuid() else 0o077):
             raise ConfigurationError(f"{path} can be read by others; run: chmod 600 {path}")
         return _read(path, (found.st_ino, found.st_mtime_ns, found.st_size))
 

@@ -154,7 +154,14 @@ def bucket(settings: Settings, name: str) -> S3Blobs:
     credentials = None
     if settings.s3_access_key and settings.s3_secret_key:
         credentials = (settings.s3_access_key.get_secret_value(), settings.s3_secret_key.get_secret_value())
-    return S3Blobs(name, settings.s3_endpoint, settings.s3_region, credentials, settings.s3_checksums)
+    return S3Blobs(
+        name,
+        settings.s3_endpoint,
+        settings.s3_region,
+        credentials,
+        settings.s3_checksums,
+        settings.s3_link_endpoint,
+    )
 
 
 def protected_key(tenant: str, made: str, variant: int) -> str:

@@ -25,7 +25,8 @@ from core.stages.validate import Photo
 from core.vault.blobs import S3Blobs
 from core.vault.envelope import key_version
 from core.vault.keyring import Keyring
-from deploy.local import REGION, LocalStack
+from deploy.folder import REGION
+from deploy.local import LocalStack
 from tests.e2e.conftest import finished
 
 pytestmark = pytest.mark.e2e

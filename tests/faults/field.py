@@ -21,8 +21,8 @@ from core.jobs.photos import Photos
 from core.jobs.repository import Jobs
 from core.jobs.states import State
 from core.jobs.tables import Job
-from core.settings import Settings
 from core.vault import shelf
+from deploy import folder
 from deploy.part import Part
 from tests.faults.audit import Auditor
 from tests.faults.load import PATIENCE_SECONDS, Client, Ledger
@@ -49,8 +49,7 @@ class Field:
     def __init__(self, stack: FaultyStack, disk: Path | None, jobs: int) -> None:
         self.stack, self.disk, self.wanted = stack, disk, jobs
         self.ledger, self.incidents = Ledger(), list[Incident]()
-        values = {name.removeprefix("SIDER_").lower(): value for name, value in stack.env().items()}
-        self.settings = Settings.model_validate(values)
+        self.settings = folder.settings(stack.env())
         self.engine = database.connect(self.settings.database_url)
         self.jobs, self.broker = Jobs(self.engine), CeleryBroker(stack.broker_url)
         self._stop, self._began = threading.Event(), time.monotonic()

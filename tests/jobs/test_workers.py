@@ -11,8 +11,10 @@ from core.jobs.database import now
 from core.jobs.repository import Jobs
 from core.jobs.statistics import COUNT, SPAN, Observer
 from core.jobs.tables import Job, Worker
-from core.jobs.workers import ALIVE, FORGET, Workers, alive
+from core.jobs.workers import ALIVE, FORGET, Workers, alive, identity
+from core.settings import Settings
 from tests.jobs.test_repository import add
+from worker.health import healthy
 
 
 def sign(name: str, age: timedelta = timedelta(), job_id: str | None = None) -> Worker:
@@ -27,6 +29,15 @@ def test_workers_that_were_silent_for_long_are_forgotten(engine: Engine) -> None
     for worker in (sign("old", FORGET * 2), sign("silent", ALIVE * 2), sign("busy"), sign("busy", job_id="job_1")):
         workers.beat(worker)
     assert {w.id: (alive(w), w.job_id) for w in workers.all()} == {"silent": (False, None), "busy": (True, "job_1")}
+
+
+def test_health_is_a_sign_of_life_of_this_machine(engine: Engine) -> None:
+    settings = Settings(database_url=engine.url.render_as_string(hide_password=False))
+    for silent in (sign("elsewhere/1"), sign(identity(1), ALIVE * 2)):
+        Workers(engine).beat(silent)
+    assert not healthy(settings)
+    Workers(engine).beat(sign(identity(2)))
+    assert healthy(settings)
 
 
 def test_figures_of_the_last_hours(engine: Engine) -> None:

@@ -29,7 +29,8 @@ from core.vault.blobs import S3Blobs
 from core.vault.envelope import kdf_of
 from core.vault.keyring import Keyring
 from core.vault.passwords import derive_key
-from deploy.local import REGION, LocalStack
+from deploy.folder import REGION
+from deploy.local import LocalStack
 from tests.e2e.test_service import finished, noise
 from tests.security.corpus import encoded
 from tests.security.report import Report

@@ -30,3 +30,8 @@ def test_a_connection_that_ends_within_100_continue_is_an_error() -> None:
         with pytest.raises(Unavailable):
             S3Blobs("sider-photos", url, "us-east-1", ("key", "secret")).put("a/b", b"picture")
         server.shutdown(socket.SHUT_RDWR)
+
+
+def test_links_lead_to_the_store_as_clients_reach_it() -> None:
+    store = S3Blobs("b", "http://store:8333", "us-east-1", ("key", "secret"), link_endpoint="https://photos.example")
+    assert store.link("a", 60, "a.png").startswith("https://photos.example/b/a?")

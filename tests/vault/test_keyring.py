@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -42,6 +43,18 @@ def test_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "k.json"
     Keyring.open_or_create(path)
     path.chmod(0o644)
+    with pytest.raises(ConfigurationError, match="chmod 600"):
+        Keyring.open(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs files of root")
+def test_file_of_root_may_be_read_by_our_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "k.json"
+    Keyring.open_or_create(path)
+    monkeypatch.setattr(os, "geteuid", lambda: 10001)
+    path.chmod(0o440)
+    Keyring.open(path)
+    path.chmod(0o444)
     with pytest.raises(ConfigurationError, match="chmod 600"):
         Keyring.open(path)
 
