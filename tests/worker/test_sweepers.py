@@ -17,7 +17,7 @@ from core.jobs import database
 from core.jobs.keys import ApiKeys
 from core.jobs.tables import Job
 from tests.fakes import MemoryBlobs
-from tests.worker.test_tasks import LOCK, Bench, bench
+from tests.worker.bench import LOCK, Bench
 from worker import app
 from worker.sweeper import Sweeper
 

@@ -1,0 +1,117 @@
+"""What the reaper ends, clears, sends again and deletes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from core.errors import NoFaceFound
+from core.jobs import database
+from core.jobs.keys import ApiKeys
+from core.jobs.retries import PAUSES, Fault
+from core.jobs.states import State
+from core.jobs.tables import Job
+from tests.worker.bench import LOCK, Bench, lapsed, late, long_ago
+from worker.orphans import Orphans
+from worker.reaper import LOST_SECONDS, Reaper
+
+
+def test_the_reaper_ends_a_job_that_kills_its_workers(bench: Bench) -> None:
+    reaper = Reaper(bench.context, lambda job_id: None)
+    for _ in range(len(PAUSES[Fault.poison]) + 1):
+        assert bench.context.jobs.claim(bench.job_id, 60) is not None
+        lapsed(bench)
+        reaper.sweep()
+    job = bench.context.jobs.get(bench.job_id)
+    assert (job.state, job.problem and job.problem["code"]) == (State.failed, "poisoned")
+    assert bench.photos.objects  # its last worker might still be there
+    long_ago(bench)
+    reaper.sweep()
+    assert not bench.photos.objects
+    assert not bench.keys.objects
+
+
+def test_what_could_not_be_cleared_is_cleared_later(bench: Bench) -> None:
+    def lose_the_store() -> None:
+        bench.keys.down = bench.photos.down = True
+        raise NoFaceFound("no face")
+
+    job = bench.run(lose_the_store)
+    assert (job.state, job.cleared_at) == (State.failed, None)
+    bench.keys.down = bench.photos.down = False
+    long_ago(bench)
+    Reaper(bench.context, lambda job_id: None).sweep()
+    assert bench.context.jobs.get(bench.job_id).cleared_at is not None
+    assert not bench.photos.objects
+    assert not bench.keys.objects
+
+
+def test_the_reaper_waits_for_a_lost_store_once_a_round(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        job = Job(id=f"job_{number}", tenant="bank", kind="protect", state=State.queued, request={"variants": 1},
+                  photo_id=bench.context.jobs.get(bench.job_id).photo_id, created_at=database.now())  # fmt: skip
+        bench.context.jobs.add([job])
+        bench.context.jobs.cancel(f"job_{number}")
+    bench.keys.down = bench.photos.down = True
+    Reaper(bench.context, lambda job_id: None).sweep()
+    assert "".join(capfd.readouterr()).count("clearing_postponed") == 1
+    bench.keys.down = bench.photos.down = False
+    Reaper(bench.context, lambda job_id: None).sweep()
+    assert bench.context.jobs.uncleared(grace_seconds=0) == []
+
+
+def test_a_late_job_in_the_queue_is_ended_and_cleared_by_the_reaper(bench: Bench) -> None:
+    late(bench)
+    assert bench.run().state == State.queued  # not even begun
+    Reaper(bench.context, lambda job_id: None).sweep()
+    job = bench.context.jobs.get(bench.job_id)
+    assert (job.state, job.problem and job.problem["code"]) == (State.expired, "job_expired")
+    assert not bench.photos.objects
+    assert not bench.keys.objects
+
+
+def test_an_empty_queue_has_lost_what_was_sent_a_while_ago(bench: Bench) -> None:
+    sent: list[str] = []
+    with bench.context.jobs.engine.begin() as connection:
+        connection.execute(update(Job).values(created_at=database.now() - timedelta(seconds=60)))
+        connection.execute(update(Job).values(published_at=database.now() - timedelta(seconds=LOST_SECONDS + 1)))
+    for empty, expected in ((False, []), (True, [bench.job_id])):
+        Reaper(bench.context, sent.append, lambda empty=empty: empty).sweep()  # type: ignore[misc]
+        assert sent == expected
+
+
+def test_what_no_job_was_made_for_is_deleted_in_time(bench: Bench) -> None:
+    ApiKeys(bench.context.jobs.engine).issue("bank", ("protect",))
+    shelf = bench.context.shelf
+    shelf.put_upload("bank", "job_lost", b"photo")
+    shelf.put_secret("bank", "job_lost", LOCK)
+    bench.run()
+    made = set(bench.photos.objects) | set(bench.keys.objects)
+    Orphans(bench.context).sweep()
+    assert set(bench.photos.objects) | set(bench.keys.objects) == made  # its request may be under way
+    hasty = bench.context.settings.model_copy(update={"orphan_seconds": 0})
+    Orphans(replace(bench.context, settings=hasty)).sweep()
+    assert made - set(bench.photos.objects) - set(bench.keys.objects) == {
+        "bank/incoming/job_lost",
+        "bank/secrets/job_lost",
+    }
+
+
+def test_what_waits_for_its_job_is_no_orphan(bench: Bench) -> None:
+    ApiKeys(bench.context.jobs.engine).issue("bank", ("protect",))
+    hasty = bench.context.settings.model_copy(update={"orphan_seconds": 0})
+    Orphans(replace(bench.context, settings=hasty)).sweep()
+    assert bench.run().state == State.succeeded
+
+
+def test_the_reaper_publishes_what_was_never_sent(bench: Bench) -> None:
+    sent: list[str] = []
+    reaper = Reaper(bench.context, sent.append)
+    with bench.context.jobs.engine.begin() as connection:
+        connection.execute(update(Job).values(created_at=database.now() - timedelta(seconds=60)))
+    reaper.sweep()
+    reaper.sweep()
+    assert sent == [bench.job_id]
