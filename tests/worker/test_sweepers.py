@@ -21,8 +21,6 @@ from tests.worker.bench import LOCK, Bench
 from worker import app
 from worker.sweeper import Sweeper
 
-__all__ = ["bench"]
-
 
 def seen(thing: Callable[[], bool]) -> bool:
     """Whether it comes to be; patient, because the machine may be busy."""
