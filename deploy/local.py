@@ -72,7 +72,8 @@ class LocalStack:
 
     def env(self) -> dict[str, str]:
         """The SIDER_* variables of API and worker."""
-        return folder.environment(self.data, self.secrets, self.ports)
+        env = folder.environment(self.data, self.secrets, self.ports)
+        return env | {"SIDER_METRICS_PORT": str(self.ports["metrics"])}
 
     def __enter__(self) -> LocalStack:
         try:

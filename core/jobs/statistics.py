@@ -37,6 +37,14 @@ class Statistics:
     buckets: list[Bucket]
 
 
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Jobs on their way by state, kind and method (empty for a restore), and when the oldest queued one came."""
+
+    counts: dict[tuple[str, str, str], int]
+    oldest: datetime | None
+
+
 class Observer:
     """Reads the job table as a whole. Nothing here names a tenant, a photo or a caller."""
 
@@ -70,6 +78,17 @@ class Observer:
             oldest=min((first for _, _, first in present), default=None),
             ends=sorted(((state, code or "", count) for state, code, count in ends), key=lambda end: -end[2]),
             buckets=[_bucket(n, [row for row in ended if row[0] == n]) for n in range(last - COUNT + 1, last + 1)],
+        )
+
+    def present(self) -> Present:
+        """Only what is on its way: an index finds it, however many jobs have ended."""
+        method = func.coalesce(Job.request["method"].as_string(), "").label("method")
+        active = Job.state.in_([State.queued, State.running])
+        query = select(Job.state, Job.kind, method, func.count(), func.min(Job.created_at)).where(active)
+        rows = self._rows(query.group_by(Job.state, Job.kind, method))
+        return Present(
+            {(state, kind, name): count for state, kind, name, count, _ in rows},
+            min((first for state, *_, first in rows if state == State.queued), default=None),
         )
 
     def _rows(self, query: Select[*tuple[Any, ...]]) -> list[Row[*tuple[Any, ...]]]:
