@@ -44,13 +44,15 @@ class Gauges(Collector):
             return self._told
 
     def _look(self) -> list[Metric]:
-        present, workers = Observer(self.engine).present(), Workers(self.engine).all()
+        active, workers = Observer(self.engine).present(), Workers(self.engine).all()
         jobs = GaugeMetricFamily("sider_jobs", "Jobs on their way.", labels=["state", "kind", "method"])
         # Zeros, too: what scales or alerts by them must tell none from unknown.
-        zeros = {(state, *kind): 0 for state, kind in product((State.queued, State.running), KINDS)}
-        for labels, count in (zeros | present.counts).items():
+        counts = {(str(state), *kind): 0 for state, kind in product((State.queued, State.running), KINDS)}
+        counts |= {(found.state, found.kind, found.method): found.number for found in active}
+        for labels, count in counts.items():
             jobs.add_metric(labels, count)
-        age = (now() - present.oldest).total_seconds() if present.oldest else 0.0
+        ages = [(now() - found.oldest).total_seconds() for found in active if found.state == State.queued]
+        age = max(ages, default=0.0)
         oldest = GaugeMetricFamily("sider_queue_oldest_age_seconds", "Age of the oldest queued job; 0: none.", age)
         living = sum(map(alive, workers))
         seen = GaugeMetricFamily("sider_workers", "Worker processes by their signs of life.", labels=["state"])

@@ -52,14 +52,14 @@ Info("sider_build", "This release.").info({"version": version("sider")})
 logger = structlog.get_logger(__name__)
 
 
-def serve(host: str, port: int | None, *collectors: Collector) -> int | None:
-    """Answer GET /metrics in a thread, on the first port from `port` on that no other process has; the port.
+def serve(host: str, port: int | None, *collectors: Collector) -> None:
+    """Answer GET /metrics in a thread, on the first port from `port` on that no other process has.
 
     Raises:
         OSError: the host is none of this machine's, or the port may not be used.
     """
     if port is None:
-        return None
+        return
     registry = CollectorRegistry()
     for collector in (REGISTRY, *collectors):
         registry.register(collector)
@@ -72,6 +72,5 @@ def serve(host: str, port: int | None, *collectors: Collector) -> int | None:
                 raise
         else:
             logger.info("metrics_served", port=number)
-            return number
+            return
     logger.error("metrics_not_served", reason=f"ports {port} to {port + PORTS - 1} are taken")
-    return None
