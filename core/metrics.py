@@ -9,11 +9,22 @@ import errno
 from importlib.metadata import version
 
 import structlog
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
 PORTS = 16  # processes of one machine or container that may share the setting
+
+disable_created_metrics()  # a second sample for every counter, which Prometheus does not use
 
 HTTP_SECONDS = Histogram(
     "sider_http_request_seconds", "Requests by route, as it is declared.", ["method", "route", "status"],
