@@ -39,9 +39,13 @@ def scraped(port: int) -> list[str]:
     return found
 
 
-def scrape(port: int) -> list[list[Sample]]:
-    """Its samples."""
-    return [[s for family in text_string_to_metric_families(text) for s in family.samples] for text in scraped(port)]
+def scrape(port: int, processes: int) -> list[list[Sample]]:
+    """The samples of so many processes, when all of them answer."""
+    deadline = time.monotonic() + 60
+    while len(told := scraped(port)) < processes and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert len(told) == processes
+    return [[s for family in text_string_to_metric_families(text) for s in family.samples] for text in told]
 
 
 def total(processes: list[list[Sample]], name: str, **labels: str) -> float:
@@ -54,12 +58,11 @@ def test_api_and_both_processes_of_the_worker_tell_of_a_job(
     stack: LocalStack, http: httpx2.Client, astronaut: Photo
 ) -> None:
     port = stack.ports["metrics"]
-    before = scrape(port)
-    assert len(before) == 3
+    before = scrape(port, 3)
     accepted = http.post("/protect", data={"password": "correct horse", "preset": "natural"},
                          files={"photo": ("a.png", astronaut.to_png())})  # fmt: skip
     assert finished(http, accepted)["state"] == "succeeded"
-    after = scrape(port)
+    after = scrape(port, 3)
 
     def grown(name: str, **labels: str) -> float:
         return total(after, name, **labels) - total(before, name, **labels)
@@ -99,11 +102,8 @@ def test_an_api_of_several_processes_is_counted_as_a_whole(tmp_path: Path) -> No
     with socket.create_server(("127.0.0.1", 0)) as stranger:  # has the first port: ours take the next ones
         port = stranger.getsockname()[1]
         with api_of_two(tmp_path, port) as url:
-            deadline = time.monotonic() + 60
-            while len(before := scrape(port + 1)) < 2 and time.monotonic() < deadline:
-                time.sleep(0.2)
-            assert len(before) == 2
+            before = scrape(port + 1, 2)
             for _ in range(40):
                 httpx2.get(f"{url}/health/live")
             name, labels = "sider_http_request_seconds_count", {"route": "/health/live"}
-            assert total(scrape(port + 1), name, **labels) - total(before, name, **labels) == 40
+            assert total(scrape(port + 1, 2), name, **labels) - total(before, name, **labels) == 40
