@@ -29,13 +29,14 @@ pytestmark = pytest.mark.e2e
 def scraped(port: int) -> list[str]:
     """What every process tells that shares a setting."""
     found = []
-    for number in range(port, port + metrics.PORTS):
-        try:
-            answer = httpx2.get(f"http://127.0.0.1:{number}/metrics", timeout=10)
-        except httpx2.TransportError:
-            continue
-        if "sider_build_info" in answer.text:  # no other server's
-            found.append(answer.text)
+    with httpx2.Client(timeout=10) as http:
+        for number in range(port, port + metrics.PORTS):
+            try:
+                answer = http.get(f"http://127.0.0.1:{number}/metrics")
+            except httpx2.TransportError:
+                continue
+            if "sider_build_info" in answer.text:  # no other server's
+                found.append(answer.text)
     return found
 
 
@@ -103,7 +104,9 @@ def test_an_api_of_several_processes_is_counted_as_a_whole(tmp_path: Path) -> No
         port = stranger.getsockname()[1]
         with api_of_two(tmp_path, port) as url:
             before = scrape(port + 1, 2)
-            for _ in range(40):
-                httpx2.get(f"{url}/health/live")
+            # Each over a connection of its own, so that either process gets some.
+            with httpx2.Client(base_url=url, headers={"Connection": "close"}) as http:
+                for _ in range(40):
+                    http.get("/health/live")
             name, labels = "sider_http_request_seconds_count", {"route": "/health/live"}
             assert total(scrape(port + 1, 2), name, **labels) - total(before, name, **labels) == 40
