@@ -154,9 +154,11 @@ def flow(guarded: LocalStack, astronaut: Photo, receiver: Receiver, collector: R
         }  # fmt: skip
         for name in ("broker", "s3_secret", "weed_write", "weed_filer_read"):
             flow.marks[name] = guarded.secrets[name].encode()
+        metrics = scraped(guarded.ports["metrics"])  # some end with their process
         fail(flow)
         http.delete(f"/photos/{coded.json()['photo_id']}")
-        guarded.data.joinpath("metrics.dump").write_text("".join(scraped(guarded.ports["metrics"])))
+        metrics += scraped(guarded.ports["metrics"])
+        guarded.data.joinpath("metrics.dump").write_text("".join(metrics))
         break_down(flow)
         guarded.data.joinpath("spans.dump").write_bytes(b"".join(collector.got))
         assert receiver.got
