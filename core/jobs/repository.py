@@ -10,14 +10,15 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Engine, Row, Select, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Row, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import metrics
-from core.errors import NotFound, StateConflict
+from core.errors import StateConflict
 from core.jobs.audit import Entry, append
 from core.jobs.database import now
 from core.jobs.message import VERSION
+from core.jobs.queries import JobQueries
 from core.jobs.retries import Fault, pause
 from core.jobs.states import ENDS, State, sources
 from core.jobs.tables import Job, Output, Photo
@@ -33,11 +34,8 @@ def new_id(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(16)}"
 
 
-class Jobs:
+class Jobs(JobQueries):
     """The job table. Safe for many threads and processes."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
 
     def add(
         self, jobs: Sequence[Job], photos: Sequence[Photo] = (), also: Callable[[Session], None] = lambda _: None
@@ -54,18 +52,6 @@ class Jobs:
             session.flush()
             for job in jobs:
                 append(session.connection(), _entry(job, "accepted", job.actor))
-
-    def get(self, job_id: str, tenant: str | None = None) -> Job:
-        """One job; of `tenant` only, unless None.
-
-        Raises:
-            NotFound: no such job for this tenant.
-        """
-        with Session(self.engine, expire_on_commit=False) as session:
-            job = session.get(Job, job_id)
-        if job is None or (tenant is not None and job.tenant != tenant):
-            raise NotFound("no such job")
-        return job
 
     def claim(self, job_id: str, lease_seconds: float, known: int = VERSION) -> Job | None:
         """Take a queued job for one more attempt; None when it is not queued (any more) or past its deadline.
@@ -164,25 +150,9 @@ class Jobs:
                 touched.append(job.id)
         return touched
 
-    def uncleared(self, grace_seconds: float, limit: int = 100) -> list[Job]:
-        """Ended jobs that may still have something in the store, oldest first.
-
-        One that had a worker is left to it for the grace: until the worker has noticed it may still write.
-        """
-        over = or_(Job.attempt == 0, Job.finished_at < now() - timedelta(seconds=grace_seconds))
-        query = select(Job).where(Job.cleared_at.is_(None), Job.finished_at.is_not(None), over)
-        return self._all(query.order_by(Job.finished_at).limit(limit))
-
     def mark_cleared(self, job_id: str) -> None:
         """Nothing of the ended job is left in the store that should not be."""
         self._execute(update(Job).where(Job.id == job_id).values(cleared_at=now()))
-
-    def unpublished(self, older_than_seconds: float = 2.0) -> list[str]:
-        """Queued jobs whose message is due and was not sent, oldest first."""
-        cut = now() - timedelta(seconds=older_than_seconds)
-        due = or_(Job.due_at.is_(None), Job.due_at <= now())
-        query = select(Job).where(Job.state == State.queued, Job.published_at.is_(None), Job.created_at < cut, due)
-        return [job.id for job in self._all(query.order_by(Job.created_at))]
 
     def republish_stale(self, older_than_seconds: float) -> int:
         """Forget that messages were sent which nobody has picked up for so long: the queue may have lost them.
@@ -209,52 +179,10 @@ class Jobs:
         )
         return self._told(once.values(link_given_at=now()), _link_entry(job, "given", actor))
 
-    def restored_before(self, time: datetime, limit: int) -> list[Job]:
-        """Restorations that ended before this time and whose originals are still in the store, oldest first."""
-        ended = (Job.kind == "restore", Job.withdrawn_at.is_(None), Job.finished_at < time)
-        return self._all(select(Job).where(*ended).order_by(Job.finished_at).limit(limit))
-
     def mark_withdrawn(self, job: Job) -> None:
         """The restored original is no more."""
         first = update(Job).where(Job.id == job.id, Job.withdrawn_at.is_(None)).values(withdrawn_at=now())
         self._told(first, _link_entry(job, "withdrawn", SERVICE) if job.state == State.succeeded else None)
-
-    def of_photo(self, photo_id: str) -> list[Job]:
-        """All jobs of a photo."""
-        return self._all(select(Job).where(Job.photo_id == photo_id))
-
-    def of_batch(self, batch_id: str, tenant: str) -> list[Job]:
-        """The jobs that a tenant's photos were accepted with, in the order of the photos (NotFound)."""
-        query = select(Job).where(Job.batch_id == batch_id, Job.tenant == tenant)
-        if not (jobs := self._all(query.order_by(Job.created_at))):
-            raise NotFound("no such batch")
-        return jobs
-
-    def known(self, job_id: str) -> bool:
-        """Whether there is such a job, of whichever tenant."""
-        return bool(self._count(select(func.count()).where(Job.id == job_id)))
-
-    def depth(self, tenant: str | None = None) -> int:
-        """Jobs waiting or running; of `tenant` only, unless None."""
-        query = select(func.count()).where(Job.state.in_([State.queued, State.running]))
-        return self._count(query.where(Job.tenant == tenant) if tenant else query)
-
-    def position(self, job: Job) -> int:
-        """How many queued jobs are before this one."""
-        return self._count(select(func.count()).where(Job.state == State.queued, Job.created_at < job.created_at))
-
-    def page(
-        self, state: State | None, after: str | None, limit: int, kind: str | None = None, tenant: str | None = None
-    ) -> list[Job]:
-        """Jobs of all tenants, or as filtered, newest first, after the job named by the cursor."""
-        wanted = {name: value for name, value in (("state", state), ("kind", kind), ("tenant", tenant)) if value}
-        query = select(Job).filter_by(**wanted).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
-        if after:
-            last = self.get(after)
-            query = query.where(
-                (Job.created_at < last.created_at) | ((Job.created_at == last.created_at) & (Job.id < last.id))
-            )
-        return self._all(query)
 
     def _leave(
         self, job_id: str, target: State, attempt: int, values: dict[str, Any], photo: dict[str, Any] | None = None
@@ -301,14 +229,6 @@ class Jobs:
     def _execute(self, statement: Any) -> int:
         with self.engine.begin() as connection:
             return cast(CursorResult[Any], connection.execute(statement)).rowcount
-
-    def _all(self, query: Select[Job]) -> list[Job]:
-        with Session(self.engine, expire_on_commit=False) as session:
-            return list(session.scalars(query))
-
-    def _count(self, query: Select[int]) -> int:
-        with self.engine.connect() as connection:
-            return connection.execute(query).scalar_one()
 
 
 def _count(job: Row[Any]) -> None:

@@ -20,8 +20,9 @@ from core.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
-    from mypy_boto3_s3.type_defs import DefaultRetentionTypeDef
+    from mypy_boto3_s3.type_defs import CreateBucketRequestTypeDef, DefaultRetentionTypeDef
 
+DEFAULT_REGION = "us-east-1"
 # Keys are made by us; anything else is a mistake or an attack.
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 OCTETS = "application/octet-stream"
@@ -87,9 +88,12 @@ class S3Blobs:
     def create_bucket(self, lock_days: int = 0) -> None:
         """Make the bucket if it is not there; with `lock_days` nothing in it can be deleted for so long (WORM)."""
         client = self._client
+        options: CreateBucketRequestTypeDef = {"Bucket": self.bucket, "ObjectLockEnabledForBucket": lock_days > 0}
+        if client.meta.region_name != DEFAULT_REGION:  # which AWS wants unsaid, and all others said
+            options["CreateBucketConfiguration"] = {"LocationConstraint": client.meta.region_name}  # type: ignore[typeddict-item]
         with _asked("create_bucket"):
             with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
-                client.create_bucket(Bucket=self.bucket, ObjectLockEnabledForBucket=lock_days > 0)
+                client.create_bucket(**options)
             if lock_days:
                 keep: DefaultRetentionTypeDef = {"Mode": "COMPLIANCE", "Days": lock_days}
                 client.put_object_lock_configuration(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import threading
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from core.errors import Unavailable
 from core.vault.blobs import S3Blobs
@@ -35,3 +37,12 @@ def test_a_connection_that_ends_within_100_continue_is_an_error() -> None:
 def test_links_lead_to_the_store_as_clients_reach_it() -> None:
     store = S3Blobs("b", "http://store:8333", "us-east-1", ("key", "secret"), link_endpoint="https://photos.example")
     assert store.link("a", 60, "a.png").startswith("https://photos.example/b/a?")
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+def test_buckets_are_made_in_every_region_of_aws(region: str) -> None:
+    with mock_aws():
+        for _ in range(2):  # one that is there stays as it is
+            S3Blobs("sider-photos", None, region, ("key", "secret")).create_bucket()
+        client = boto3.client("s3", region, aws_access_key_id="key", aws_secret_access_key="secret")
+        assert (client.get_bucket_location(Bucket="sider-photos")["LocationConstraint"] or "us-east-1") == region
