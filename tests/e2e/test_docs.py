@@ -28,11 +28,10 @@ PAGES = [
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 ]
 BLOCK = re.compile(
-    r"(?:^<!-- (?P<mark>not run|prints): (?P<said>[^\n]+) -->\n)?^ *```(?P<language>\w*)\n(?P<code>.*?)^ *```$",
+    r"(?:^<!-- (?P<mark>not run|prints): (?P<said>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 SCRIPTS = {"sh": "{}\n", "python": "python - << 'END OF BLOCK'\n{}END OF BLOCK\n"}
-SHOWN = ("json", "text")
 END = "=== end of block ===\n"
 
 
@@ -50,9 +49,11 @@ def folder(stack: LocalStack, astronaut: Photo, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_page_does_what_it_says(page: Path, folder: Path, stack: LocalStack) -> None:
-    found = list(BLOCK.finditer(page.read_text(encoding="utf-8")))
-    assert {block["language"] for block in found} <= {*SCRIPTS, *SHOWN}
-    blocks = [block for block in found if block["language"] in SCRIPTS and block["mark"] != "not run"]
+    text = page.read_text(encoding="utf-8")
+    found = list(BLOCK.finditer(text))
+    assert text.count("```") == 2 * len(found)
+    assert {block["language"] for block in found} <= SCRIPTS.keys()
+    blocks = [block for block in found if block["mark"] != "not run"]
     script = "".join(SCRIPTS[block["language"]].format(block["code"]) + f"echo '{END.strip()}'\n" for block in blocks)
     env = os.environ | {
         "API": stack.api_url, "KEY": stack.api_key, "HOME": str(folder),
@@ -62,5 +63,5 @@ def test_page_does_what_it_says(page: Path, folder: Path, stack: LocalStack) -> 
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env, cwd=folder)
     *printed, rest = done.stdout.split(END)
     assert done.returncode == 0, f"{blocks[len(printed)]['code']}\n{rest}\n{done.stderr}"
-    for block, text in zip(blocks, printed, strict=True):
-        assert block["mark"] is None or block["said"] in text, f"{block['code']}\n{text}"
+    for block, output in zip(blocks, printed, strict=True):
+        assert block["mark"] is None or block["said"] in output, f"{block['code']}\n{output}"
