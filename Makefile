@@ -84,8 +84,8 @@ $(STAMP): requirements.lock pyproject.toml
 
 lock:  ## pins of everything, with hashes and without addresses; the images' are among them
 	$(COMPILE) --all-extras --output-file requirements.lock
-	$(COMPILE) --extra api --extra postgres --constraint requirements.lock --output-file $(IMAGES)/api.lock
-	$(COMPILE) --extra worker --extra postgres --constraint requirements.lock --output-file $(IMAGES)/worker-cuda.lock
+	$(COMPILE) --extra api --extra postgres --extra tracing --constraint requirements.lock --output-file $(IMAGES)/api.lock
+	$(COMPILE) --extra worker --extra postgres --extra tracing --constraint requirements.lock --output-file $(IMAGES)/worker-cuda.lock
 	awk '/^[a-z]/ {drop = /^(torch|torchvision|triton|nvidia-|cuda-)/} !drop' $(IMAGES)/worker-cuda.lock \
 	  > $(IMAGES)/worker-cpu.lock
 

@@ -7,11 +7,13 @@ from datetime import timedelta
 
 from fastapi import Response
 from sqlalchemy.orm import Session
+from structlog.contextvars import get_contextvars
 
 from api.auth import Caller
 from api.idempotency import Attempt
 from api.parts import Parts
 from api.schemas import Acceptance, Accepted, JobForm
+from core import tracing
 from core.jobs import guesses
 from core.jobs.database import now
 from core.jobs.states import State
@@ -24,6 +26,7 @@ def queued(job_id: str, who: Caller, kind: str, photo_id: str, request: dict[str
     return Job(
         id=job_id, tenant=who.tenant, actor=who.actor, kind=kind, photo_id=photo_id, request=request,
         state=State.queued, attempt=0, crashes=0, step="queued", progress=0.0, created_at=now(),
+        request_id=get_contextvars().get("request_id"), traceparent=tracing.carried(),
     )  # fmt: skip
 
 

@@ -12,9 +12,11 @@ from api import batches, docs, events, health, jobs, pages, photos, problems, pr
 from api.events import leaving_at_once
 from api.guard import Guard
 from api.headers import SecurityHeaders
+from api.metrics import Gauges
 from api.parts import Parts, connect_parts
+from api.requests import Requests
 from api.schemas import Problem
-from core import logs, methods
+from core import logs, methods, metrics, tracing
 from core.settings import Settings
 
 FORM_OVERHEAD = 64 * 2**10  # bytes of a multipart body around the photo
@@ -24,10 +26,13 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     """The API over real parts, or over the given ones in tests."""
     settings = settings or Settings()
     logs.configure(settings.log_level)
+    tracing.configure("sider-api")
     app = FastAPI(
         title="sider",
         version="0.1.0",
-        lifespan=_closing,
+        lifespan=_running,
+        # Spans of requests only: the logs would hold errors' texts, and the metrics are Prometheus'.
+        telemetry={"metrics": False, "logs": False, "operation_spans": False, "auto_configure": False},
         docs_url=None,
         redoc_url=None,
         description="Face privacy as a service: people see someone else, machines still recognise the person, "
@@ -49,6 +54,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=limit)
     problems.install(app)
     app.add_middleware(SecurityHeaders, hsts_seconds=settings.hsts_seconds)
+    app.add_middleware(Requests)
     docs.install(app)
     for module in (protect, restore, jobs, batches, events, verify, photos, health):
         app.include_router(module.router)
@@ -58,7 +64,9 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
 
 
 @asynccontextmanager
-async def _closing(app: FastAPI) -> AsyncIterator[None]:
+async def _running(app: FastAPI) -> AsyncIterator[None]:
+    settings = app.state.parts.settings
+    metrics.serve(settings.metrics_host, settings.metrics_port, Gauges(app.state.parts.engine))
     with leaving_at_once(app.state.parts):
         yield
     await app.state.parts.limits.close()

@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from core import metrics
 from core.errors import ConfigurationError
 from core.settings import Settings
 
@@ -60,6 +61,7 @@ class RateLimits:
             stats = await self._limiter.get_window_stats(item, policy, key_id)
         except (RedisError, OSError) as error:
             self._blind_until = time.monotonic() + BLIND_SECONDS
+            metrics.ERRORS.labels("broker", "count_calls").inc()
             logger.warning("calls_not_counted", error=type(error).__name__, seconds=BLIND_SECONDS)
             return Spent()
         seconds = max(1, math.ceil(stats.reset_time - time.time()))

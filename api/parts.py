@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,17 +13,18 @@ import redis
 import structlog
 from celery import Celery
 from fastapi import Request
-from kombu.exceptions import OperationalError
+from opentelemetry.trace import SpanKind
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.limits import RateLimits, connect_limits
+from core import tracing
 from core.errors import Unavailable
 from core.jobs.audit import Audit
 from core.jobs.database import connect
 from core.jobs.erasure import Eraser
 from core.jobs.keys import ApiKeys
-from core.jobs.message import message
+from core.jobs.message import BROKER_ERRORS, asking, message
 from core.jobs.photos import Photos
 from core.jobs.receipts import Receipts
 from core.jobs.repository import Jobs
@@ -53,16 +56,22 @@ class CeleryBroker:
         self._redis = redis.Redis.from_url(url, **timeouts)
 
     def publish(self, job_id: str) -> None:
-        try:
+        with _asked("publish"):
             self._app.send_task(**message(job_id), retry=False)
-        except (OperationalError, OSError, redis.RedisError) as error:
-            raise Unavailable("the queue does not answer", code="broker_unavailable") from error
 
     def check(self) -> None:
-        try:
+        with _asked("check"):
             self._redis.ping()
-        except redis.RedisError as error:
-            raise Unavailable("the queue does not answer", code="broker_unavailable") from error
+
+
+@contextmanager
+def _asked(operation: str) -> Iterator[None]:
+    """While the queue is asked (Unavailable)."""
+    try:
+        with asking(operation):
+            yield
+    except BROKER_ERRORS as error:
+        raise Unavailable("the queue does not answer", code="broker_unavailable") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,8 @@ class Parts:
     def publish(self, job_id: str) -> None:
         """Send the message; if the queue is away the worker's reaper sends it later: the row is committed."""
         try:
-            self.broker.publish(job_id)
+            with tracing.current(tracing.begin("publish", {"job_id": job_id}, kind=SpanKind.PRODUCER)):
+                self.broker.publish(job_id)
         except Unavailable as error:
             logger.warning("publish_postponed", job_id=job_id, code=error.code)
             return

@@ -10,6 +10,13 @@ from dataclasses import dataclass
 from typing import TextIO, cast
 
 import structlog
+from structlog.typing import Processor
+
+TOLD: tuple[Processor, ...] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso"),
+)
 
 
 @dataclass(frozen=True)
@@ -33,12 +40,19 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     they would hold what no line tells."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[*TOLD, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Forgiving(stream))),
+    )
+
+
+def of_libraries() -> logging.Formatter:
+    """Makes the same lines of what libraries log in the standard way."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*TOLD, structlog.stdlib.add_logger_name],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
     )

@@ -83,6 +83,11 @@ class Settings(BaseSettings):
         default=15, ge=0, description="a worker that is told to stop hands its job back if it is not done by then"
     )
 
+    metrics_host: str = Field(default="127.0.0.1", description="where GET /metrics is answered, without any credential")
+    metrics_port: int | None = Field(
+        default=None, gt=0, lt=65536, description="each process takes the next port from here on; unset: no metrics"
+    )
+
     bundle: str | None = Field(default=None, description="folder or hub repository of weights; unset: the packaged one")
     device: str | None = Field(default=None, description="torch device; unset: cuda if there is one, else cpu")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")

@@ -17,7 +17,7 @@ from core.settings import Settings
 HOST = "127.0.0.1"
 REGION = "us-east-1"
 SECRETS = ("broker", "s3_access", "s3_secret", "weed_write", "weed_read", "weed_filer_write", "weed_filer_read")
-PORTS = ("api", "broker", "s3", "master", "volume", "filer", "admin")
+PORTS = ("api", "broker", "s3", "master", "volume", "filer", "admin", "metrics")
 # SeaweedFS also takes each of its ports + OFFSET. Both ranges are below that of outgoing connections.
 FIRST, COUNT, OFFSET = 12_000, 10_000, 10_000
 

@@ -69,7 +69,8 @@ class LocalStack:
 
     def env(self) -> dict[str, str]:
         """The SIDER_* variables of API and worker."""
-        return folder.environment(self.data, self.secrets, self.ports)
+        env = folder.environment(self.data, self.secrets, self.ports)
+        return env | {"SIDER_METRICS_PORT": str(self.ports["metrics"])}
 
     def _settings(self) -> Settings:
         return folder.settings(self.env())

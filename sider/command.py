@@ -175,6 +175,7 @@ def up(
     def announce(stack: LocalStack) -> None:
         console.print(f"[bold]pages[/]    {stack.api_url}   (API: {stack.api_url}/docs)")
         console.print(f"[bold]store[/]    {stack.s3_url}")
+        console.print(f"[bold]metrics[/]  ports {stack.ports['metrics']}, ...: /metrics of each process")
         console.print(f"[bold]data[/]     {stack.data}", soft_wrap=True)
         console.print("Ctrl-C stops everything. A ready-made API key (more: sider keys issue --help):")
         # On standard output, so that a script can take it: KEY=$(sider up | head -1)

@@ -16,8 +16,9 @@ from celery import Celery, Task
 from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
 from celery.worker import state
 
+from core import metrics, tracing
 from core.jobs import database
-from core.jobs.message import HEADER, QUEUE, TASK, VERSION, message
+from core.jobs.message import HEADER, QUEUE, TASK, VERSION, asking, message
 from core.jobs.workers import Workers
 from core.settings import Settings
 from worker import engine, logs, tasks
@@ -40,6 +41,7 @@ SWEEP_SECONDS = 3.0
 HAND_BACK = signal.SIGUSR2  # from the parent to the process of a job; TERM and USR1 are Celery's own
 
 settings = Settings()
+tracing.configure("sider-worker")
 app = Celery("sider", broker=settings.broker_url.get_secret_value(), set_as_current=True)
 app.conf.update(
     task_default_queue=QUEUE,
@@ -83,12 +85,13 @@ def run(self: Task, job_id: str, *_: Any, **__: Any) -> None:
 
 def publish(job_id: str) -> None:
     """Put a job's id into the queue."""
-    app.send_task(**message(job_id))
+    with asking("publish"):
+        app.send_task(**message(job_id))
 
 
 def queue_is_empty() -> bool:
     """Whether no message waits."""
-    with app.connection_for_read() as connection:
+    with asking("count"), app.connection_for_read() as connection:
         return not connection.default_channel.queue_declare(QUEUE).message_count
 
 
@@ -101,6 +104,7 @@ def _logs(**_: Any) -> None:
 def _warm(**_: Any) -> None:
     logs.configure(settings.log_level)
     signal.signal(HAND_BACK, lambda *_: tasks.leaving.set())
+    metrics.serve(settings.metrics_host, settings.metrics_port)
     engine.networks(settings)  # the first job should not wait for weights
     Sweeper("presence", _presence().beat, SWEEP_SECONDS).start()
 
@@ -110,6 +114,7 @@ def _sweep(**_: Any) -> None:
     context = connect_context(settings, engine.Loaded(settings))
     for sweeper in sweepers(context):
         sweeper.start()
+    metrics.serve(settings.metrics_host, settings.metrics_port)
 
 
 def sweepers(context: Context, seconds: float = SWEEP_SECONDS) -> list[Sweeper]:

@@ -18,6 +18,7 @@ import structlog
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from core import metrics
 from core.errors import RestoreDenied
 from core.jobs.database import now
 from core.jobs.signatures import sign
@@ -56,18 +57,19 @@ class Courier:
         try:
             keys = webhooks.secrets(delivery.tenant, self._context.shelf.keyring.latest())
             status = post(delivery.url, _message(delivery, job, keys), self._context.settings.webhook_private)
+            answer = str(status)
         except (HTTPError, OSError, ValueError, AddressRefused, RestoreDenied) as error:
             # RestoreDenied: this machine's copy of the keyring cannot open the secret (yet).
             # The kind only: the text could hold the URL, and that a customer's token.
-            webhooks.failed(delivery.id, attempt, type(error).__name__)
-            log.info("webhook_failed", error=type(error).__name__)
-            return
+            status, answer = 0, type(error).__name__
         if 200 <= status < 300:
-            webhooks.delivered(delivery.id, str(status))
-            log.info("webhook_delivered", status=status)
+            webhooks.delivered(delivery.id, answer)
+            outcome = "delivered"
         else:
-            webhooks.failed(delivery.id, attempt, str(status), gone=status == GONE)
-            log.info("webhook_failed", status=status)
+            again = webhooks.failed(delivery.id, attempt, answer, gone=status == GONE)
+            outcome = "failed" if again else "given_up"
+        metrics.WEBHOOKS.labels(outcome).inc()
+        log.info(f"webhook_{outcome}", answer=answer)
 
 
 def post(url: str, message: tuple[bytes, dict[str, str]], private: bool) -> int:

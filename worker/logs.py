@@ -10,7 +10,9 @@ from core import logs
 
 def configure(level: str) -> None:
     """Send structlog and the libraries' own messages to one stream."""
-    logging.basicConfig(level=level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s", force=True)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logs.of_libraries())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # botocore and urllib3 would log request headers at DEBUG.
     for noisy in ("botocore", "urllib3", "boto3", "s3transfer"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

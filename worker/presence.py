@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 import torch
 
+from core import metrics
 from core.jobs.database import now
 from core.jobs.tables import Worker
 from core.jobs.workers import Workers, identity
@@ -39,11 +40,16 @@ class Presence:
         """One sign of life (ConfigurationError: there are no networks)."""
         networks = self._networks()
         device, cuda = networks.device, networks.device.type == "cuda"
+        name = torch.cuda.get_device_name(device) if cuda else device.type
+        if cuda:
+            free, total = torch.cuda.mem_get_info(device)
+            metrics.DEVICE_USED.labels(name).set(total - free)
+            metrics.DEVICE_TOTAL.labels(name).set(total)
         self._workers.beat(
             Worker(
                 id=identity(os.getpid()),
                 version=version("sider"),
-                device=torch.cuda.get_device_name(device) if cuda else device.type,
+                device=name,
                 bundle=networks.bundle[:80],
                 memory_bytes=_peak_memory(),
                 device_bytes=torch.cuda.max_memory_reserved(device) if cuda else None,

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import structlog
 
+from core import metrics
+
 logger = structlog.get_logger(__name__)
 
 
@@ -24,6 +26,7 @@ class Sweeper(threading.Thread):
                 self._sweep()
             except Exception as error:
                 # Whatever is away now (database, broker, store) will be there at a later sweep.
+                metrics.SWEEPS_FAILED.labels(self.name).inc()
                 logger.warning("sweep_failed", sweeper=self.name, error=type(error).__name__)
 
     def stop(self) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from opentelemetry.trace import SpanKind
 from sqlalchemy.exc import SQLAlchemyError
 
+from core import metrics, tracing
 from core.errors import (
     ConfigurationError,
     NotFound,
+    PromiseNotMet,
     RestoreDenied,
     SiderError,
     StateConflict,
@@ -29,6 +34,7 @@ from core.stages.validate import Limits
 from core.vault.custody import Custody
 from core.vault.provenance import marked_png
 from worker.context import Context
+from worker.stages import Stages
 
 logger = structlog.get_logger(__name__)
 
@@ -43,23 +49,30 @@ def run(job_id: str, context: Context, version: int = VERSION) -> None:
 
     What a newer release has sent or accepted goes back, for workers that know it.
     """
-    known = VERSION if version <= VERSION else 0
+    known, asked = VERSION if version <= VERSION else 0, time.time_ns()
     job = context.jobs.claim(job_id, context.settings.lease_seconds, known)
     if job is None:
         newer = context.jobs.postpone(job_id, NEWER_SECONDS, known)
         logger.info("left_to_newer_workers" if newer else "nothing_to_claim", job_id=job_id)
         return
-    log = logger.bind(job_id=job.id, attempt=job.attempt, kind=job.kind)
-    log.info("claimed")
-    try:
-        _attempt(job, context, log)
-    except (StateConflict, SQLAlchemyError) as error:
-        # Cancelled or too late, or another attempt has the job or gets it when the lease runs out.
-        log.warning("given_up", error=type(error).__name__)
-    tidy(job.id, context)
+    told: dict[str, str | int] = {"job_id": job.id, "kind": job.kind, "attempt": job.attempt}
+    within = tracing.resumed(job.traceparent)
+    with (
+        structlog.contextvars.bound_contextvars(**told, tenant=job.tenant, request_id=job.request_id),
+        tracing.current(tracing.begin("run", told, within=within, kind=SpanKind.CONSUMER, since=asked)),
+    ):
+        tracing.begin("claim", since=asked).end()
+        logger.info("claimed")
+        try:
+            _attempt(job, context)
+        except (StateConflict, SQLAlchemyError) as error:
+            # Cancelled or too late, or another attempt has the job or gets it when the lease runs out.
+            logger.warning("given_up", error=type(error).__name__)
+            tracing.failed(error)
+        tidy(job.id, context)
 
 
-def _attempt(job: Job, context: Context, log: Any) -> None:
+def _attempt(job: Job, context: Context) -> None:
     """One attempt: the job ends, or goes back into the queue."""
     try:
         with Heart(context, job) as heart:
@@ -70,13 +83,16 @@ def _attempt(job: Job, context: Context, log: Any) -> None:
         fault = fault_of(error)
         wait = pause(fault, job.attempt - job.crashes)
         if wait is None:
-            context.jobs.fail(job.id, job.attempt, _problem(error, log))
+            with tracing.current(tracing.begin("finish")):
+                context.jobs.fail(job.id, job.attempt, _problem(error))
         else:
             context.jobs.release(job.id, job.attempt, wait)
-            log.warning("handed_back", error=type(error).__name__, fault=fault, seconds=wait)
+            logger.warning("handed_back", error=type(error).__name__, fault=fault, seconds=wait)
+        tracing.failed(error)
     else:
-        context.jobs.finish(job.id, job.attempt, result, photo)
-        log.info("succeeded")
+        with tracing.current(tracing.begin("finish")):
+            context.jobs.finish(job.id, job.attempt, result, photo)
+        logger.info("succeeded")
 
 
 def tidy(job_id: str, context: Context) -> bool:
@@ -97,12 +113,19 @@ def protect(job: Job, context: Context, heart: Heart) -> Result:
     from core.pipeline import Request  # noqa: PLC0415 - see worker.engine
 
     shelf, wish = context.shelf, job.request
+    heart.beat("fetch", 0.0)
     limits = Limits(context.settings.max_upload_bytes, context.settings.max_pixels)
     photo = read_upload(shelf.get_upload(job.tenant, job.id), limits)
     custody = Custody(wish.get("custody", Custody.SPLIT))
     lock = None if custody is Custody.SERVER else shelf.get_secret(job.tenant, job.id)
     request = Request(wish["method"], wish["preset"], wish["variants"], wish["seed"], wish["faces"])
-    outcome = context.engine.protect(photo, request, heart.beat)
+    try:
+        outcome = context.engine.protect(photo, request, heart.beat)
+    except PromiseNotMet as missed:
+        _count_faces(request.method, missed.details["report"])
+        raise
+    _count_faces(request.method, outcome.report)
+    heart.beat("store", 0.0)
     heart.renew()
     made = made_by(job.photo_id, job.attempt)
     shelf.put_restoration(job.tenant, made, outcome.restoration.pack(), lock, custody)
@@ -134,20 +157,29 @@ def restore(job: Job, context: Context, heart: Heart) -> Result:
     limits = Limits(max_bytes=max(len(data), 1), max_pixels=context.settings.max_pixels)
     protected = read_upload(data, limits)
     original = context.engine.restore(protected, packed)
+    heart.beat("store", 0.0)
     heart.renew()
     shelf.put_restored(job.tenant, job.id, original.to_png())
     context.photos.get(job.photo_id, job.tenant)  # as in protect
     return {"photo_id": job.photo_id, "sha256": original.sha256, "exact": True}, None
 
 
-# Where each step of the engine lies in the whole: (start, length); the optimiser is nearly all of it.
+def _count_faces(method: str, report: dict[str, Any]) -> None:
+    faces = [face for variant in report.get("variants", ()) for face in variant]
+    metrics.FACES.labels(method).inc(len(faces))
+    metrics.PROMISES_MISSED.labels(method).inc(sum(not face["held"] for face in faces))
+
+
+# Where each step lies in the whole: (start, length); the optimiser is nearly all of it.
 SPANS = {
+    "fetch": (0.0, 0.0),
     "align": (0.0, 0.05),
     "protect": (0.05, 0.0),
     "optimise": (0.05, 0.85),
     "paste": (0.9, 0.0),
     "measure": (0.9, 0.05),
     "done": (0.95, 0.0),
+    "store": (0.95, 0.0),
 }
 
 
@@ -160,14 +192,17 @@ class Heart:
     step: str = "started"
     progress: float = 0.0
     lost: bool = False
+    _stages: Stages = field(default_factory=Stages)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Heart:
-        self._thread = threading.Thread(target=self._pump, name="heart", daemon=True)
+        pump = contextvars.copy_context().run  # the job's name for the log
+        self._thread = threading.Thread(target=pump, args=(self._pump,), name="heart", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stages.leave()
         self._stop.set()
         self._thread.join()
 
@@ -175,6 +210,7 @@ class Heart:
         """What the engine reports; raises StateConflict once the lease is lost or the job ended: no work in vain."""
         start, length = SPANS.get(step, (self.progress, 0.0))
         self.step, self.progress = step, round(start + length * fraction, 3)
+        self._stages.enter(step)
         if self.lost:
             raise StateConflict(f"attempt {self.job.attempt} of {self.job.id} has lost its lease")
 
@@ -188,7 +224,7 @@ class Heart:
             try:
                 if leaving.is_set():
                     self.context.jobs.release(self.job.id, self.job.attempt)
-                    logger.info("handed_back_to_leave", job_id=self.job.id)
+                    logger.info("handed_back_to_leave")
                     self.lost = True
                     return
                 self.renew()
@@ -197,18 +233,18 @@ class Heart:
                 return
             except SQLAlchemyError as error:
                 # The database may be locked for a moment; the lease outlives several missed beats.
-                logger.warning("heartbeat_missed", job_id=self.job.id, error=type(error).__name__)
+                logger.warning("heartbeat_missed", error=type(error).__name__)
 
 
-def _problem(error: Exception, log: Any) -> dict[str, Any]:
+def _problem(error: Exception) -> dict[str, Any]:
     """What the caller is told. The operator's log gets the kind of a surprise and its place, not its text:
     that could hold what a customer sent."""
     if isinstance(error, SiderError) and not isinstance(error, ConfigurationError):
-        log.info("failed", code=error.code)
+        logger.info("failed", code=error.code)
         return {"code": error.code, "message": str(error), "details": error.details}
     if isinstance(error, ConfigurationError):
-        log.error("not_configured", reason=str(error))
+        logger.error("not_configured", reason=str(error))
     else:
-        log.error("failed_unexpectedly", error=type(error).__name__, at=raised_at(error))
+        logger.error("failed_unexpectedly", error=type(error).__name__, at=raised_at(error))
     message = "The engine failed; the operator's log has the reason."
     return {"code": "internal_error", "message": message, "details": {}}

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.orm import Session
 
+from core import metrics
 from core.errors import SiderError
 from core.jobs.database import now
 from core.jobs.tables import AuditEntry, AuditTip
@@ -105,6 +106,7 @@ def append(connection: Connection, entry: Entry) -> None:
     digest = entry_hash(previous, AuditEntry(**row))
     connection.execute(insert(AuditEntry).values(**row, hash=digest))
     connection.execute(update(AuditTip).values(hash=digest))
+    metrics.AUDIT_ENTRIES.labels(entry.event, entry.outcome).inc()
 
 
 def entry_hash(previous: str, row: AuditEntry) -> str:

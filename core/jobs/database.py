@@ -9,14 +9,19 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from core import metrics
 
 
 def connect(url: str) -> Engine:
     """An engine for `url`, for many threads of one process."""
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": 15})
+    sqlite = make_url(url).get_backend_name() == "sqlite"
+    engine = create_engine(url, connect_args={"timeout": 15}) if sqlite else create_engine(url, pool_pre_ping=True)
+    event.listen(engine, "handle_error", _count)
+    if not sqlite:
+        return engine
 
     @event.listens_for(engine, "connect")
     def pragmas(connection: Any, _: Any) -> None:
@@ -25,6 +30,13 @@ def connect(url: str) -> Engine:
             connection.execute(f"PRAGMA {pragma}")
 
     return engine
+
+
+def _count(context: ExceptionContext) -> None:
+    """Count what is no answer; that a row was there already, for instance, is one."""
+    if isinstance(context.sqlalchemy_exception, OperationalError | InterfaceError):
+        operation = (context.statement or "connect").split(maxsplit=1)[0].lower()
+        metrics.ERRORS.labels("database", operation).inc()
 
 
 def upgrade(url: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 
+from core import metrics
 from core.jobs.audit import GENESIS, Audit, Tip, entry_hash
 from core.jobs.database import now
 from core.vault.blobs import Blobs
@@ -38,10 +39,12 @@ class Heads:
     def anchor(self) -> None:
         """Sign and store the end of the log, if it is time (Unavailable)."""
         tip = self.audit.tip()
-        if tip.seq == self._signed or time.monotonic() < self._due:
-            return
-        self.store.put_once(f"{PREFIX}{tip.seq:012d}.json", sign(tip, self.keyring.latest()))
-        self._signed, self._due = tip.seq, time.monotonic() + self.seconds
+        if tip.seq != self._signed:
+            if time.monotonic() < self._due:
+                return
+            self.store.put_once(f"{PREFIX}{tip.seq:012d}.json", sign(tip, self.keyring.latest()))
+            self._signed, self._due = tip.seq, time.monotonic() + self.seconds
+        metrics.AUDIT_SIGNED.set_to_current_time()
 
 
 @dataclass

@@ -13,6 +13,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, Engine, Row, Select, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from core import metrics
 from core.errors import NotFound, StateConflict
 from core.jobs.audit import Entry, append
 from core.jobs.database import now
@@ -79,7 +80,10 @@ class Jobs:
         }
         if not self._move(job_id, State.running, values, _in_time(), Job.version <= known):
             return None
-        return self.get(job_id)
+        job = self.get(job_id)
+        if job.attempt == 1:
+            metrics.QUEUE_SECONDS.labels(job.kind).observe(_seconds(job.created_at, job.started_at))
+        return job
 
     def postpone(self, job_id: str, pause_seconds: float, known: int) -> bool:
         """Whether a queued job has a later version than is known; it is published again after the pause."""
@@ -270,6 +274,7 @@ class Jobs:
     ) -> bool:
         """One conditional UPDATE: of two that want the same job, one finds no row. An end is told to the audit log."""
         change = update(Job).where(Job.id == job_id, Job.state.in_(sources(target)), *conditions)
+        ended = None
         with self.engine.begin() as connection:
             moved = cast(CursorResult[Any], connection.execute(change.values(state=target, **values)))
             if moved.rowcount and photo:
@@ -281,6 +286,8 @@ class Jobs:
                     rows = [{"fingerprint": f, "photo_id": ended.photo_id, "variant": n} for n, f in enumerate(made, 1)]
                     connection.execute(insert(Output), rows)
                 append(connection, _entry(ended, ended.problem["code"] if ended.problem else target, actor))
+        if ended:
+            _count(ended)
         return bool(moved.rowcount)
 
     def _told(self, statement: Any, entry: Entry | None) -> bool:
@@ -302,6 +309,20 @@ class Jobs:
     def _count(self, query: Select[int]) -> int:
         with self.engine.connect() as connection:
             return connection.execute(query).scalar_one()
+
+
+def _count(job: Row[Any]) -> None:
+    """Of all processes, the one that ended a job counts it."""
+    kind, method = job.kind, job.request.get("method", "")
+    code = job.problem["code"] if job.problem else ""
+    metrics.JOBS_ENDED.labels(kind, method, job.state, code).inc()
+    if job.started_at:
+        metrics.JOB_SECONDS.labels(kind, method).observe(_seconds(job.started_at, job.finished_at))
+
+
+def _seconds(begin: datetime, end: datetime | None) -> float:
+    """From one to the other; 0 where the clocks of two machines disagree."""
+    return max(0.0, (end - begin).total_seconds()) if end else 0.0
 
 
 def _in_time() -> ColumnElement[bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Engine, Row, Select, cast, extract, func, select
 
@@ -37,6 +37,16 @@ class Statistics:
     buckets: list[Bucket]
 
 
+class Active(NamedTuple):
+    """Jobs of one state, kind and method (empty for a restore) that are on their way, and when the oldest came."""
+
+    state: str
+    kind: str
+    method: str
+    number: int
+    oldest: datetime
+
+
 class Observer:
     """Reads the job table as a whole. Nothing here names a tenant, a photo or a caller."""
 
@@ -59,18 +69,21 @@ class Observer:
         ends = self._rows(
             select(Job.state, code, func.count()).where(Job.finished_at >= since).group_by(Job.state, code)
         )
-        active = Job.state.in_([State.queued, State.running])
-        present = self._rows(
-            select(Job.state, func.count(), func.min(Job.created_at)).where(active).group_by(Job.state)
-        )
-        depth = {state: count for state, count, _ in present}
+        present = self.present()
         return Statistics(
-            queued=depth.get(State.queued, 0),
-            running=depth.get(State.running, 0),
-            oldest=min((first for _, _, first in present), default=None),
+            queued=sum(jobs.number for jobs in present if jobs.state == State.queued),
+            running=sum(jobs.number for jobs in present if jobs.state == State.running),
+            oldest=min((jobs.oldest for jobs in present), default=None),
             ends=sorted(((state, code or "", count) for state, code, count in ends), key=lambda end: -end[2]),
             buckets=[_bucket(n, [row for row in ended if row[0] == n]) for n in range(last - COUNT + 1, last + 1)],
         )
+
+    def present(self) -> list[Active]:
+        """Only what is on its way: an index finds it, however many jobs have ended."""
+        method = func.coalesce(Job.request["method"].as_string(), "").label("method")
+        active = Job.state.in_([State.queued, State.running])
+        query = select(Job.state, Job.kind, method, func.count(), func.min(Job.created_at)).where(active)
+        return [Active(*row) for row in self._rows(query.group_by(Job.state, Job.kind, method))]
 
     def _rows(self, query: Select[*tuple[Any, ...]]) -> list[Row[*tuple[Any, ...]]]:
         with self.engine.connect() as connection:

@@ -78,7 +78,8 @@ class Job(Base):
     version: of its request; a worker that does not know it leaves it alone. crashes: runs that were lost with their
     worker. due_at: not sent to the queue again before. cleared_at: upload and secret, and all that a job without
     success has made, are gone from the store. withdrawn_at: so is the original that it restored. actor: who asked for
-    it, as the audit log names it. batch_id: of the jobs that were accepted together, None for one alone.
+    it, as the audit log names it. batch_id: of the jobs that were accepted together, None for one alone. request_id,
+    traceparent: of the request, for the logs and traces of its worker.
     """
 
     __tablename__ = "jobs"
@@ -108,6 +109,8 @@ class Job(Base):
     actor: Mapped[str] = mapped_column(String(40), default="")
     withdrawn_at: Mapped[datetime | None]
     batch_id: Mapped[str | None] = mapped_column(String(40))
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    traceparent: Mapped[str | None] = mapped_column(String(55))
 
     __table_args__ = (
         Index("ix_jobs_state_created", "state", "created_at"),

@@ -107,14 +107,18 @@ class Webhooks:
         row = update(Delivery).where(Delivery.id == delivery_id)
         self._change(row, {"delivered_at": now(), "due_at": None, "answer": answer})
 
-    def failed(self, delivery_id: str, attempt: int, answer: str, gone: bool = False) -> None:
-        """The attempt-th attempt failed: try again later, unless the receiver is gone or the schedule is used up."""
+    def failed(self, delivery_id: str, attempt: int, answer: str, gone: bool = False) -> bool:
+        """The attempt-th attempt failed: try again later, unless the receiver is gone or the schedule is used up.
+
+        Whether it will be tried again.
+        """
         due = None
         if not gone and attempt <= len(PAUSES):
             pause = PAUSES[attempt - 1]
             due = now() + timedelta(seconds=pause * (1 + JITTER * secrets.randbelow(1000) / 1000))
         row = update(Delivery).where(Delivery.id == delivery_id, Delivery.delivered_at.is_(None))
         self._change(row, {"due_at": due, "answer": answer})
+        return due is not None
 
     def sweep(self) -> None:
         """Forget what was delivered or given up long ago: its URL may hold a customer's token."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -15,6 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.handlers import add_expect_header
 
+from core import metrics
 from core.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class S3Blobs:
     def create_bucket(self, lock_days: int = 0) -> None:
         """Make the bucket if it is not there; with `lock_days` nothing in it can be deleted for so long (WORM)."""
         client = self._client
-        try:
+        with _asked("create_bucket"):
             with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
                 client.create_bucket(Bucket=self.bucket, ObjectLockEnabledForBucket=lock_days > 0)
             if lock_days:
@@ -95,17 +96,13 @@ class S3Blobs:
                     Bucket=self.bucket,
                     ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": keep}},
                 )
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
 
     def put(self, key: str, data: bytes, content_type: str = OCTETS) -> None:
         told = {"sha256": hashlib.sha256(data).hexdigest()}  # for who downloads it by a link
-        try:
+        with _asked("put"):
             self._client.put_object(
                 Bucket=self.bucket, Key=_checked(key), Body=data, ContentType=content_type, Metadata=told
             )
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
 
     def put_once(self, key: str, data: bytes) -> bool:
         return _done(lambda: self._client.put_object(Bucket=self.bucket, Key=_checked(key), Body=data, IfNoneMatch="*"))
@@ -117,39 +114,32 @@ class S3Blobs:
         return self.get_tagged(key)[0]
 
     def get_tagged(self, key: str) -> tuple[bytes, str]:
-        try:
-            found = self._client.get_object(Bucket=self.bucket, Key=_checked(key))
+        with _asked("get"):
+            try:
+                found = self._client.get_object(Bucket=self.bucket, Key=_checked(key))
+            except ClientError as error:
+                if _code(error) in ("NoSuchKey", "404", "NoSuchBucket"):
+                    raise NotFound("no such object") from error
+                raise
             return found["Body"].read(), found["ETag"]
-        except ClientError as error:
-            if _code(error) in ("NoSuchKey", "404", "NoSuchBucket"):
-                raise NotFound("no such object") from error
-            raise _unavailable(error) from error
-        except (BotoCoreError, OSError) as error:
-            raise _unavailable(error) from error
 
     def names(self, prefix: str = "", before: datetime | None = None) -> Iterator[str]:
-        try:
+        with _asked("list"):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
                     if before is None or entry["LastModified"] < before:
                         yield entry["Key"]
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
 
     def history(self, prefix: str) -> Iterator[tuple[str, bytes]]:
-        try:
+        with _asked("list"):
             for page in self._client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix):
                 for entry in page.get("Versions", []):
                     key, version = entry["Key"], entry["VersionId"]
                     yield key, self._client.get_object(Bucket=self.bucket, Key=key, VersionId=version)["Body"].read()
-        except (ClientError, BotoCoreError, OSError) as error:
-            raise _unavailable(error) from error
 
     def delete(self, key: str) -> None:
-        try:
+        with _asked("delete"):
             self._client.delete_object(Bucket=self.bucket, Key=_checked(key))
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
 
     def link(self, key: str, seconds: int, filename: str) -> str:
         """A presigned download link; whoever holds it may use it until it expires."""
@@ -164,10 +154,8 @@ class S3Blobs:
         )
 
     def check(self) -> None:
-        try:
+        with _asked("check"):
             self._client.head_bucket(Bucket=self.bucket)
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
 
 
 def _checked(key: str) -> str:
@@ -176,24 +164,30 @@ def _checked(key: str) -> str:
     return key
 
 
+@contextmanager
+def _asked(operation: str) -> Iterator[None]:
+    """While the store is asked (Unavailable); what it does not answer is counted."""
+    try:
+        yield
+    except (ClientError, BotoCoreError, OSError) as error:
+        metrics.ERRORS.labels("store", operation).inc()
+        reason = _code(error) if isinstance(error, ClientError) else type(error).__name__
+        message = f"the object store does not answer as expected ({reason})"
+        raise Unavailable(message, code="store_unavailable") from error
+
+
 def _done(put: Callable[[], object]) -> bool:
     """Whether a conditional write was done."""
-    try:
-        put()
-    except ClientError as error:
-        # What is to be replaced but is gone: AWS says NoSuchKey, others that the condition failed.
-        if _code(error) in ("PreconditionFailed", "NoSuchKey"):
-            return False
-        raise _unavailable(error) from error
-    except BotoCoreError as error:
-        raise _unavailable(error) from error
+    with _asked("put"):
+        try:
+            put()
+        except ClientError as error:
+            # What is to be replaced but is gone: AWS says NoSuchKey, others that the condition failed.
+            if _code(error) in ("PreconditionFailed", "NoSuchKey"):
+                return False
+            raise
     return True
 
 
 def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _unavailable(error: Exception) -> Unavailable:
-    reason = _code(error) if isinstance(error, ClientError) else type(error).__name__
-    return Unavailable(f"the object store does not answer as expected ({reason})", code="store_unavailable")

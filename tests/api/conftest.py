@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from limits.aio.storage import MemoryStorage
 from PIL import Image
+from prometheus_client import REGISTRY
 
 from api.app import create_app
 from api.limits import RateLimits
@@ -130,3 +131,15 @@ def service(tmp_path: Path) -> Iterator[Service]:
     with TestClient(create_app(settings, parts)) as client:
         yield Service(client, parts, photos, keys, MemoryBlobs(), broker, tmp_path)
     engine.dispose()
+
+
+@pytest.fixture
+def since() -> Callable[..., float]:
+    """How much a sample has grown since the test began."""
+    before = {(s.name, *sorted(s.labels.items())): s.value for m in REGISTRY.collect() for s in m.samples}
+
+    def grown(name: str, **labels: str) -> float:
+        now = REGISTRY.get_sample_value(name, labels) or 0
+        return now - before.get((name, *sorted(labels.items())), 0)
+
+    return grown

@@ -136,7 +136,7 @@ def hurry(service: Service) -> None:
 
 
 def test_a_receiver_that_was_away_gets_it_later_with_the_same_id(
-    service: Service, receive: Callable[..., Receiver]
+    service: Service, receive: Callable[..., Receiver], since: Callable[..., float]
 ) -> None:
     receiver = receive()
     receiver.statuses += [500, 302]
@@ -147,9 +147,12 @@ def test_a_receiver_that_was_away_gets_it_later_with_the_same_id(
     assert [path for path, _, _ in receiver.got] == ["/hooks?customer=7"] * 3  # no redirect was followed
     assert len({fields["webhook-id"] for _, fields, _ in receiver.got}) == 1
     assert len({body for _, _, body in receiver.got}) == 1
+    assert [since("sider_webhook_attempts_total", outcome=outcome) for outcome in ("failed", "delivered")] == [2, 1]
 
 
-def test_a_receiver_that_is_gone_is_left_alone(service: Service, receive: Callable[..., Receiver]) -> None:
+def test_a_receiver_that_is_gone_is_left_alone(
+    service: Service, receive: Callable[..., Receiver], since: Callable[..., float]
+) -> None:
     receiver = receive()
     receiver.statuses += [410]
     announced(service, receiver.port)
@@ -157,6 +160,7 @@ def test_a_receiver_that_is_gone_is_left_alone(service: Service, receive: Callab
         Courier(service.context()).sweep()
         hurry(service)
     assert len(receiver.got) == 1
+    assert since("sider_webhook_attempts_total", outcome="given_up") == 1
 
 
 def test_nobody_listens(service: Service, capfd: pytest.CaptureFixture[str]) -> None:

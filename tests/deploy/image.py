@@ -16,7 +16,7 @@ from dockerfile_parse import DockerfileParser
 from core.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = Settings.model_fields.keys() | {"metrics_host", "metrics_port"}  # these two are of the branch `metrics`
+SETTINGS = Settings.model_fields.keys()
 PATHS = ("/opt/sider", "/src")  # of the build stages
 
 

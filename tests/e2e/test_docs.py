@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 # They start the command line many times, some with the networks.
 SLOW = ("bundle.md", "client.md", "operating.md")
 PAGES = [
-    pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name in SLOW else [])
+    pytest.param(page, id=page.name, marks=[pytest.mark.slow, pytest.mark.timeout(900)] if page.name in SLOW else [])
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 ]
 BLOCK = re.compile(

@@ -68,6 +68,19 @@ def test_figures_of_the_last_hours(engine: Engine) -> None:
         assert (counted[0].waited, counted[0].worked) == (pytest.approx(20, abs=1), pytest.approx(200, abs=1))
 
 
+def test_what_is_on_its_way(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    running, queued, ended = add(jobs), add(jobs), add(jobs)
+    jobs.claim(running, 60)
+    jobs.cancel(ended)
+    with engine.begin() as connection:
+        connection.execute(update(Job).where(Job.id == running).values(request={"method": "sider"}))
+    created = {job_id: jobs.get(job_id).created_at for job_id in (running, queued)}
+    assert sorted(Observer(engine).present()) == [
+        ("queued", "protect", "", 1, created[queued]), ("running", "protect", "sider", 1, created[running]),
+    ]  # fmt: skip
+
+
 def test_jobs_that_ended_long_ago_are_not_counted(engine: Engine) -> None:
     jobs = Jobs(engine)
     job_id = add(jobs)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -31,6 +32,7 @@ from core.vault.keyring import Keyring
 from core.vault.passwords import derive_key
 from deploy.folder import REGION
 from deploy.local import LocalStack
+from tests.e2e.test_metrics import scraped
 from tests.e2e.test_service import finished, noise
 from tests.security.corpus import encoded
 from tests.security.report import Report
@@ -46,20 +48,20 @@ GIVEN = ("secrets.json", "keyring.json", "valkey.conf")
 
 @dataclass
 class Receiver:
-    """A webhook's receiver."""
+    """Of webhooks, or of spans."""
 
     url: str = ""
     got: list[bytes] = field(default_factory=list)
 
 
-@pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
+@contextmanager
+def listening() -> Iterator[Receiver]:
     receiver = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             receiver.got.append(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(204)
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -73,10 +75,24 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """The service at debug level, with a second credential for restores."""
+def receiver() -> Iterator[Receiver]:
+    with listening() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Receiver]:
+    with listening() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory, collector: Receiver) -> Iterator[LocalStack]:
+    """The service at debug level, with traces, and with a second credential for restores."""
+    tracing = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    told = {"SIDER_LOG_LEVEL": "DEBUG", "SIDER_WEBHOOK_PRIVATE": "true"}
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**ISSUER, "SIDER_LOG_LEVEL": "DEBUG", "SIDER_WEBHOOK_PRIVATE": "true"}.items():
+        for name, value in {**ISSUER, **tracing, **told}.items():
             patch.setenv(name, value)
         with LocalStack(tmp_path_factory.mktemp("guarded")) as stack:
             yield stack
@@ -107,7 +123,7 @@ class Flow:
 
 
 @pytest.fixture(scope="module")
-def flow(guarded: LocalStack, astronaut: Photo, receiver: Receiver) -> Iterator[Flow]:
+def flow(guarded: LocalStack, astronaut: Photo, receiver: Receiver, collector: Receiver) -> Iterator[Flow]:
     """Everything that can be done, done once, well and badly."""
     info = PngInfo()
     info.add_text("Comment", TEXT)
@@ -139,9 +155,13 @@ def flow(guarded: LocalStack, astronaut: Photo, receiver: Receiver) -> Iterator[
         }  # fmt: skip
         for name in ("broker", "s3_secret", "weed_write", "weed_filer_read"):
             flow.marks[name] = guarded.secrets[name].encode()
+        metrics = scraped(guarded.ports["metrics"])  # some end with their process
         fail(flow)
         http.delete(f"/photos/{coded.json()['photo_id']}")
+        metrics += scraped(guarded.ports["metrics"])
+        guarded.data.joinpath("metrics.dump").write_text("".join(metrics))
         break_down(flow)
+        guarded.data.joinpath("spans.dump").write_bytes(b"".join(collector.got))
         assert receiver.got
         yield flow
 
@@ -227,7 +247,12 @@ def test_nothing_that_is_left_has_a_mark(flow: Flow, report: Report) -> None:
     files = [path for path in flow.stack.data.rglob("*") if path.is_file() and path.name not in GIVEN]
     contents = {path: path.read_bytes() for path in files}
     assert {"api.log", "worker.log", "sider.db", "queue.dump"} <= {path.name for path in files}
-    assert b"DEBUG" in contents[flow.stack.logs / "worker.log"]
+    spans, metrics = (contents[flow.stack.data / f"{name}.dump"] for name in ("spans", "metrics"))
+    assert all(
+        name in spans for name in (b"sider-api", b"sider-worker", b"POST /restore", b"optimise", b"RestoreDenied")
+    )
+    assert b'sider_jobs_ended_total{code="restore_denied"' in metrics
+    assert b'"level": "debug"' in contents[flow.stack.logs / "worker.log"]
     assert any(b"succeeded" in data for path, data in contents.items() if path.name.startswith("sider.db"))
     forms = [(name, form) for name, mark in flow.marks.items() for form in spellings(mark)]
     size = sum(map(len, contents.values())) // 2**20

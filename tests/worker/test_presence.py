@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from prometheus_client import REGISTRY
 
 from core.errors import ConfigurationError
 from core.jobs import database
@@ -27,6 +30,17 @@ def test_it_says_what_it_does_and_on_what(tmp_path: Path, networks: Networks) ->
     assert (busy.job_id, idle.job_id, busy.id) == ("job_1", None, idle.id)
     assert (idle.device, idle.bundle, alive(idle)) == ("cpu", "mini", True)
     assert idle.memory_bytes > 2**20
+    engine.dispose()
+
+
+def test_of_an_accelerator_it_tells_how_full_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database.upgrade(url := f"sqlite:///{tmp_path / 'jobs.db'}")
+    engine = database.connect(url)
+    for name, value in {"get_device_name": "a GPU", "mem_get_info": (30, 80), "max_memory_reserved": 40}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _device, value=value: value)
+    Presence(Workers(engine), lambda: SimpleNamespace(device=torch.device("cuda"), bundle="mini")).beat()  # type: ignore[arg-type,return-value]
+    told = [REGISTRY.get_sample_value(f"sider_device_memory_{n}", {"device": "a GPU"}) for n in ("used_bytes", "bytes")]
+    assert told == [50, 80]
     engine.dispose()
 
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import update
 
 from core import logs
@@ -43,6 +44,7 @@ def test_a_log_on_a_full_disk_ends_no_duty() -> None:
         sweeper.start()
         try:
             assert seen(lambda: len(rounds) > 2)
+            assert REGISTRY.get_sample_value("sider_sweeps_failed_total", {"sweeper": "failing"}) >= 2
         finally:
             sweeper.stop()
             sweeper.join()
