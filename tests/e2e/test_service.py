@@ -223,11 +223,12 @@ def test_the_keyring_is_rotated_under_a_running_service(
             S3Blobs("sider-keys", stack.s3_url, REGION, credentials).get(f"local/restoration/{photo_id}.1")
         )
 
-    for words, expected in ((("list",), 1), (("rotate",), 1), (("rewrap",), 2)):
+    first = Keyring.open(stack.data / "keyring.json").current  # other tests may have rotated, too
+    for words, expected in ((("list",), first), (("rotate",), first), (("rewrap",), first + 1)):
         sider(*words)
         assert version() == expected
         assert restore(http, photo_id, PASSWORD)["result"]["sha256"] == astronaut.sha256
     with pytest.raises(subprocess.CalledProcessError) as caught:
-        sider("retire", "1")
+        sider("retire", str(first))
     assert b"may be in use" in caught.value.stderr
-    assert list(Keyring.open(stack.data / "keyring.json").keys) == [1, 2]
+    assert list(Keyring.open(stack.data / "keyring.json").keys)[-2:] == [first, first + 1]
