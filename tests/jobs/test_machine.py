@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from sqlalchemy import Engine, delete
 
 from core.errors import StateConflict
-from core.jobs import database, repository
+from core.jobs import database, queries, repository
 from core.jobs.repository import Jobs
 from core.jobs.tables import Job, Photo
 from tests.jobs.test_repository import add
@@ -60,7 +60,8 @@ class JobMachine(RuleBasedStateMachine):
         self.jobs, self.model, self.clock = Jobs(engine), dict[str, Model](), 0.0
         start = database.now()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(repository, "now", lambda: start + timedelta(seconds=self.clock))
+        for module in (queries, repository):
+            self.patch.setattr(module, "now", lambda: start + timedelta(seconds=self.clock))
         self.start = start
         with engine.begin() as connection:
             connection.execute(delete(Job))
