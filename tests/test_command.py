@@ -110,7 +110,7 @@ def test_an_unknown_preset_is_told_before_anything_else(folder: Path) -> None:
 
 
 def test_a_missed_promise_writes_no_picture_unless_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.pipeline.RECOGNISABLE", -1.0)
+    monkeypatch.setattr("core.stages.measure.RECOGNISABLE", -1.0)
     args = (
         "protect",
         folder / "in" / "deep",

@@ -83,7 +83,7 @@ def test_a_photo_that_is_not_the_protected_one_is_denied(outcome: Outcome) -> No
 def test_a_missed_promise_is_an_error_with_the_numbers(
     astronaut: Photo, networks: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.pipeline.RECOGNISABLE", -1.0)
+    monkeypatch.setattr("core.stages.measure.RECOGNISABLE", -1.0)
     with pytest.raises(PromiseNotMet) as caught:
         protect(astronaut, Request(seed=1), networks, lambda *_: None)
     assert caught.value.details["report"]["held"] is False

@@ -80,7 +80,15 @@ class Config:
 
 
 PRESETS = {
-    "natural": Config(margin=0.0, aim=0.25, confirmation=0.15, ceiling=0.8, balance=0.8, pull=0.1),
+    "natural": Config(
+        margin=0.0,
+        aim=0.25,
+        confirmation=0.15,
+        ceiling=0.8,
+        balance=0.65,
+        pull=0.1,
+        descent=Descent(steps=140, step_size=0.00005, check_every=4),
+    ),
     "standard": Config(),
     "strong": Config(margin=0.5, aim=0.9, confirmation=0.7, ceiling=1.6, balance=0.3, pull=0.2),
 }

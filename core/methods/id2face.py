@@ -37,14 +37,14 @@ class Config:
     """margin: see `Encoder.allowed`. candidates: personas tried for a face beyond one a variant."""
 
     margin: float = 0.0
-    candidates: int = 15
+    candidates: int = REACH
     variants: int = 1
 
 
 PRESETS = {
-    "natural": Config(candidates=5),
+    "natural": Config(candidates=20),
     "standard": Config(),
-    "strong": Config(margin=0.25, candidates=REACH),
+    "strong": Config(margin=0.25),
 }
 
 

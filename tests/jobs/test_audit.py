@@ -280,7 +280,7 @@ def test_the_log_is_locked_last(engine: Engine) -> None:
     now = database.now()
     job = Job(id="job_1", tenant="bank", kind="protect", state="queued", photo_id="pho_1", request={}, created_at=now)
     photo = Photo(id="pho_1", tenant="bank", method="sider", preset="standard", variants=1, created_at=now)
-    Jobs(engine).add(job, photo, lambda session: session.add(delivery_of(job, "https://bank.example/")))
+    Jobs(engine).add([job], [photo], lambda session: session.add(delivery_of(job, "https://bank.example/")))
     writes = [text for text in statements if text.startswith(("INSERT", "UPDATE"))]
     assert writes == [
         *(f"INSERT INTO {table}" for table in ("photos", "jobs", "deliveries")),
