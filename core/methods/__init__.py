@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from core.errors import RequestRefused
 from core.promise import Promise
 
 HERE = Path(__file__).parent
+PARSING = threading.Lock()  # threads that parse at once end in a SystemError in CPython 3.11
 
 
 class Method(Protocol):
@@ -46,7 +48,8 @@ def presets(name: str) -> list[str]:
     Raises:
         RequestRefused: no such method.
     """
-    tree = ast.parse(_path(name).read_text(encoding="utf-8"))
+    with PARSING:
+        tree = ast.parse(_path(name).read_text(encoding="utf-8"))
     for node in tree.body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if isinstance(target, ast.Name) and target.id == "PRESETS":
