@@ -31,7 +31,7 @@ test: $(STAMP)  ## everything that takes minutes at most; what .ci/run calls
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
 
-test-faults: $(STAMP)  ## kills, cuts and fills every part under load, then audits; reports in .work/
+test-faults: $(STAMP)  ## kills, cuts and fills every part under load, then audits; writes two sections, too
 	$(BIN)/python -m pytest -m faults -s tests/faults --jobs $(JOBS)
 
 test-security: $(STAMP)  ## hostile uploads, every call of the API, secrets in what is left behind; prints a report

@@ -85,7 +85,8 @@ class Keyring:
             found = path.stat()
         except FileNotFoundError:
             raise ConfigurationError(
-                f"there is no keyring {path}; name the one that sealed the keys in SIDER_KEYRING_FILE"
+                f"there is no keyring {path}; put it back from its copy, name another place in SIDER_KEYRING_FILE, or, "
+                "for a new service, make one: sider prepare"
             ) from None
         # PostgreSQL's rule for keys: 0640 is enough where root owns the file, as in a Secret that Kubernetes mounts.
         if found.st_mode & (0o037 if found.st_uid == 0 != os.geteuid() else 0o077):

@@ -18,7 +18,6 @@ from core.vault.blobs import Blobs, S3Blobs
 from core.vault.custody import Custody
 from core.vault.envelope import Binding, kdf_of, key_version, open_sealed, seal
 from core.vault.keyring import Keyring
-from core.vault.kms import KmsKey
 from core.vault.passwords import KdfCost, Lock
 from core.vault.rewrap import Item
 
@@ -143,10 +142,9 @@ class Shelf:
 
 
 def connect(settings: Settings) -> Shelf:
-    """Both buckets and the keyring of an environment."""
+    """Both buckets and the keyring of an environment (as `Keyring.open`)."""
     photos, keys = bucket(settings, settings.bucket_photos), bucket(settings, settings.bucket_keys)
-    kms = KmsKey(settings.kms_key_id) if settings.kms_key_id else None
-    return Shelf(photos, keys, Keyring.open_or_create(settings.keyring_file, kms))
+    return Shelf(photos, keys, Keyring.open(settings.keyring_file))
 
 
 def bucket(settings: Settings, name: str) -> S3Blobs:

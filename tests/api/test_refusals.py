@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from core.errors import Unavailable
 from tests.api.conftest import PASSWORD, PHOTO, Service
 
 PROBLEM = "application/problem+json"
@@ -97,8 +98,18 @@ def test_health(service: Service) -> None:
     assert service.client.get("/health/ready").json()["status"] == "ready"
     service.broker.down = True
     answer = service.client.get("/health/ready")
-    assert answer.status_code == 503
+    assert answer.status_code == 200  # jobs are accepted all the same
     assert answer.json()["parts"]["broker"] == "broker_unavailable"
+    assert service.upload(service.key("protect")).status_code == 202
+
+
+def test_not_ready_without_its_store(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> None:
+        raise Unavailable("away", code="store_unavailable")
+
+    monkeypatch.setattr(service.parts.shelf.keys, "check", away)
+    answer = service.client.get("/health/ready")
+    assert (answer.status_code, answer.json()["parts"]["key_store"]) == (503, "store_unavailable")
 
 
 @pytest.mark.parametrize(

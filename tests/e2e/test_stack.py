@@ -60,6 +60,9 @@ def test_restart_on_the_same_folder_keeps_everything(tmp_path: Path) -> None:
                 break
             time.sleep(0.5)
         assert job["state"] == "succeeded"
+    (tmp_path / "keyring.json").unlink()
+    with pytest.raises(ConfigurationError, match="there is no keyring"):  # a fresh one would open nothing
+        LocalStack(tmp_path).__enter__()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from tests import postgres
 from tests.faults.field import Field
 from tests.faults.stack import FaultyStack, disk
 
-REPORTS = Path(".work")
+KEPT = Path(".work")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,7 +33,7 @@ def field(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 pytest.skip("no PostgreSQL on this machine (initdb is not in the PATH)")
             database = parts.enter_context(postgres.server(binaries))
         stack = parts.enter_context(FaultyStack(folder / "data", database))
-        parts.callback(_keep, stack.logs, REPORTS / f"faults-{request.param}-logs")
+        parts.callback(_keep, stack.logs, KEPT / f"faults-{request.param}-logs")
         yield parts.enter_context(Field(stack, folder if mounted else None, request.config.getoption("--jobs")))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Select, select
 
 from api.parts import CeleryBroker
+from benchmarks import report
 from core.jobs import database
 from core.jobs.photos import Photos
 from core.jobs.repository import Jobs
@@ -101,31 +102,26 @@ class Field:
     def auditor(self) -> Auditor:
         return Auditor(self.jobs, Photos(self.engine), shelf.connect(self.settings), self.settings, self.ledger)
 
-    def report(self, violations: list[str]) -> str:
-        """What happened, as Markdown."""
+    def report(self, violations: list[str]) -> list[str]:
+        """What happened, as paragraphs of Markdown."""
         states = Counter(
             f"{job.kind} {job.state}" + (f" ({job.problem['code']})" if job.problem else "")
             for job in self.jobs.page(None, None, 10**6)
         )
-        lines = [
-            f"## Faults on {self.engine.dialect.name}",
-            "",
-            f"* accepted jobs: {len(self.ledger.jobs)}, kinds of fault: {len(self.incidents)}, "
-            f"violations: {len(violations)}, {time.monotonic() - self._began:.0f} s in all",
-            f"* originals restored through the API and compared: {self.ledger.restored}",
-            *(f"* {name}: {count}" for name, count in sorted(states.items())),
-            f"* answers: {', '.join(f'{name}: {count}' for name, count in self.ledger.answers.most_common())}",
-            "",
-            "| fault | at, s | lasted, s | jobs in flight | then until a job succeeded, s |",
-            "| --- | --- | --- | --- | --- |",
-            *(
-                f"| {i.name} | {i.at:.0f} | {i.lasted:.1f} | {i.in_flight} | {i.recovered:.1f} |"
-                for i in self.incidents
-            ),
-            "",
-            *(f"* violation: {violation}" for violation in violations),
+        facts = {
+            "accepted jobs": str(len(self.ledger.jobs)),
+            "kinds of fault": str(len(self.incidents)),
+            "violations": "; ".join(violations) or "0",
+            "seconds in all": f"{time.monotonic() - self._began:.0f}",
+            "originals restored through the API and compared": str(self.ledger.restored),
+            **{name: str(count) for name, count in sorted(states.items())},
+            "answers": ", ".join(f"{name}: {count}" for name, count in self.ledger.answers.most_common()),
+        }
+        head = ["fault", "at, s", "lasted, s", "jobs in flight", "then until a job succeeded, s"]
+        rows = [
+            [i.name, f"{i.at:.0f}", f"{i.lasted:.1f}", str(i.in_flight), f"{i.recovered:.1f}"] for i in self.incidents
         ]
-        return "\n".join(lines)
+        return [report.bullets(facts), report.table(head, rows)]
 
     def kill(self, part: Part) -> None:
         """With kill -9, all of its processes."""

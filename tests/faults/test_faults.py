@@ -18,11 +18,11 @@ import pytest
 import redis
 from sqlalchemy import bindparam, select, update
 
+from benchmarks import report
 from core.jobs import database
 from core.jobs.message import HEADER, VERSION, message
 from core.jobs.states import State
 from core.jobs.tables import Job
-from tests.faults.conftest import REPORTS
 from tests.faults.field import Field
 from tests.faults.proxy import Mode
 from tests.faults.stack import LEASE_SECONDS, fill
@@ -189,10 +189,8 @@ def test_no_promise_was_broken(field: Field) -> None:
     field.await_jobs(field.wanted)
     field.end()
     violations = list(field.auditor().violations())
-    report = field.report(violations)
-    REPORTS.mkdir(exist_ok=True)
-    (REPORTS / f"faults-{field.engine.dialect.name}.md").write_text(report + "\n", encoding="utf-8")
-    print(f"\n{report}")
+    name = field.engine.dialect.name
+    report.put(f"faults-{name}", f"Faults on {name}: `make test-faults JOBS={field.wanted}`", field.report(violations))
     assert violations == []
 
 
