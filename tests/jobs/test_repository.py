@@ -7,35 +7,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from core.errors import NotFound, StateConflict
 from core.jobs import database
 from core.jobs.audit import Audit, Entry
 from core.jobs.photos import Photos
-from core.jobs.repository import EXPIRED, POISONED, Jobs, new_id
-from core.jobs.retries import PAUSES, Fault
+from core.jobs.repository import Jobs, new_id
 from core.jobs.states import ENDS, TRANSITIONS, State
-from core.jobs.tables import Job, Photo
-
-
-def add(jobs: Jobs, tenant: str = "bank", **values: Any) -> str:
-    job_id, photo_id = new_id("job"), new_id("pho")
-    now = database.now()
-    photo = Photo(id=photo_id, tenant=tenant, method="sider", preset="standard", variants=1, created_at=now)
-    jobs.add(
-        [Job(id=job_id, tenant=tenant, kind="protect", state=State.queued, photo_id=photo_id, request={},
-            attempt=0, crashes=0, step="queued", progress=0.0, **{"created_at": now, **values})],
-        [photo],
-    )  # fmt: skip
-    return job_id
-
-
-def age(engine: Engine, **values: Any) -> None:
-    """Make rows look older than they are."""
-    with engine.begin() as connection:
-        connection.execute(update(Job).values(**values))
+from core.jobs.tables import Job
+from tests.jobs.rows import add, age, expire
 
 
 def test_the_way_of_a_job(engine: Engine) -> None:
@@ -119,34 +101,6 @@ def test_only_the_tables_transitions_happen(engine: Engine, state: State, target
     assert moved == (target in TRANSITIONS[state] or again)
 
 
-def expire(engine: Engine, jobs: Jobs, job_id: str) -> bool:
-    age(engine, expires_at=database.now())
-    return jobs.expire() == [job_id]
-
-
-def test_worker_and_reaper_do_not_both_end_a_job(engine: Engine) -> None:
-    jobs = Jobs(engine)
-
-    def finish(job_id: str) -> bool:
-        try:
-            jobs.finish(job_id, 1, {"by": "worker"})
-        except StateConflict:
-            return False
-        return True
-
-    for _ in range(8):
-        job_id = add(jobs)
-        jobs.claim(job_id, 60)
-        age(engine, lease_until=database.now() - timedelta(seconds=1), crashes=len(PAUSES[Fault.poison]))
-        with ThreadPoolExecutor(2) as pool:
-            finished = pool.submit(finish, job_id)
-            reaped = pool.submit(jobs.requeue_lapsed)
-        assert finished.result() != (job_id in reaped.result())
-        job = jobs.get(job_id)
-        assert job.state == (State.succeeded if finished.result() else State.failed)
-        assert (job.result is None) != (job.problem is None)
-
-
 def test_a_worker_that_comes_back_keeps_its_job(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = Jobs(engine)
     job_id = add(jobs)
@@ -181,84 +135,6 @@ def test_a_link_is_given_once_and_never_for_an_erased_photo(engine: Engine) -> N
     assert not given(two)
     told = [(entry.outcome, entry.details["job"]) for entry in Audit(engine).latest(99) if entry.event == "link"]
     assert told == [("given", one)]
-
-
-def test_a_living_lease_is_left_alone(engine: Engine) -> None:
-    jobs = Jobs(engine)
-    jobs.claim(add(jobs), 60)
-    assert jobs.requeue_lapsed() == []
-
-
-def test_a_job_that_kills_its_workers_fails_as_poisoned(engine: Engine) -> None:
-    jobs = Jobs(engine)
-    job_id = add(jobs)
-    for _ in range(len(PAUSES[Fault.poison]) + 1):
-        assert jobs.claim(job_id, 60) is not None
-        age(engine, lease_until=database.now() - timedelta(seconds=1))
-        jobs.requeue_lapsed()
-    job = jobs.get(job_id)
-    assert job.state == State.failed
-    assert job.problem is not None
-    assert job.problem["code"] == POISONED
-
-
-def test_outbox_finds_what_was_never_sent(engine: Engine) -> None:
-    jobs = Jobs(engine)
-    sent, unsent = add(jobs), add(jobs)
-    jobs.mark_published(sent)
-    assert jobs.unpublished(older_than_seconds=0) == [unsent]
-    assert jobs.unpublished(older_than_seconds=60) == []
-    jobs.republish_stale(older_than_seconds=0)
-    assert set(jobs.unpublished(older_than_seconds=0)) == {sent, unsent}
-
-
-def test_a_released_job_is_published_again(engine: Engine) -> None:
-    jobs = Jobs(engine)
-    job_id = add(jobs)
-    jobs.mark_published(job_id)
-    jobs.claim(job_id, 60)
-    jobs.release(job_id, 1)
-    assert jobs.unpublished(older_than_seconds=0) == [job_id]
-
-
-def test_a_pause_is_kept(engine: Engine) -> None:
-    jobs = Jobs(engine)
-    job_id = add(jobs)
-    jobs.claim(job_id, 60)
-    jobs.release(job_id, 1, pause_seconds=30)
-    assert jobs.unpublished(older_than_seconds=0) == []
-    age(engine, due_at=database.now())
-    assert jobs.unpublished(older_than_seconds=0) == [job_id]
-
-
-def test_nothing_is_done_after_a_deadline(engine: Engine) -> None:
-    jobs = Jobs(engine)
-    soon = database.now() + timedelta(seconds=60)
-    waiting, running, unhurried = add(jobs, expires_at=soon), add(jobs, expires_at=soon), add(jobs)
-    jobs.claim(running, 60)
-    assert jobs.expire() == []
-    with engine.begin() as connection:
-        connection.execute(update(Job).where(Job.id != unhurried).values(expires_at=database.now()))
-    assert jobs.claim(waiting, 60) is None
-    for write in (lambda: jobs.finish(running, 1, {}), lambda: jobs.heartbeat(running, 1, 60, "x", 0.9)):
-        with pytest.raises(StateConflict):
-            write()
-    assert set(jobs.expire()) == {waiting, running}
-    problems = [jobs.get(job_id).problem for job_id in (waiting, running, unhurried)]
-    assert [problem and problem["code"] for problem in problems] == [EXPIRED, EXPIRED, None]
-
-
-def test_what_ended_is_cleared_once_its_worker_has_had_time_to_notice(engine: Engine) -> None:
-    jobs = Jobs(engine)
-    waiting, running = add(jobs), add(jobs)
-    jobs.claim(running, 60)
-    assert jobs.uncleared(grace_seconds=0) == []
-    for job_id in (waiting, running):
-        jobs.cancel(job_id)
-    assert [job.id for job in jobs.uncleared(grace_seconds=60)] == [waiting]
-    assert [job.id for job in jobs.uncleared(grace_seconds=0)] == [waiting, running]
-    jobs.mark_cleared(waiting)
-    assert [job.id for job in jobs.uncleared(grace_seconds=0)] == [running]
 
 
 def test_tenants_do_not_see_each_other(engine: Engine) -> None:

@@ -34,7 +34,7 @@ from deploy.folder import REGION
 from deploy.local import LocalStack
 from tests.e2e.test_metrics import scraped
 from tests.e2e.test_service import finished, noise
-from tests.security.corpus import encoded
+from tests.security.formats import encoded
 from tests.security.report import Report
 
 pytestmark = pytest.mark.security
