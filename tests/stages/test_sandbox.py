@@ -57,7 +57,9 @@ def test_a_child_that_dies_is_a_refusal_and_a_slow_one_is_not(server: Server, mo
     with pytest.raises(PhotoRefused) as caught:
         server.ask(PHOTO.to_png(), Limits(min_side="none"), pixels=False)
     assert caught.value.code == "photo_too_complex"
-    monkeypatch.setattr("core.stages.sandbox.WALL_SECONDS", 1e-6)
+    monkeypatch.setattr("core.stages.sandbox.WALL_SECONDS", 0.1)
+    assert server.pid
+    os.kill(server.pid, signal.SIGSTOP)
     with pytest.raises(Unavailable):
         server.ask(PHOTO.to_png(), Limits(), pixels=False)
 
