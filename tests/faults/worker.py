@@ -17,7 +17,7 @@ pause = threading.Event()  # `time.sleep` fails under libfaketime (EINVAL), whic
 
 
 class Paced(LightEngine):
-    """Long enough to be hit in the middle; some jobs for longer than the second after which a worker writes its step."""
+    """Long enough to be hit in the middle; some for longer than the second after which a worker writes its step."""
 
     def protect(self, photo: Photo, request: Any, progress: Callable[[str, float], None]) -> Any:
         longest = 0.6 if random.random() < 0.1 else 0.03
