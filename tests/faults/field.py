@@ -35,13 +35,15 @@ FLOW_SECONDS = 150.0
 
 @dataclass(frozen=True)
 class Incident:
-    """A fault: when (s after the start), how long it lasted, how many jobs it met, how long until one succeeded."""
+    """A fault: when (s after the start), how long it lasted, how many jobs it met, how long until one succeeded, and
+    how many parts had ended by themselves."""
 
     name: str
     at: float
     lasted: float
     in_flight: int
     recovered: float
+    ended: int
 
 
 class Field:
@@ -49,7 +51,7 @@ class Field:
 
     def __init__(self, stack: FaultyStack, disk: Path | None, jobs: int) -> None:
         self.stack, self.disk, self.wanted = stack, disk, jobs
-        self.ledger, self.incidents = Ledger(), list[Incident]()
+        self.ledger, self.incidents, self._ended = Ledger(), list[Incident](), 0
         self.settings = folder.settings(stack.env())
         self.engine = database.connect(self.settings.database_url)
         self.jobs, self.broker = Jobs(self.engine), CeleryBroker(stack.broker_url)
@@ -68,6 +70,7 @@ class Field:
     def await_jobs(self, count: int) -> None:
         """Until so many were accepted."""
         while len(self.ledger.jobs) < count:
+            self._supervise()
             time.sleep(0.1)
 
     def await_running(self) -> None:
@@ -81,9 +84,18 @@ class Field:
         query = query.where(Job.created_at > database.now())
         while self._scalar(query) is None:
             assert time.monotonic() - healed < FLOW_SECONDS, f"no job succeeds after {name}"
+            self._supervise()
             time.sleep(0.1)
         recovered = time.monotonic() - healed
-        self.incidents.append(Incident(name, began - self._began, healed - began, in_flight, recovered))
+        self.incidents.append(Incident(name, began - self._began, healed - began, in_flight, recovered, self._ended))
+        self._ended = 0
+
+    def _supervise(self) -> None:
+        """Start what has ended by itself, as every deployment does: Celery gives up on some errors of its broker."""
+        for part in self.stack.parts:
+            if part.ended():
+                self._ended += 1
+                self.stack.restart(part)
 
     def end(self) -> None:
         """Let the clients finish, and the sweepers clear what is due."""
@@ -117,9 +129,10 @@ class Field:
             **{name: str(count) for name, count in sorted(states.items())},
             "answers": ", ".join(f"{name}: {count}" for name, count in self.ledger.answers.most_common()),
         }
-        head = ["fault", "at, s", "lasted, s", "jobs in flight", "then until a job succeeded, s"]
+        head = ["fault", "at, s", "lasted, s", "jobs in flight", "then until a job succeeded, s", "parts that ended"]
         rows = [
-            [i.name, f"{i.at:.0f}", f"{i.lasted:.1f}", str(i.in_flight), f"{i.recovered:.1f}"] for i in self.incidents
+            [i.name, f"{i.at:.0f}", f"{i.lasted:.1f}", str(i.in_flight), f"{i.recovered:.1f}", str(i.ended)]
+            for i in self.incidents
         ]
         return [report.bullets(facts), report.table(head, rows)]
 

@@ -119,9 +119,6 @@ def disk_full(field: Field) -> None:
         filler.unlink()
     # As an operator must: after one write without room SeaweedFS's LevelDB refuses all others until it is reopened.
     field.stack.restart(field.stack.part("seaweedfs"))
-    for part in field.stack.parts:  # as their supervisor does: Celery ends when Valkey says that it cannot write
-        if part.ended():
-            field.stack.restart(part)
 
 
 def duplicates(field: Field) -> None:
