@@ -20,7 +20,7 @@ demo: $(STAMP)  ## protect and restore a real photo through the real service
 	$(BIN)/python -m deploy.demo
 
 up: $(STAMP)  ## start every part on this machine; Ctrl-C stops all
-	$(BIN)/sider up
+	$(BIN)/sider up $(if $(PORT),--port $(PORT))
 
 secrets:  ## passwords for docker-compose.yml, made once, in deploy/secrets; needs nothing but sh
 	sh deploy/secrets.sh

@@ -83,7 +83,7 @@ def protect(
         if server:
             protector = remote.Service(client, wish, server)
         else:
-            from sider.local import Engine  # noqa: PLC0415 - torch takes seconds; `sider --help` should not
+            from sider.local import Engine  # noqa: PLC0415
 
             protector = Engine.load(wish, keep_missed)
         lines = Run(out, wish, overwrite, as_json).protect_all(photos, protector, console)

@@ -5,25 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from core import pipeline
 from core.errors import NotFound, PromiseNotMet, RestoreDenied
-from core.networks import Networks
 from core.settings import Settings
 from core.stages.sandbox import read_upload
-from core.stages.validate import Limits
+from core.stages.validate import Limits, Photo
 from core.vault import passwords
 from core.vault.custody import Custody
 from core.vault.envelope import Binding, kdf_of, key_version, open_sealed, seal
 from core.vault.keyring import Keyring
 from core.vault.passwords import Lock
 from core.vault.provenance import marked_png
+from core.vault.restoration import Restoration
 from sider.files import error_line, write_file
 from sider.runs import Step, Wish
+
+if TYPE_CHECKING:
+    from core.networks import Networks
 
 # A key file may be renamed or moved with its picture; it is bound to no name.
 BINDING = Binding("local", "file", "restoration")
@@ -37,7 +40,6 @@ class Engine:
     keep_missed: bool
     keyring: Keyring | None
     lock: Lock | None
-    networks: Networks
     limits: Limits
 
     at_once = 1
@@ -45,7 +47,7 @@ class Engine:
 
     @classmethod
     def load(cls, wish: Wish, keep_missed: bool) -> Engine:
-        """Networks and keys (RequestRefused: unknown method or preset)."""
+        """With its keys (ConfigurationError)."""
         settings = Settings()
         return cls(
             wish=wish,
@@ -53,7 +55,6 @@ class Engine:
             keyring=None if wish.custody is Custody.CALLER else Keyring.open_or_create(keyring_path()),
             # One derivation a run: the lock is bound to each key file by its fresh data key all the same.
             lock=passwords.lock(wish.password) if wish.password else None,
-            networks=Networks.load(settings.bundle, settings.device),
             limits=Limits(settings.max_upload_bytes, settings.max_pixels),
         )
 
@@ -61,8 +62,11 @@ class Engine:
         return [stem.with_name(f"{stem.name}.key")]
 
     def protect(self, photo: bytes, targets: list[Path], attempt: str, step: Step) -> dict[str, Any]:  # noqa: ARG002
+        upload = read_upload(photo, self.limits)
+        from core import pipeline  # noqa: PLC0415 - see networks
+
         wish = pipeline.Request(self.wish.method, self.wish.preset, self.wish.variants, self.wish.seed)
-        outcome = pipeline.attempt(read_upload(photo, self.limits), wish, self.networks, lambda _, done: step(done))
+        outcome = pipeline.attempt(upload, wish, networks(), lambda _, done: step(done))
         if not outcome.held and not self.keep_missed:
             raise PromiseNotMet("no picture was written; see the report", details=outcome.report)
         key, *pictures = targets
@@ -74,12 +78,22 @@ class Engine:
         return {"held": outcome.held, "protected": written, "key": str(key), "report": outcome.report}
 
 
+@cache
+def networks() -> Networks:
+    """Loaded with the first photo that needs them: torch takes seconds, and a refusal or a restore must not."""
+    from core.networks import Networks  # noqa: PLC0415
+
+    settings = Settings()
+    return Networks.load(settings.bundle, settings.device)
+
+
 def restore(path: Path, target: Path, password: Callable[[], str]) -> dict[str, Any]:
     """Restore a picture that has its key beside it; `password` is called if it is needed (SiderError, OSError)."""
     try:
         packed = _open(path, password)
         data = path.read_bytes()
-        original = pipeline.restore(read_upload(data, Limits(max_bytes=max(1, len(data)))), packed)
+        protected = read_upload(data, Limits(max_bytes=max(1, len(data))))
+        original = Photo(Restoration.unpack(packed).apply(protected.pixels))
     except RestoreDenied as error:
         line = error_line(error)
         line["error"]["message"] += f" The keyring was {keyring_path()}."

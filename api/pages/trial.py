@@ -21,9 +21,10 @@ from api.photos import erase_photo
 from api.problems import of_job
 from api.protect import ProtectRoute, protect
 from api.restore import RestoreRoute, restore
-from api.schemas import Acceptance, Accepted, Erased, Faces, JobView, MethodName, ProtectForm
+from api.schemas import Acceptance, Accepted, Erased, Faces, JobView, MethodName, ProtectForm, Verified
+from api.verify import verify_photo
 from core import methods
-from core.errors import StateConflict
+from core.errors import NotFound, StateConflict
 from core.jobs.states import ENDS, State
 from core.vault.custody import ALONE_LENGTH, Custody
 from core.vault.passwords import MIN_LENGTH
@@ -68,6 +69,19 @@ def restore_photo(
     accepted: Annotated[Accepted, Depends(restore)],
 ) -> Response:  # fmt: skip
     return _work(request, found, who, accepted.job_id)
+
+
+@fetching.post("/try/find")
+def find(request: Request, found: Found, who: Owner, verified: Annotated[Verified, Depends(verify_photo)]) -> Response:
+    """The page of a photo, by one of its protected pictures: who comes back tomorrow has nothing else."""
+    if not verified.outputs:
+        raise NotFound(
+            "this picture was not protected here, or was changed since (scaled, compressed), or its photo was erased"
+        )
+    job = next(j for j in found.jobs.of_photo(verified.outputs[0].photo_id) if j.kind == "protect")
+    response = _work(request, found, who, job.id)
+    response.headers["HX-Push-Url"] = f"/try/jobs/{job.id}"
+    return response
 
 
 @pages.get("/try/jobs/{job_id}")

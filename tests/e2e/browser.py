@@ -78,7 +78,7 @@ class Visitor:
         self.page.get_by_label("Preset").select_option("natural")
         self.page.get_by_label("Variants").select_option(str(variants))
         self.page.locator("#password").fill(PASSWORD)
-        self.page.get_by_role("button", name="Protect").click()
+        self.page.get_by_role("button", name="Protect", exact=True).click()
 
     def check(self) -> None:
         """Nothing was complained about, and nothing left the origin."""

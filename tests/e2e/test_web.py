@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from core.stages.validate import Photo
 from deploy.local import LocalStack
-from tests.e2e.browser import AXE, PASSWORD, PHONE, Visitor, issue
+from tests.e2e.browser import AXE, DOCS, PASSWORD, PHONE, Visitor, issue
 from tests.e2e.test_service import noise
 
 pytestmark = [pytest.mark.web, pytest.mark.timeout(900)]
@@ -103,6 +103,21 @@ def download(visitor: Visitor, astronaut: Photo) -> None:
         page.locator("[data-variant='2'] a.button").click()
     changed = (pixels(Path(saved.value.path()).read_bytes()) != astronaut.pixels).any(-1)
     assert 0.01 < changed.mean() < 0.5
+    find_again(visitor, Path(saved.value.path()))
+
+
+def find_again(visitor: Visitor, picture: Path) -> None:
+    """Who left the page comes back to it by the protected picture; another picture is not known."""
+    page, address = visitor.page, visitor.page.url
+    visitor.expected = ("404",)
+    visitor.go("/")
+    page.locator("#picture").set_input_files(DOCS / "demo.png")
+    page.get_by_role("button", name="Find it").click()
+    expect(page.get_by_role("alert")).to_contain_text("was not protected here")
+    page.locator("#picture").set_input_files(picture)
+    page.get_by_role("button", name="Find it").click()
+    expect(page.get_by_role("heading", name="Protected", exact=True)).to_be_focused()
+    expect(page).to_have_url(address)
 
 
 def restore(visitor: Visitor, astronaut: Photo) -> None:
@@ -117,7 +132,7 @@ def restore(visitor: Visitor, astronaut: Photo) -> None:
     page.get_by_role("button", name="Restore").click()
     expect(page.get_by_role("heading", name="The original is back")).to_be_focused()
     with page.expect_download() as saved:
-        page.get_by_role("button", name="Download the original").click()
+        page.get_by_role("button", name="Show and save the original").click()
     assert (pixels(Path(saved.value.path()).read_bytes()) == astronaut.pixels).all()
     expect(page.get_by_alt_text("The restored original")).to_be_visible()
 
@@ -205,7 +220,7 @@ def test_on_a_phone_with_a_restore_code(visitor: Visitor, stack: LocalStack, pho
     visitor.sign_in(stack.api_key)
     page.locator("#photo").set_input_files(photo)
     page.get_by_label("Preset").select_option("natural")
-    page.get_by_role("button", name="Protect").click()
+    page.get_by_role("button", name="Protect", exact=True).click()
     code = page.locator("code.big").inner_text()
     expect(page.get_by_role("heading", name="Protected", exact=True)).to_be_focused()
     assert page.locator("code.big").inner_text() == code  # still there when the result is

@@ -50,7 +50,10 @@ document.addEventListener("htmx:configRequest", ({ detail }) => {
   if (detail.parameters.token) detail.headers.Authorization = `Bearer ${detail.parameters.token}`;
   delete detail.parameters.token;
 });
-document.addEventListener("input", ({ target }) => delete target.form?.dataset.key);
+document.addEventListener("input", ({ target }) => {
+  delete target.form?.dataset.key;
+  tell("");
+});
 document.addEventListener("htmx:afterRequest", ({ detail }) => detail.successful && delete detail.elt.dataset.key);
 
 // The photo
@@ -134,7 +137,7 @@ function follow(section) {
 
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   const address = detail.xhr.getResponseHeader("HX-Push-Url");
-  if (address && preview) originals.set(address.split("/").pop(), preview);
+  if (address && preview && detail.requestConfig.elt.id === "protect") originals.set(address.split("/").pop(), preview);
 });
 
 function compare(section) {
@@ -151,6 +154,9 @@ function compare(section) {
 function cut(range) {
   const frame = range.closest(".frame");
   frame.style.setProperty("--cut", `${range.value}%`);
+  // A picture of which nothing is seen needs no name, and the handle would lie on it.
+  $(".tag.left", frame).hidden = range.value < 20;
+  $(".tag.right", frame).hidden = range.value > 80;
   range.setAttribute("aria-valuetext", `${range.value} % original`);
 }
 
