@@ -21,10 +21,10 @@ from core.networks import Encoder, Networks
 from core.stages.optimise import Jitter, draw
 from core.stages.recompose import decode, encode
 
-STEPS, BATCH, RATE, DECAY = 240, 32, 3e-4, 1e-2  # of a recogniser
+STEPS, BATCH, RATE, DECAY = 160, 32, 3e-4, 1e-2  # of a recogniser
 TEMPERATURE = 0.1
 JITTER = Jitter(shift=1.5, scale=0.02, angle=0.02, light=0.1, blur=1.0)
-REDRAWS, REBATCH, RERATE = 200, 16, 1e-3  # of a decoder: steps, batch, rate
+REDRAWS, REBATCH, RERATE = 80, 16, 1e-3  # of a decoder: steps, batch, rate
 LIKENESS = 0.2  # what a unit of cosine counts beside a unit of mean absolute difference
 
 

@@ -92,7 +92,7 @@ def distillation(case: Case, sizes: list[int]) -> list[list[str]]:
     for size in sizes:
         learner = attackers.distil(start, case.owned(size))
         table.append([f"after {size} pairs", *recognition(start, learner, images, marks, numbers)])
-    return [[case.name, *row] for row in table]
+    return table
 
 
 def redrawn(case: Case, sizes: list[int], nets: list[Recogniser]) -> list[list[str]]:
@@ -104,7 +104,7 @@ def redrawn(case: Case, sizes: list[int], nets: list[Recogniser]) -> list[list[s
         decoder = attackers.decoder(case.owned(size), eye, case.networks)
         shown.append((f"after {size} pairs", [None if i is None else _redraw(decoder, i) for i in case.a]))
     write_sheet(case, shown)
-    return [[case.name, name, *scores(images, case, nets, people)] for name, images in shown]
+    return [[name, *scores(images, case, nets, people)] for name, images in shown]
 
 
 def _redraw(decoder: attackers.Decoder, image: Pixels) -> Pixels:
@@ -152,15 +152,14 @@ def linkage(case: Case, nets: list[Recogniser]) -> list[list[str]]:
         for far in FARS:
             cells[0].append(f"{(net.before >= net.cuts[far]).float().mean():.0%}")
             cells[1].append(f"{((a * b).sum(1) >= net.cuts[far]).float().mean():.0%}")
-    return [["originals", *cells[0]], [case.name, *cells[1]]]
+    return [["originals", *cells[0]], ["protected", *cells[1]]]
 
 
 def purification(case: Case) -> list[list[str]]:
     """Share of photos that hold their promise, as they are and after what is done to them."""
     ways = {"as protected": lambda pixels: pixels} | degradations(case.networks)
     return [
-        [case.name, way, held(case, each(change, case.a))]
-        for way, change in track(ways.items(), f"{case.name}, purification")
+        [way, held(case, each(change, case.a))] for way, change in track(ways.items(), f"{case.name}, purification")
     ]
 
 
@@ -185,49 +184,44 @@ def main() -> None:
     parser.add_argument("--protect", action="store_true", help="only make the protected faces that are missing")
     args = parser.parse_args()
     networks, data = Networks.load(), Pairs.read(args.test)
-    cases = [Case(name, args.preset, data, networks) for name in args.methods]
-    for case in cases:
-        owned = [len(case.owned(size)) for size in args.pairs]
-        print(f"{case.name}: protected {len(case.a)} and {len(case.b)} to be tried, {owned} to be owned")
-    if not args.protect:
-        write(cases, args.pairs, data)
-
-
-def write(cases: list[Case], sizes: list[int], data: Pairs) -> None:
-    """All attacks, and their section of RESULTS.md."""
-    networks, preset = cases[0].networks, cases[0].preset
     nets = recognisers(networks, data)
+    for name in args.methods:
+        case = Case(name, args.preset, data, networks)
+        owned = [len(case.owned(size)) for size in args.pairs]
+        print(f"{name}: protected {len(case.a)} and {len(case.b)} to be tried, {owned} to be owned")
+        if not args.protect:
+            write(case, args.pairs, nets)
+
+
+def write(case: Case, sizes: list[int], nets: list[Recogniser]) -> None:
+    """All attacks on a method, and their section of RESULTS.md."""
     strangers = [net for net in nets if net.role in ("referee", "judge")]
     judges = [net for net in nets if net.role == "judge"]
     heads, judged = ([f"{net.name}, FAR {far:g}" for net in some for far in FARS] for some in (strangers, judges))
-    hiding = [case for case in cases if not case.machines_match]
-    distilled = [row for case in hiding for row in distillation(case, sizes)]
-    decoded = [row for case in cases for row in redrawn(case, sizes, strangers)]
-    linked = [linkage(case, judges) for case in cases]
-    purified = [row for case in cases for row in purification(case)]
-    report.put(
-        f"attacks-{preset}",
-        f"Attackers, {len(data)} test pairs, preset `{preset}`: `make bench-attacks`",
-        [
-            f"Attackers own {' or '.join(map(str, sizes))} pairs (protected, original) of other people, from official "
-            "portraits. 2,000 were not tried: protecting that many takes hours on a CPU, and there are portraits of "
-            "736 people in colour.",
-            f"A recogniser ({START}) that learns to read originals in protected photos: share of protected photos "
-            "matched with the other, unprotected photo of their person, at thresholds that the attacker measures on "
-            "the test's impostors. Not for `sider`, which machines match by design.\n\n"
-            + report.table(["method", "photos", *(f"FAR {far:g}" for far in FARS)], distilled),
-            "A decoder that learns to draw originals: PSNR (dB) and structural distance to the original; how many come "
-            f"so near (below {1 - RECOGNISABLE:.2f}) that they might look like the person; how often the look alone "
-            f"picks the person out of a line-up of {LINE_UP} (chance: {1 / LINE_UP:.0%}); and how many networks match "
-            "with the person's other photo, of those that they matched before.\n\n"
-            + report.table(["method", "photos", "PSNR", "distance", "alike", "picked", *heads], decoded),
-            "Linkage: two photos of a person, protected each by itself, matched with one another.\n\n"
-            + report.table(["photos", *judged], [linked[0][0], *(row for _, row in linked)]),
-            "The promise after purification, measured as for a report; what judges make of it is in the sections of "
-            "`make bench-hiding` and `make bench-privacy`.\n\n"
-            + report.table(["method", "photos", "promise held"], purified),
-        ],
-    )
+    parts = [
+        f"Attackers own {' or '.join(map(str, sizes))} pairs (protected, original) of other people, made of official "
+        "portraits. 2,000 were not tried: to protect so many takes a CPU hours, and there are portraits of 736 people "
+        "in colour."
+    ]
+    if not case.machines_match:  # else there is nothing to learn
+        parts.append(
+            f"A recogniser ({START}) that learns to read originals in protected photos: share of photos matched with "
+            "the other, unprotected photo of their person, at thresholds that the attacker measures on the impostors "
+            "of the test.\n\n" + report.table(["photos", *(f"FAR {far:g}" for far in FARS)], distillation(case, sizes))
+        )
+    parts += [
+        "A decoder that learns to draw originals: PSNR (dB) and structural distance to the original; how many come so "
+        f"near (below {1 - RECOGNISABLE:.2f}) that they might look like the person; how often the look alone picks the "
+        f"person out of a line-up of {LINE_UP} (chance: {1 / LINE_UP:.0%}); and how many networks match with the "
+        "person's other photo, of those that they matched before.\n\n"
+        + report.table(["photos", "PSNR", "distance", "alike", "picked", *heads], redrawn(case, sizes, strangers)),
+        "Linkage: two photos of a person, each protected by itself, matched with one another.\n\n"
+        + report.table(["photos", *judged], linkage(case, judges)),
+        "The promise after purification, measured as for a report.\n\n"
+        + report.table(["photos", "promise held"], purification(case)),
+    ]
+    title = f"Attackers on `{case.name}`, {len(case.data)} test pairs, preset `{case.preset}`: `make bench-attacks`"
+    report.put(f"attacks-{case.name}-{case.preset}", title, parts)
 
 
 if __name__ == "__main__":
