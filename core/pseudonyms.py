@@ -78,8 +78,7 @@ def draw(
         RequestRefused: more people than personas.
     """
     people = album.people(progress)
-    kept = [Counter(before[name][b] for name, b in places if name in before).most_common(1) for places in people]
-    given = [names[0][0] if names else None for names in kept]
+    given = [_kept(places, before, {p.plain for p in album.networks.personas}) for places in people]
     taken = {name for name in given if name}
     for n, places in enumerate(people):
         progress(n, len(people))
@@ -91,3 +90,10 @@ def draw(
     by_place = {place: cast(str, given[n]) for n, places in enumerate(people) for place in places}
     counts = Counter(name for name, _ in by_place)
     return {name: tuple(by_place[name, b] for b in range(count)) for name, count in counts.items()}
+
+
+def _kept(places: list[Place], before: Mapping[str, Sequence[str]], bank: set[str]) -> str | None:
+    """What most of these places were given before, if the bank still has it."""
+    given = (before[name][b] for name, b in places if b < len(before.get(name, ())))
+    most = Counter(name for name in given if name in bank).most_common(1)
+    return most[0][0] if most else None
