@@ -188,7 +188,8 @@ def main() -> None:
     for name in args.methods:
         case = Case(name, args.preset, data, networks)
         owned = [len(case.owned(size)) for size in args.pairs]
-        print(f"{name}: protected {len(case.a)} and {len(case.b)} to be tried, {owned} to be owned")
+        tried = [len(case.a), 0 if case.machines_match else len(case.b)]
+        print(f"{name}: protected {tried} to be tried, {owned} to be owned")
         if not args.protect:
             write(case, args.pairs, nets)
 
@@ -203,20 +204,20 @@ def write(case: Case, sizes: list[int], nets: list[Recogniser]) -> None:
         "portraits. 2,000 were not tried: to protect so many takes a CPU hours, and there are portraits of 736 people "
         "in colour."
     ]
-    if not case.machines_match:  # else there is nothing to learn
-        parts.append(
+    if not case.machines_match:  # else there is nothing to learn, and photos are linked by design
+        parts += [
             f"A recogniser ({START}) that learns to read originals in protected photos: share of photos matched with "
             "the other, unprotected photo of their person, at thresholds that the attacker measures on the impostors "
-            "of the test.\n\n" + report.table(["photos", *(f"FAR {far:g}" for far in FARS)], distillation(case, sizes))
-        )
+            "of the test.\n\n" + report.table(["photos", *(f"FAR {far:g}" for far in FARS)], distillation(case, sizes)),
+            "Linkage: two photos of a person, each protected by itself, matched with one another.\n\n"
+            + report.table(["photos", *judged], linkage(case, judges)),
+        ]
     parts += [
         "A decoder that learns to draw originals: PSNR (dB) and structural distance to the original; how many come so "
         f"near (below {1 - RECOGNISABLE:.2f}) that they might look like the person; how often the look alone picks the "
         f"person out of a line-up of {LINE_UP} (chance: {1 / LINE_UP:.0%}); and how many networks match with the "
         "person's other photo, of those that they matched before.\n\n"
         + report.table(["photos", "PSNR", "distance", "alike", "picked", *heads], redrawn(case, sizes, strangers)),
-        "Linkage: two photos of a person, each protected by itself, matched with one another.\n\n"
-        + report.table(["photos", *judged], linkage(case, judges)),
         "The promise after purification, measured as for a report.\n\n"
         + report.table(["photos", "promise held"], purification(case)),
     ]
