@@ -204,7 +204,9 @@ def write(case: Case, sizes: list[int], nets: list[Recogniser]) -> None:
         "portraits. 2,000 were not tried: to protect so many takes a CPU hours, and there are portraits of 736 people "
         "in colour."
     ]
-    if not case.machines_match:  # else there is nothing to learn, and photos are linked by design
+    if case.machines_match:
+        parts.append("Machines match these photos by design, so no recogniser is taught to, and linkage is a given.")
+    else:
         parts += [
             f"A recogniser ({START}) that learns to read originals in protected photos: share of photos matched with "
             "the other, unprotected photo of their person, at thresholds that the attacker measures on the impostors "
