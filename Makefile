@@ -14,7 +14,7 @@ export GOMP_SPINCOUNT ?= 1000
 JOBS   ?= 1000
 
 .PHONY: demo up secrets test test-slow test-faults test-security test-web test-deploy check audit sbom format \
-        bench bench-privacy bench-hiding lock clean
+        bench bench-privacy bench-hiding bench-attacks lock clean
 
 demo: $(STAMP)  ## protect and restore a real photo through the real service
 	$(BIN)/python -m deploy.demo
@@ -71,6 +71,9 @@ bench-privacy: $(STAMP)  ## what strangers' networks and eyes make of protected 
 
 bench-hiding: $(STAMP)  ## the methods that hide a face from machines, beside filters and attacks
 	$(BIN)/python -m benchmarks.hiding
+
+bench-attacks: $(STAMP)  ## attackers who own pairs, linkage and purification; hours, but it goes on where it stopped
+	$(BIN)/python -m benchmarks.attacks
 
 # Reinstalls only when the pins or the extras changed.
 $(STAMP): requirements.lock pyproject.toml

@@ -13,6 +13,7 @@ from core import methods
 from core.jobs.states import State
 from core.jobs.tables import Job
 from core.jobs.webhooks import MAX_URL
+from core.presentation import Presenting
 from core.vault.custody import Custody
 
 JOB = "job_3f0c9a6d2b7e4c1f8a5d0e9b6c3f7a12"
@@ -49,6 +50,9 @@ class ProtectForm(JobForm):
     variants: int = Field(1, ge=1, le=16, description="different protected faces of the same photo")
     seed: int | None = Field(None, ge=0, lt=2**63, description="the same seed gives the same faces")
     faces: Faces = Faces.all
+    presentation: Presenting = Field(
+        Presenting.keep, description="gender presentation of the new face; not for methods that keep the look (`cloak`)"
+    )
     password: SecretStr | None = Field(None, description="needed to restore; without one a code is returned once")
     custody: Custody = Field(
         Custody.SPLIT,

@@ -30,7 +30,17 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
 from benchmarks import report
-from benchmarks.strangers import DEGRADED, FARS, Pairs, Pixels, Recogniser, landmarks, recognisers
+from benchmarks.strangers import (
+    FARS,
+    Pairs,
+    Pixels,
+    Recogniser,
+    degradations,
+    each,
+    landmarks,
+    purify,
+    recognisers,
+)
 from core import methods, objectives
 from core.errors import NoFaceFound
 from core.methods import cloak
@@ -38,15 +48,12 @@ from core.networks import Networks
 from core.pipeline import Clock, make
 from core.stages.align import AlignedFaces, align, paste
 from core.stages.decouple import Identity, cosines, face_masks, identify
-from core.stages.denoise import denoise
 from core.stages.optimise import Jitter, blur
-from core.stages.recompose import decode, encode
 from core.stages.validate import Photo
 
 FOLDER = Path(".work/hiding")
 SHOWN = 24  # faces of a contact sheet
 EPSILON = 8 / 255  # of the attacks, per pixel
-PURIFIED = (0.05, 0.15)  # shares of the noise schedule
 MOSAIC, BLUR, NOISE = 16, 8.0, 0.1  # px of the aligned face; standard deviation
 
 # Salar et al. (CVPR 2025) and PerceptFace (arXiv:2509.11249), from their papers: other encoders, other thresholds.
@@ -163,37 +170,6 @@ def hidden(images: list[Pixels | None], nets: list[Recogniser], networks: Networ
     """Share of pairs that no longer match, of those that did, by judge and FAR."""
     marks = [landmarks(networks.detector, image) for image in images]
     return [f"{1 - net.success(images, marks, far):.1%}" for net in nets for far in FARS]
-
-
-def degradations(networks: Networks) -> dict[str, Callable[[Pixels], Pixels]]:
-    """What happens to pictures on their way, and what who wants to read them tries: purification."""
-
-    def as_arrays(degrade: Callable[[Image.Image], Image.Image]) -> Callable[[Pixels], Pixels]:
-        return lambda pixels: np.asarray(degrade(Image.fromarray(pixels)))
-
-    ways = {name: as_arrays(degrade) for name, degrade in DEGRADED.items()}
-    ways["autoencoder"] = partial(purify, networks=networks, start=None)
-    if networks.denoiser:
-        ways |= {f"denoiser, {start:.0%}": partial(purify, networks=networks, start=start) for start in PURIFIED}
-    return ways
-
-
-@torch.no_grad()
-def purify(pixels: Pixels, networks: Networks, start: float | None) -> Pixels:
-    """Through the latent space, and through noise up to `start` of the schedule."""
-    try:
-        faces = align(Photo(pixels), networks.detector, networks.device, "largest")
-    except NoFaceFound:
-        return pixels
-    z = encode(faces.images, networks.autoencoder)
-    if start and networks.denoiser:
-        tokens = networks.denoiser.conditioner(None, None, len(z))
-        z = denoise(z, networks.denoiser, tokens, start, 3, torch.Generator().manual_seed(0))
-    return paste(faces, decode(z, networks.autoencoder).clamp(0, 1)).pixels
-
-
-def each(change: Callable[[Pixels], Pixels], images: list[Pixels | None]) -> list[Pixels | None]:
-    return [None if i is None else change(i) for i in images]
 
 
 def write_sheet(name: str, result: Result, data: Pairs) -> Path:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from skimage.color import rgb2lab
 from skimage.feature import hog
 
+from benchmarks.strangers import Pairs
 from core.networks import Persona
 from core.networks.personas import Traits
 from core.stages.decouple import fringe
@@ -32,6 +33,13 @@ NOBODY = Traits(0.0, (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0)
 def worn_by(source: Face, landmarks: Marks, image: NDArray[np.uint8], own: Marks) -> Face:
     """The source with the interior of another photo (landmarks `own`), in the source's geometry and light."""
     return compose(source, landmarks, fringe(source, landmarks), Persona("", image, own, NOBODY))
+
+
+def line_up(data: Pairs, i: int, people: int) -> list[Face]:
+    """Photo `a` of pair `i` with the interiors of so many people's photos `b`; the first is the person's own."""
+    source, marks = np.asarray(data.a[i].permute(1, 2, 0).numpy() / 255, np.float32), data.marks_a[i].numpy()
+    rows = [(i + k * max(1, len(data) // people)) % len(data) for k in range(people)]
+    return [worn_by(source, marks, data.b[j].permute(1, 2, 0).numpy(), data.marks_b[j].numpy()) for j in rows]
 
 
 def distances(a: Face, b: Face) -> dict[str, float]:

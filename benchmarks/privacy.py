@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -158,20 +157,13 @@ def line_ups(run: Run, rows: list[Any], data: Pairs) -> list[list[str]]:
     found: dict[str, list[tuple[bool, bool, bool]]] = {region: [] for region in (*look.REGIONS, "face")}
     for i, row in track([(i, row) for i, row in enumerate(rows) if row], "look"):
         shown = {n: np.asarray(picture(run, row, n) / 255, np.float32) for n in ("source", "start", "protected")}
-        people = [(i + k * max(1, len(data) // LINE_UP)) % len(data) for k in range(LINE_UP)]
-        worn = [
-            look.worn_by(shown["source"], data.marks_a[i].numpy(), *_arrays(data.b[j], data.marks_b[j])) for j in people
-        ]
+        worn = look.line_up(data, i, LINE_UP)
         to_source, to_persona = (look.distances(shown["protected"], shown[n]) for n in ("source", "start"))
         line = {n: [look.distances(shown[n], w) for w in worn] for n in ("source", "protected")}
         for region, picks in found.items():
             original, protected = (int(np.argmin([d[region] for d in line[n]])) == 0 for n in ("source", "protected"))
             picks.append((to_persona[region] < to_source[region], original, protected))
     return [[region, *(f"{share:.0%}" for share in np.mean(picks, 0))] for region, picks in found.items()]
-
-
-def _arrays(image: Tensor, landmarks: Tensor) -> tuple[Pixels, NDArray[np.float32]]:
-    return image.permute(1, 2, 0).numpy(), landmarks.numpy()
 
 
 def diversity(run: Run, data: Pairs) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from core.errors import NoFaceFound
 from core.networks import Detector, Networks
-from core.stages.align import find
+from core.stages.align import align, find, paste
+from core.stages.denoise import denoise
+from core.stages.recompose import decode, encode
 from core.stages.validate import Photo
 from training import pairs, teachers
 
@@ -108,3 +111,35 @@ def _blur(image: Image.Image) -> Image.Image:
 DEGRADED: dict[str, Callable[[Image.Image], Image.Image]] = {
     "JPEG 95": _jpeg(95), "JPEG 85": _jpeg(85), "JPEG 75": _jpeg(75), "half size": _half, "blur 1.5 px": _blur,
 }  # fmt: skip
+PURIFIED = (0.05, 0.15)  # shares of the noise schedule
+
+
+def degradations(networks: Networks) -> dict[str, Callable[[Pixels], Pixels]]:
+    """What happens to pictures on their way, and what who wants to read them tries: purification."""
+
+    def as_arrays(degrade: Callable[[Image.Image], Image.Image]) -> Callable[[Pixels], Pixels]:
+        return lambda pixels: np.asarray(degrade(Image.fromarray(pixels)))
+
+    ways = {name: as_arrays(degrade) for name, degrade in DEGRADED.items()}
+    ways["autoencoder"] = partial(purify, networks=networks, start=None)
+    if networks.denoiser:
+        ways |= {f"denoiser, {start:.0%}": partial(purify, networks=networks, start=start) for start in PURIFIED}
+    return ways
+
+
+@torch.no_grad()
+def purify(pixels: Pixels, networks: Networks, start: float | None) -> Pixels:
+    """Through the latent space, and through noise up to `start` of the schedule."""
+    try:
+        faces = align(Photo(pixels), networks.detector, networks.device, "largest")
+    except NoFaceFound:
+        return pixels
+    z = encode(faces.images, networks.autoencoder)
+    if start and networks.denoiser:
+        tokens = networks.denoiser.conditioner(None, None, len(z))
+        z = denoise(z, networks.denoiser, tokens, start, 3, torch.Generator().manual_seed(0))
+    return paste(faces, decode(z, networks.autoencoder).clamp(0, 1)).pixels
+
+
+def each(change: Callable[[Pixels], Pixels], images: list[Pixels | None]) -> list[Pixels | None]:
+    return [None if i is None else change(i) for i in images]

@@ -32,7 +32,7 @@ class PhotoRefused(SiderError):
 
 class RequestRefused(SiderError):
     """A parameter is unknown or out of range. Codes: request_invalid, method_unknown, preset_unknown,
-    batch_refused."""
+    option_not_taken, batch_refused."""
 
     default_code = "request_invalid"
 

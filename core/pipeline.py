@@ -18,6 +18,7 @@ import torch
 from core import methods
 from core.errors import PromiseNotMet, RequestRefused
 from core.networks import Networks
+from core.presentation import Presenting
 from core.stages.align import AlignedFaces, align, paste
 from core.stages.measure import measure
 from core.stages.optimise import Protected
@@ -31,13 +32,22 @@ MAX_FACES = 16  # of a photo, in one request
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a caller asks for. `seed` None draws one and keeps it secret; `faces` is "all" or "largest"."""
+    """What a caller asks for. `seed` None draws one and keeps it secret; `faces` is "all" or "largest". Only some
+    methods take a `presentation` other than `keep`, or `personas`: a name for each face, largest first."""
 
     method: str = "sider"
     preset: str = "standard"
     variants: int = 1
     seed: int | None = None
     faces: str = "all"
+    presentation: Presenting = Presenting.keep
+    personas: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is asked for beyond what every method takes."""
+        asked = {"presentation": self.presentation, "personas": self.personas}
+        return {name: value for name, value in asked.items() if value not in (Presenting.keep, ())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,7 @@ def protect(photo: Photo, request: Request, networks: Networks, progress: Progre
 
     Raises:
         NoFaceFound: nothing to protect.
-        RequestRefused: unknown method or preset, or more faces than MAX_FACES.
+        RequestRefused: unknown method or preset, an option that the method does not take, or more faces than MAX_FACES.
         PromiseNotMet: `details` holds the report; no picture is given out.
     """
     outcome = attempt(photo, request, networks, progress)
@@ -72,10 +82,10 @@ def protect(photo: Photo, request: Request, networks: Networks, progress: Progre
 
 def attempt(photo: Photo, request: Request, networks: Networks, progress: Progress) -> Outcome:
     """As `protect`, but a missed promise is only reported (`Outcome.held`)."""
-    methods.check(request.method, request.preset)
+    methods.check(request.method, request.preset, request.options)
     method = methods.load(request.method)
     seed = secrets.randbits(63) if request.seed is None else request.seed
-    config = replace(method.PRESETS[request.preset], variants=request.variants)
+    config = replace(method.PRESETS[request.preset], variants=request.variants, **request.options)
     clock = Clock(progress)
     with clock.step("align"):
         faces = align(photo, networks.detector, networks.device, request.faces)
@@ -85,6 +95,7 @@ def attempt(photo: Photo, request: Request, networks: Networks, progress: Progre
     report = {
         "method": request.method,
         "preset": request.preset,
+        "presentation": request.presentation.value,
         "seed": request.seed,  # one that was drawn is kept nowhere
         "bundle": networks.bundle,
         "promise": {

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from core import methods
 from core.errors import RequestRefused, SiderError
+from core.presentation import Presenting
 from core.vault.custody import Custody
 from sider import operating
 from sider.operating import Data, Json, console
@@ -46,6 +47,8 @@ def protect(
     preset: str = "standard",
     variants: Annotated[int, typer.Option(min=1, max=16)] = 1,
     seed: Annotated[int | None, typer.Option(min=0, help="the same seed gives the same faces")] = None,
+    presentation: Annotated[Presenting, typer.Option(help="gender presentation of the new face")] = Presenting.keep,
+    consistent: Annotated[bool, typer.Option("--consistent", help="one new identity a person, in all photos")] = False,
     password_file: PasswordFile = None,
     custody: Annotated[Custody, typer.Option(help="restoring takes: keyring, keyring and password, password")] = (
         Custody.SPLIT
@@ -69,24 +72,33 @@ def protect(
     from sider.files import new_password, plan  # noqa: PLC0415
     from sider.runs import Protector, Run, Wish  # noqa: PLC0415
 
-    methods.check(method, preset)
+    asked = {"presentation": presentation is not Presenting.keep, "personas": consistent}
+    methods.check(method, preset, [option for option, given in asked.items() if given])
     photos = list(plan(paths))
     if server and keep_missed:
         raise RequestRefused("a service hands out no picture that misses its promise; leave out --keep-missed")
+    if consistent and (server or variants > 1):
+        raise RequestRefused("--consistent works on this machine only, and with one variant")
     protector: Protector
     with ExitStack() as opened:
         if server:
             from sider import remote  # noqa: PLC0415
 
             client = opened.enter_context(remote.connect(server, key_file))
-        wish = Wish(method, preset, variants, seed, custody, new_password(password_file, custody, console))
+        password = new_password(password_file, custody, console)
+        wish = Wish(method, preset, variants, seed, custody, password, presentation, consistent)
+        run = Run(out, wish, overwrite, as_json)
         if server:
             protector = remote.Service(client, wish, server)
         else:
             from sider.local import Engine  # noqa: PLC0415
 
             protector = Engine.load(wish, keep_missed)
-        lines = Run(out, wish, overwrite, as_json).protect_all(photos, protector, console)
+            if consistent:
+                from sider.consistent import with_pseudonyms  # noqa: PLC0415
+
+                protector = with_pseudonyms(protector, photos, run.done(photos, protector.where), console)
+        lines = run.protect_all(photos, protector, console)
     if contact_sheet:
         from sider.sheet import write_sheet  # noqa: PLC0415
 

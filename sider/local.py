@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,13 +35,14 @@ BINDING = Binding("local", "file", "restoration")
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Protects into OUT/<stem>.key and the pictures."""
+    """Protects into OUT/<stem>.key and the pictures. personas: of the faces of photos, by the sha256 of their files."""
 
     wish: Wish
     keep_missed: bool
     keyring: Keyring | None
     lock: Lock | None
     limits: Limits
+    personas: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     at_once = 1
     where = ""
@@ -62,11 +64,14 @@ class Engine:
         return [stem.with_name(f"{stem.name}.key")]
 
     def protect(self, photo: bytes, targets: list[Path], attempt: str, step: Step) -> dict[str, Any]:  # noqa: ARG002
-        upload = read_upload(photo, self.limits)
+        upload, wish = read_upload(photo, self.limits), self.wish
         from core import pipeline  # noqa: PLC0415 - see networks
 
-        wish = pipeline.Request(self.wish.method, self.wish.preset, self.wish.variants, self.wish.seed)
-        outcome = pipeline.attempt(upload, wish, networks(), lambda _, done: step(done))
+        request = pipeline.Request(
+            wish.method, wish.preset, wish.variants, wish.seed,
+            presentation=wish.presentation, personas=self.personas.get(sha256(photo).hexdigest(), ()),
+        )  # fmt: skip
+        outcome = pipeline.attempt(upload, request, networks(), lambda _, done: step(done))
         if not outcome.held and not self.keep_missed:
             raise PromiseNotMet("no picture was written; see the report", details=outcome.report)
         key, *pictures = targets

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from core.errors import SiderError
+from core.presentation import Presenting
 from core.vault.custody import Custody
 from sider.files import check_target, error_line, plan, report
 
@@ -36,6 +37,8 @@ class Wish:
     seed: int | None
     custody: Custody
     password: str | None = field(repr=False)
+    presentation: Presenting = Presenting.keep
+    consistent: bool = False
 
 
 class Protector(Protocol):
@@ -122,9 +125,7 @@ class Run:
         try:
             photo = path.read_bytes()
             digest = self._digest(photo, protector.where)
-            before = journal.of(name)
-            if self.overwrite or before.get("is") != digest:
-                before = {}
+            before = self._noted(name, digest, journal)
             if (line := before.get("line")) and "error" not in line and all(Path(p).is_file() for p in _written(line)):
                 return {**line, "before": True}
             targets = self._targets(stem, protector)
@@ -143,6 +144,22 @@ class Run:
         journal.note(name, {"is": digest, "line": line})
         return line
 
+    def done(self, photos: list[tuple[Path, Path]], where: str) -> dict[Path, dict[str, Any]]:
+        """The lines of photos that earlier runs have protected in the same way."""
+        journal, found = Journal(self.out), {}
+        for path, stem in photos:
+            try:
+                noted = self._noted(stem.as_posix(), self._digest(path.read_bytes(), where), journal)
+            except OSError:
+                continue
+            if (line := noted.get("line")) and "error" not in line:
+                found[path] = line
+        return found
+
+    def _noted(self, name: str, digest: str, journal: Journal) -> dict[str, Any]:
+        before = journal.of(name)
+        return {} if self.overwrite or before.get("is") != digest else before
+
     def _targets(self, stem: Path, protector: Protector) -> list[Path]:
         target = self.out / stem
         names = [f"{target.name}.png", *(f"{target.name}.v{n}.png" for n in range(2, self.wish.variants + 1))]
@@ -150,7 +167,8 @@ class Run:
 
     def _digest(self, photo: bytes, where: str) -> str:
         """Of a photo and what is wished for it; not of the password, which could be guessed from it."""
-        wish = [self.wish.method, self.wish.preset, self.wish.variants, self.wish.seed, self.wish.custody, where]
+        w = self.wish
+        wish = [w.method, w.preset, w.variants, w.seed, w.custody, w.presentation, w.consistent, where]
         return hashlib.sha256(json.dumps(wish).encode() + photo).hexdigest()
 
 

@@ -111,7 +111,8 @@ class LightEngine:
             window[...] = 255 - number - window
             variants.append(Photo(pixels))
         restoration = Restoration.of(photo.pixels, [v.pixels for v in variants], [box])
-        return Outcome(tuple(variants), restoration, {"held": True, "method": request.method})
+        report = {"held": True, "method": request.method, "presentation": request.presentation}
+        return Outcome(tuple(variants), restoration, report)
 
     def restore(self, protected: Photo, packed: bytes) -> Photo:
         self.before()

@@ -128,6 +128,35 @@ def test_a_missed_promise_writes_no_picture_unless_asked(folder: Path, monkeypat
     assert list(folder.glob("b/**/*.png"))
 
 
+def test_one_new_identity_a_person(folder: Path, astronaut: Photo) -> None:
+    her = folder / "in" / "deep" / "her.jpg"
+    asked = ("--method", "id2face", "--consistent", "--presentation", "masculine", "--json", "--out", folder / "out")
+    secret = ("--password-file", folder / "password")
+    _, [first] = run("protect", folder / "in" / "deep", *asked, *secret)
+    Image.fromarray((astronaut.pixels * 0.8).astype(np.uint8)).save(her.with_name("dark.png"))
+    _, lines = run("protect", folder / "in" / "deep", *asked, *secret)
+    given = {line["report"]["variants"][0][0]["persona"] for line in (first, *lines)}
+    assert len(lines) == 2
+    assert len(given) == 1
+    assert first["report"]["presentation"] == "masculine"
+
+
+@pytest.mark.parametrize(
+    ("wish", "why"),
+    [
+        (["--method", "sider", "--consistent"], "does not take 'personas'"),
+        (["--method", "cloak", "--presentation", "any"], "does not take 'presentation'"),
+        (["--method", "id2face", "--consistent", "--variants", "2"], "with one variant"),
+        (["--method", "id2face", "--consistent", "--server", "http://localhost"], "on this machine only"),
+    ],
+)
+def test_what_a_method_or_a_service_cannot_do_is_refused(folder: Path, wish: list[str], why: str) -> None:
+    secret = ["--password-file", str(folder / "password")]
+    result = CliRunner().invoke(app, ["protect", str(folder / "in"), "--out", str(folder / "out"), *wish, *secret])
+    assert isinstance(result.exception, RequestRefused)
+    assert why in str(result.exception)
+
+
 def test_nothing_is_overwritten_by_accident(folder: Path, astronaut: Photo) -> None:
     source = folder / "in" / "deep" / "her.png"
     Image.fromarray(astronaut.pixels).save(source)

@@ -36,6 +36,15 @@ def test_other_names_are_refused(name: str) -> None:
     assert f"core.methods.{name}" not in sys.modules
 
 
+def test_options_are_read_without_importing_and_refused_where_they_are_not_taken() -> None:
+    assert methods.options("id2face") == {"presentation", "personas"}
+    assert methods.options("sider") == {"presentation"}
+    methods.check("sider", "standard", ["presentation"])
+    with pytest.raises(RequestRefused, match="'presentation'; these do: id2face, sider") as caught:
+        methods.check("cloak", "standard", ["presentation"])
+    assert caught.value.code == "option_not_taken"
+
+
 @pytest.mark.parametrize("name", methods.names())
 class TestMethod:
     def test_declares_itself(self, name: str) -> None:

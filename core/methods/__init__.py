@@ -5,7 +5,8 @@ A method module defines
 
 * `PROMISE: Promise` - what it claims,
 * `NETWORKS: tuple[str, ...]` - which networks it needs,
-* `Config` - a frozen dataclass of hyper-parameters, and `PRESETS: dict[str, Config]`,
+* `Config` - a frozen dataclass of hyper-parameters, and `PRESETS: dict[str, Config]`; a field named as one of OPTIONS
+  is what a request may ask for besides,
 * `protect(faces, networks, config, generator, progress) -> Protected` - the algorithm.
 """
 
@@ -15,7 +16,7 @@ import ast
 import importlib
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -24,6 +25,7 @@ from core.errors import RequestRefused
 from core.promise import Promise
 
 HERE = Path(__file__).parent
+OPTIONS = ("presentation", "personas")  # of `core.pipeline.Request`
 PARSING = threading.Lock()  # threads that parse at once end in a SystemError in CPython 3.11
 
 
@@ -48,9 +50,7 @@ def presets(name: str) -> list[str]:
     Raises:
         RequestRefused: no such method.
     """
-    with PARSING:
-        tree = ast.parse(_path(name).read_text(encoding="utf-8"))
-    for node in tree.body:
+    for node in _source(name).body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if isinstance(target, ast.Name) and target.id == "PRESETS":
             value = cast(ast.Dict, getattr(node, "value", None))
@@ -58,15 +58,31 @@ def presets(name: str) -> list[str]:
     return []
 
 
-def check(name: str, preset: str) -> None:
-    """Refuse what `load` would not find, without importing it.
+@cache
+def options(name: str) -> frozenset[str]:
+    """Those of OPTIONS that one method takes, read like its presets.
 
     Raises:
-        RequestRefused: no such method, or it has no such preset.
+        RequestRefused: no such method.
+    """
+    configs = (node for node in _source(name).body if isinstance(node, ast.ClassDef) and node.name == "Config")
+    lines = (line.target for config in configs for line in config.body if isinstance(line, ast.AnnAssign))
+    return frozenset(target.id for target in lines if isinstance(target, ast.Name)) & frozenset(OPTIONS)
+
+
+def check(name: str, preset: str, asked: Collection[str] = ()) -> None:
+    """Refuse what `load` would not find, and options that are asked for and the method does not take.
+
+    Raises:
+        RequestRefused: no such method, or it has no such preset or option.
     """
     known = presets(name)
     if preset not in known:
         raise RequestRefused(f"unknown preset {preset[:32]!r}; known: {', '.join(known)}", code="preset_unknown")
+    for option in set(asked) - options(name):
+        able = [other for other in names() if option in options(other)]
+        message = f"the method {name} does not take {option!r}; these do: {', '.join(able)}"
+        raise RequestRefused(message, code="option_not_taken")
 
 
 def load(name: str) -> Method:
@@ -77,6 +93,12 @@ def load(name: str) -> Method:
     """
     _path(name)
     return cast(Method, importlib.import_module(f"{__name__}.{name}"))
+
+
+def _source(name: str) -> ast.Module:
+    path = _path(name)
+    with PARSING:
+        return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _path(name: str) -> Path:

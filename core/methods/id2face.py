@@ -11,34 +11,54 @@ Notation: v_k identity of a recomposed face by encoder k, s_k the source's, o_k 
 Deviates: the paper's identity is sampled by an identity-conditioned diffusion model and made orthogonal to the source.
 Ours has not learned to draw faces well enough (DESIGN.md), so identities are those of the bank, and the most nearly
 orthogonal one is taken. So there are as many new identities as personas.
+
+`pseudonym` finds one persona for a person in several photos; `Config.personas` puts it on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from core.errors import RequestRefused
 from core.networks import Networks
+from core.presentation import Presenting
 from core.promise import Promise
 from core.stages.align import AlignedFaces
-from core.stages.decouple import Identity, decouple, embed, similarity
+from core.stages.decouple import Identity, decouple, embed, mean_traits, similarity
 from core.stages.optimise import Progress, Protected
-from core.stages.recompose import REACH, Recomposed, gather, recompose
+from core.stages.recompose import (
+    REACH,
+    RECOGNISABLE,
+    SPARE,
+    Recomposed,
+    choose,
+    fitting,
+    gather,
+    recompose,
+    wear,
+)
 
 PROMISE = Promise(people_recognise=False, machines_match=False)
 NETWORKS = ("detector", "encoders", "personas")
+ROOM = 0.2  # share of the threshold by which a pseudonym is safer, for photos of the person that it was not tried on
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """margin: see `Encoder.allowed`. candidates: personas tried for a face beyond one a variant."""
+    """margin: see `Encoder.allowed`. candidates: personas tried for a face beyond one a variant. presentation: of the
+    personas. personas: a name for each face, instead of trying any.
+    """
 
     margin: float = 0.0
     candidates: int = REACH
     variants: int = 1
+    presentation: Presenting = Presenting.keep
+    personas: tuple[str, ...] = ()
 
 
 PRESETS = {
@@ -54,10 +74,13 @@ def protect(
 ) -> Protected:
     """Protected faces of all variants; each face gets somebody else in each."""
     identity, appearance = decouple(faces, networks)
-    tried = min(REACH, config.candidates + config.variants)
-    candidates = recompose(faces, appearance, networks.personas, tried, generator)
-    progress("optimise", 0.5)
-    given = assign(candidates, faces, identity, networks, config.variants)
+    if config.personas:
+        given = [wear(faces, appearance, networks.personas, config.personas)]
+    else:
+        tried = min(REACH, config.candidates + config.variants)
+        candidates = recompose(faces, appearance, networks.personas, tried, generator, config.presentation)
+        progress("optimise", 0.5)
+        given = assign(candidates, faces, identity, networks, config.variants)
     return Protected(
         tuple(g.images for g in given), 0, tuple(g.images for g in given), tuple(g.personas for g in given)
     )
@@ -89,3 +112,33 @@ def distance_taken(
     """How near machines find each candidate to the source, or to any that is taken, in shares of their thresholds."""
     others = [between[:, n, face] for n, face in taken]
     return torch.stack([to_source, *others]).amax(0)
+
+
+@torch.no_grad()
+def pseudonym(
+    sightings: list[AlignedFaces], networks: Networks, config: Config, taken: Set[str], generator: torch.Generator
+) -> str:
+    """One persona for a person in several photos, each sighting a single face; none that is `taken`.
+
+    Of the personas that fit the person on average, the first in the generator's order that keeps the promise in every
+    sighting with ROOM; if none does, the one that is nearest to it. So the face alone does not tell which it will be.
+
+    Raises:
+        RequestRefused: no persona is left.
+    """
+    bank = tuple(p for p in networks.personas if p.plain not in taken)
+    if not bank:
+        raise RequestRefused("more people than personas; protect fewer photos in one run")
+    split = [decouple(faces, networks) for faces in sightings]
+    traits = mean_traits(appearance.traits[0] for _, appearance in split)
+    names = [p.plain for p in choose(*fitting(traits, bank, config.presentation), config.candidates, generator)]
+    limit = sightings[0].images.new_tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
+    scores = []
+    for faces, (identity, appearance) in zip(sightings, split, strict=True):
+        worn = gather(wear(faces, appearance, bank, (name,)) for name in names)
+        read = embed(networks.surrogates, worn.images, faces.landmarks.repeat(len(names), 1, 1))
+        near = (similarity(read, identity) / limit).amax(0)[:, 0]
+        scores.append(near + 100 * (worn.alike - RECOGNISABLE + SPARE).clamp_min(0))
+    worst = torch.stack(scores).amax(0)
+    safe = (worst <= 1 - config.margin - ROOM).nonzero()[:, 0]
+    return names[int(safe[0] if len(safe) else worst.argmin())]

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from core import objectives
 from core.networks import Networks
+from core.presentation import Presenting
 from core.promise import Promise
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import Appearance, Identity, change_masks, cosines, decouple
@@ -63,6 +64,7 @@ class Config:
     weights. balance: lambda, the semantic-visual balancing factor. texture: sigma. colour: share of a change's colour
     that C leaves. resurfacing: rho. anchor: nu. candidates: personas tried for each variant, CANDIDATES in all.
     unlike: what a unit of structural similarity to the source counts against one, in shares of the way to 1.
+    presentation: of the personas.
     """
 
     margin: float = 0.5
@@ -80,6 +82,7 @@ class Config:
     anchor: float = 10.0
     candidates: int = 8
     unlike: float = 2.0
+    presentation: Presenting = Presenting.keep
     variants: int = 1
     descent: Descent = field(default_factory=Descent)
     jitter: Jitter = field(default_factory=Jitter)
@@ -100,7 +103,7 @@ def protect(
     """Protected faces of all variants; whether the promise holds is for the pipeline to measure."""
     identity, appearance = decouple(faces, networks)
     tried = max(config.variants, min(CANDIDATES, config.candidates * config.variants))
-    starts = recompose(faces, appearance, networks.personas, tried, generator)
+    starts = recompose(faces, appearance, networks.personas, tried, generator, config.presentation)
     starts = nearest(starts, faces, identity, appearance.masks, networks, config)
     images, used = [], 0
     for v, start in enumerate(starts):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from core.errors import ConfigurationError
 
-TABLE = "personas.json"
+TABLE, MIRRORED = "personas.json", "-mirrored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,17 @@ class Persona:
     landmarks: NDArray[np.float32]
     traits: Traits
 
+    @property
+    def plain(self) -> str:
+        """Its name, whichever way it is turned."""
+        return self.name.removesuffix(MIRRORED)
+
     def mirrored(self) -> Persona:
         """The same persona turned the other way."""
         t = self.traits
         traits = replace(t, yaw=-t.yaw, light=-t.light)
         image, marks = mirror(self.image, self.landmarks)
-        return Persona(f"{self.name}-mirrored", image, marks.astype(np.float32), traits)
+        return Persona(f"{self.name}{MIRRORED}", image, marks.astype(np.float32), traits)
 
 
 def mirror(image: NDArray[Any], landmarks: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

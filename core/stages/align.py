@@ -45,6 +45,11 @@ class AlignedFaces:
     def __len__(self) -> int:
         return len(self.images)
 
+    def face(self, b: int) -> AlignedFaces:
+        """One of them, as if it were alone."""
+        one = slice(b, b + 1)
+        return AlignedFaces(self.photo, self.images[one], self.landmarks[one], self.matrices[one], self.boxes[one])
+
 
 def align(photo: Photo, detector: Detector, device: torch.device, faces: str = "all") -> AlignedFaces:
     """All faces of the photo, largest first ("all"), or only the first of these ("largest").

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 
 import numpy as np
@@ -118,6 +118,13 @@ def measure(picture: NDArray[np.float32], landmarks: NDArray[np.float32], presen
         texture=round(float(texture), 4),
         light=round(cheeks[1] - cheeks[0], 2),
     )
+
+
+def mean_traits(several: Iterable[Traits]) -> Traits:
+    """What is common to several photos of a person."""
+    rows = list(several)
+    means = {f.name: np.mean([getattr(t, f.name) for t in rows], 0).tolist() for f in fields(Traits)}
+    return Traits(**means | {"tone": tuple(means["tone"])})
 
 
 def turn(landmarks: NDArray[np.float32]) -> float:

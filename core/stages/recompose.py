@@ -4,7 +4,7 @@ between images and the latent space of the autoencoder."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from core import objectives
 from core.networks import Persona
 from core.networks.personas import Traits
+from core.presentation import Presenting
 from core.stages.align import SIDE, AlignedFaces
 from core.stages.decouple import HAIR, Appearance, face_mask, features_mask, skin_likeness, to_arrays
 
@@ -56,10 +57,13 @@ def recompose(
     bank: tuple[Persona, ...],
     variants: int,
     generator: torch.Generator,
+    presentation: Presenting = Presenting.keep,
 ) -> list[Recomposed]:
     """`variants` recompositions of all faces; no face gets the same persona twice."""
     rows = [
-        _recompose_one(faces, appearance, b, choose(traits, bank, variants, generator), variants)
+        _recompose_one(
+            faces, appearance, b, choose(*fitting(traits, bank, presentation), variants, generator), variants
+        )
         for b, traits in enumerate(appearance.traits)
     ]
     return [gather(row[v] for row in rows) for v in range(variants)]
@@ -76,16 +80,11 @@ def _recompose_one(
     faces: AlignedFaces, appearance: Appearance, b: int, candidates: list[Persona], variants: int
 ) -> list[Recomposed]:
     """The first `variants` candidates that do not look like face `b`; if too few, those that look least like it."""
-    source, marks = to_arrays(faces.images[b : b + 1])[0], faces.landmarks[b].cpu().numpy()
-    hair = appearance.fringe[b, 0].cpu().numpy()
-    mask = appearance.masks[b : b + 1]
     tried: list[Recomposed] = []
     good = 0
     for persona in candidates:
-        image = torch.from_numpy(compose(source, marks, hair, persona)).permute(2, 0, 1).to(faces.images)
-        alike = objectives.structure(image[None], faces.images[b : b + 1], mask)
-        tried.append(Recomposed(image[None], (persona.name,), alike))
-        good += bool(alike <= RECOGNISABLE - SPARE)
+        tried.append(_put_on(faces, appearance, b, persona))
+        good += bool(tried[-1].alike <= RECOGNISABLE - SPARE)
         if good == variants:
             break
     # Stable: among those that are unlike enough the generator's order stays.
@@ -93,18 +92,45 @@ def _recompose_one(
     return tried[:variants]
 
 
+def wear(faces: AlignedFaces, appearance: Appearance, bank: tuple[Persona, ...], names: tuple[str, ...]) -> Recomposed:
+    """The faces with these personas, one a face, turned whichever way fits."""
+    rows = []
+    for b, (name, traits) in enumerate(zip(names, appearance.traits, strict=True)):
+        ways = (p for p in bank if p.plain == name)
+        rows.append(_put_on(faces, appearance, b, min(ways, key=lambda p: traits.distance(p.traits))))
+    return gather(rows)
+
+
+def _put_on(faces: AlignedFaces, appearance: Appearance, b: int, persona: Persona) -> Recomposed:
+    face, mask = faces.images[b : b + 1], appearance.masks[b : b + 1]
+    hair = appearance.fringe[b, 0].cpu().numpy()
+    composed = compose(to_arrays(face)[0], faces.landmarks[b].cpu().numpy(), hair, persona)
+    image = torch.from_numpy(composed).permute(2, 0, 1)[None].to(face)
+    return Recomposed(image, (persona.name,), objectives.structure(image, face, mask))
+
+
+def fitting(traits: Traits, bank: tuple[Persona, ...], presentation: Presenting) -> tuple[Traits, tuple[Persona, ...]]:
+    """The traits that a persona must fit, and the personas there are, if this presentation is asked for."""
+    if presentation is Presenting.keep:
+        return traits, bank
+    if presentation is Presenting.any:
+        return traits, tuple(replace(p, traits=replace(p.traits, presentation=traits.presentation)) for p in bank)
+    side = 1.0 if presentation is Presenting.masculine else -1.0
+    # Alone, the distance would let a persona of the other side through whose skin and smile fit better.
+    return replace(traits, presentation=side), tuple(p for p in bank if p.traits.presentation * side > 0)
+
+
 def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: torch.Generator) -> list[Persona]:
     """REACH different personas: a pool of the best-fitting in the generator's order, then the others by fit."""
-    fitting: list[Persona] = []
+    found: list[Persona] = []
     names: set[str] = set()
     for persona in sorted(bank, key=lambda p: traits.distance(p.traits)):
-        name = persona.name.removesuffix("-mirrored")
-        if name not in names:  # one person, whichever way turned
-            names.add(name)
-            fitting.append(persona)
-    pool = min(len(fitting), count + SPREAD)
+        if persona.plain not in names:
+            names.add(persona.plain)
+            found.append(persona)
+    pool = min(len(found), count + SPREAD)
     drawn = torch.randperm(pool, generator=generator).tolist()
-    return [fitting[i] for i in drawn] + fitting[pool:REACH]
+    return [found[i] for i in drawn] + found[pool:REACH]
 
 
 def compose(

@@ -27,6 +27,7 @@ class ProtectOptions(JobOptions, total=False):
     variants: int
     seed: int
     faces: Literal["all", "largest"]
+    presentation: Literal["keep", "feminine", "masculine", "any"]
 
 
 class Accepted(BaseModel):

@@ -53,6 +53,13 @@ def test_protect_restore_erase(service: Service) -> None:
     assert not service.photos.objects
 
 
+@pytest.mark.parametrize(("asked", "presentation"), [({}, "keep"), ({"presentation": "feminine"}, "feminine")])
+def test_a_presentation_reaches_the_engine(service: Service, asked: dict[str, str], presentation: str) -> None:
+    headers, photo_id = service.protected(**asked)
+    report = service.client.get(f"/photos/{photo_id}", headers=headers).json()["report"]
+    assert report["presentation"] == presentation
+
+
 def test_erased_before_it_was_protected(service: Service) -> None:
     headers = service.key("protect")
     accepted = service.upload(headers)

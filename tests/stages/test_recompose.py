@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,20 @@ from torch import nn
 
 from core import objectives
 from core.networks import Networks
+from core.presentation import Presenting
 from core.stages.align import AlignedFaces
 from core.stages.decouple import decouple, face_mask, fringe, skin_mask, to_arrays
-from core.stages.recompose import RECOGNISABLE, choose, compose, decode, encode, pixel_gain, recompose
+from core.stages.recompose import (
+    RECOGNISABLE,
+    choose,
+    compose,
+    decode,
+    encode,
+    fitting,
+    pixel_gain,
+    recompose,
+    wear,
+)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -107,3 +120,30 @@ def test_hair_over_the_forehead_stays_and_skin_does_not_count_as_hair(faces: Ali
     inside = (face_mask(marks) > 0.9) & (hair > 0.95)
     assert inside.any()
     assert np.abs(composed - haired)[inside].max() < 0.05
+
+
+@pytest.mark.parametrize(("presentation", "side"), [(Presenting.feminine, -1), (Presenting.masculine, 1)])
+def test_a_presentation_that_is_asked_for_is_given_whatever_the_face_has(
+    faces: AlignedFaces, networks: Networks, presentation: Presenting, side: int
+) -> None:
+    traits = decouple(faces, networks)[1].traits[0]
+    for persona in choose(*fitting(traits, networks.personas, presentation), 4, seeded()):
+        assert persona.traits.presentation * side > 0
+
+
+def test_any_presentation_looks_at_all_else(faces: AlignedFaces, networks: Networks) -> None:
+    traits = decouple(faces, networks)[1].traits[0]
+    asked, bank = fitting(traits, networks.personas, Presenting.any)
+    assert {p.name for p in bank} == {p.name for p in networks.personas}
+    other = replace(asked, presentation=-asked.presentation)
+    [one, two] = ([p.name for p in choose(*fitting(t, bank, Presenting.any), 4, seeded())] for t in (asked, other))
+    assert one == two
+
+
+def test_a_persona_is_worn_turned_as_the_face_is(faces: AlignedFaces, networks: Networks) -> None:
+    appearance = decouple(faces, networks)[1]
+    name = networks.personas[0].plain
+    ways = {p.name: appearance.traits[0].distance(p.traits) for p in networks.personas if p.plain == name}
+    worn = wear(faces, appearance, networks.personas, (name,))
+    assert worn.personas == (min(ways, key=lambda way: ways[way]),)
+    assert len(ways) == 2

@@ -1,0 +1,231 @@
+"""What do attackers get out of protected photos who try? `make bench-attacks`, or with `--pairs 50 --test 16`
+
+Every method of the register against attackers who own pairs (protected, original) of other people: a recogniser and a
+decoder that learn from them; against linkage of two protected photos of a person; and against purification. Tried on
+development pairs, which no attacker has seen. Protected faces and pictures to look at are kept in .work/attacks: a
+further run goes on where one stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.progress import track
+from torch import Tensor
+
+from benchmarks import attackers, look, protected, report
+from benchmarks.attackers import Owned
+from benchmarks.protected import FOLDER
+from benchmarks.strangers import FARS, Pairs, Pixels, Recogniser, degradations, each, landmarks, recognisers
+from core import methods, objectives
+from core.networks import Encoder, Networks
+from core.stages.align import align
+from core.stages.decouple import face_masks
+from core.stages.measure import measure
+from core.stages.optimise import Protected
+from core.stages.recompose import RECOGNISABLE
+from core.stages.validate import Photo
+
+START = "student-residual"  # what attackers begin with: the best of the packaged students
+LINE_UP = 16  # people
+SHOWN = 8  # faces of a contact sheet
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method's protected photos `a` of the test pairs; landmarks as a detector finds them."""
+
+    name: str
+    preset: str
+    data: Pairs
+    networks: Networks
+
+    @cached_property
+    def a(self) -> list[Pixels | None]:
+        return protected.protect(self.name, self.preset, protected.tested(self.data, "a"), self.networks)
+
+    @cached_property
+    def b(self) -> list[Pixels | None]:
+        return protected.protect(self.name, self.preset, protected.tested(self.data, "b"), self.networks)
+
+    @property
+    def machines_match(self) -> bool:
+        return methods.load(self.name).PROMISE.machines_match
+
+    def owned(self, count: int) -> Owned:
+        originals = protected.owned(count)
+        images = protected.protect(self.name, self.preset, originals, self.networks)
+        return Owned.of(images, [o.pixels for o in originals], [o.marks for o in originals])
+
+
+def tensor(images: list[Pixels]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+
+
+def recognition(start: Encoder, learner: Encoder, images: Tensor, marks: Tensor, numbers: list[int]) -> list[str]:
+    """Share of photos that match photo `b` of their person at both FARs, by thresholds that the attacker measures."""
+    everybody = Pairs.read(10**6)
+    gallery = torch.cat([start.identity(x.float() / 255, m) for x, m in
+                         zip(everybody.b.split(32), everybody.marks_b.split(32), strict=True)])  # fmt: skip
+    cosines = learner.identity(images, marks) @ gallery.T
+    own = torch.zeros_like(cosines, dtype=torch.bool)
+    own[torch.arange(len(numbers)), [everybody.numbers.index(n) for n in numbers]] = True
+    return [f"{(cosines[own] >= torch.quantile(cosines[~own], 1 - far)).float().mean():.0%}" for far in FARS]
+
+
+def distillation(case: Case, sizes: list[int]) -> list[list[str]]:
+    """Originals, protected photos before, and after learning from each number of pairs."""
+    (start,) = (e for e in case.networks.encoders if e.name == START)
+    data = case.data
+    rows = [i for i, image in enumerate(case.a) if image is not None]
+    images, marks = tensor([i for i in case.a if i is not None]), data.marks_a[rows]
+    numbers = [data.numbers[i] for i in rows]
+    table = [
+        ["original", *recognition(start, start, data.a.float() / 255, data.marks_a, data.numbers)],
+        ["protected", *recognition(start, start, images, marks, numbers)],
+    ]
+    for size in sizes:
+        learner = attackers.distil(start, case.owned(size))
+        table.append([f"after {size} pairs", *recognition(start, learner, images, marks, numbers)])
+    return table
+
+
+def redrawn(case: Case, sizes: list[int], nets: list[Recogniser]) -> list[list[str]]:
+    """What decoders make of protected photos, beside these."""
+    (eye,) = (e for e in case.networks.encoders if e.name == START)
+    people = [look.line_up(case.data, i, LINE_UP) for i in range(len(case.data))]
+    shown = [("protected", case.a)]
+    for size in sizes:
+        decoder = attackers.decoder(case.owned(size), eye, case.networks)
+        shown.append((f"after {size} pairs", [None if i is None else _redraw(decoder, i) for i in case.a]))
+    write_sheet(case, shown)
+    return [[name, *scores(images, case, nets, people)] for name, images in shown]
+
+
+def _redraw(decoder: attackers.Decoder, image: Pixels) -> Pixels:
+    (drawn,) = decoder(tensor([image]))
+    return np.asarray(drawn.permute(1, 2, 0).mul(255).round().byte())
+
+
+def scores(images: list[Pixels | None], case: Case, nets: list[Recogniser], people: list[list[look.Face]]) -> list[str]:
+    """PSNR; structural distance; shares that look like the person, and that a line-up gives away; shares matched."""
+    data, found = case.data, []
+    for i, image in enumerate(images):
+        if image is not None:
+            x, y = image[None], data.a[i].permute(1, 2, 0).numpy()[None]
+            error = float(np.mean((x.astype(float) - y) ** 2))
+            mask = face_masks(data.marks_a[i : i + 1])
+            distance = 1 - float(objectives.structure(tensor([image]), data.a[i : i + 1].float() / 255, mask))
+            apart = [look.distances(np.asarray(image / 255, np.float32), face)["face"] for face in people[i]]
+            found.append((10 * np.log10(255**2 / error), distance, distance < 1 - RECOGNISABLE, np.argmin(apart) == 0))
+    psnr, distance, alike, picked = np.mean(found, 0)
+    marks = [landmarks(case.networks.detector, image) for image in images]
+    matched = [f"{net.success(images, marks, far):.0%}" for net in nets for far in FARS]
+    return [f"{psnr:.1f}", f"{distance:.3f}", f"{alike:.0%}", f"{picked:.0%}", *matched]
+
+
+def write_sheet(case: Case, shown: list[tuple[str, list[Pixels | None]]]) -> None:
+    """Originals, protected photos and what decoders make of them, a column a photo."""
+    rows = [[image.permute(1, 2, 0).numpy() for image in case.data.a], *(images for _, images in shown)]
+    blank = np.zeros((256, 256, 3), np.uint8)
+    sheet = np.vstack([np.hstack([blank if i is None else i for i in row[:SHOWN]]) for row in rows])
+    path = FOLDER / f"{case.name}-{case.preset}" / "decoded.png"
+    Image.fromarray(sheet).save(path)
+    print(f"look at {path}")
+
+
+def linkage(case: Case, nets: list[Recogniser]) -> list[list[str]]:
+    """Two photos of a person, both as they are and both protected."""
+    marks = [[landmarks(case.networks.detector, image) for image in images] for images in (case.a, case.b)]
+    rows = [i for i, both in enumerate(zip(*marks, strict=True)) if all(m is not None for m in both)]
+    cells: list[list[str]] = [[], []]
+    for net in nets:
+        a, b = (
+            net.net.embed(tensor([images[i] for i in rows]), torch.stack([found[i] for i in rows]))  # type: ignore[misc]
+            for images, found in zip((case.a, case.b), marks, strict=True)
+        )
+        for far in FARS:
+            cells[0].append(f"{(net.before >= net.cuts[far]).float().mean():.0%}")
+            cells[1].append(f"{((a * b).sum(1) >= net.cuts[far]).float().mean():.0%}")
+    return [["originals", *cells[0]], ["protected", *cells[1]]]
+
+
+def purification(case: Case) -> list[list[str]]:
+    """Share of photos that hold their promise, as they are and after what is done to them."""
+    ways = {"as protected": lambda pixels: pixels} | degradations(case.networks)
+    return [
+        [way, held(case, each(change, case.a))] for way, change in track(ways.items(), f"{case.name}, purification")
+    ]
+
+
+def held(case: Case, images: list[Pixels | None]) -> str:
+    """How many photos hold the method's promise, measured as the pipeline does."""
+    method, networks = methods.load(case.name), case.networks
+    margin, results = method.PRESETS[case.preset].margin, []
+    for image, original in zip(images, protected.tested(case.data, "a"), strict=True):
+        if image is not None:
+            faces = align(Photo(original.pixels), networks.detector, networks.device, "largest")
+            (row,) = measure(faces, Photo(image), Protected((), 0), 0, networks, method.PROMISE, margin)
+            results.append(row["held"])
+    return f"{sum(results)} of {len(results)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, nargs="*", default=[50, 200], help="that attackers own")
+    parser.add_argument("--test", type=int, default=32, help="of 262 pairs, evenly over them")
+    parser.add_argument("--preset", default="standard")
+    parser.add_argument("--methods", nargs="+", default=methods.names(), choices=methods.names())
+    parser.add_argument("--protect", action="store_true", help="only make the protected faces that are missing")
+    args = parser.parse_args()
+    networks, data = Networks.load(), Pairs.read(args.test)
+    nets = recognisers(networks, data)
+    for name in args.methods:
+        case = Case(name, args.preset, data, networks)
+        owned = [len(case.owned(size)) for size in args.pairs]
+        tried = [len(case.a), 0 if case.machines_match else len(case.b)]
+        print(f"{name}: protected {tried} to be tried, {owned} to be owned")
+        if not args.protect:
+            write(case, args.pairs, nets)
+
+
+def write(case: Case, sizes: list[int], nets: list[Recogniser]) -> None:
+    """All attacks on a method, and their section of RESULTS.md."""
+    strangers = [net for net in nets if net.role in ("referee", "judge")]
+    judges = [net for net in nets if net.role == "judge"]
+    heads, judged = ([f"{net.name}, FAR {far:g}" for net in some for far in FARS] for some in (strangers, judges))
+    parts = [
+        f"Attackers own {' or '.join(map(str, sizes))} pairs (protected, original) of other people, made of official "
+        "portraits. 2,000 were not tried: to protect so many takes a CPU hours, and there are portraits of 736 people "
+        "in colour."
+    ]
+    if case.machines_match:
+        parts.append("Machines match these photos by design, so no recogniser is taught to, and linkage is a given.")
+    else:
+        parts += [
+            f"A recogniser ({START}) that learns to read originals in protected photos: share of photos matched with "
+            "the other, unprotected photo of their person, at thresholds that the attacker measures on the impostors "
+            "of the test.\n\n" + report.table(["photos", *(f"FAR {far:g}" for far in FARS)], distillation(case, sizes)),
+            "Linkage: two photos of a person, each protected by itself, matched with one another.\n\n"
+            + report.table(["photos", *judged], linkage(case, judges)),
+        ]
+    parts += [
+        "A decoder that learns to draw originals: PSNR (dB) and structural distance to the original; how many come so "
+        f"near (below {1 - RECOGNISABLE:.2f}) that they might look like the person; how often the look alone picks the "
+        f"person out of a line-up of {LINE_UP} (chance: {1 / LINE_UP:.0%}); and how many networks match with the "
+        "person's other photo, of those that they matched before.\n\n"
+        + report.table(["photos", "PSNR", "distance", "alike", "picked", *heads], redrawn(case, sizes, strangers)),
+        "The promise after purification, measured as for a report.\n\n"
+        + report.table(["photos", "promise held"], purification(case)),
+    ]
+    title = f"Attackers on `{case.name}`, {len(case.data)} test pairs, preset `{case.preset}`: `make bench-attacks`"
+    report.put(f"attacks-{case.name}-{case.preset}", title, parts)
+
+
+if __name__ == "__main__":
+    main()

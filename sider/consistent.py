@@ -1,0 +1,45 @@
+"""`sider protect --consistent`: the same person becomes the same new identity in all photos of a run."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from core import pseudonyms
+from core.methods import id2face
+from core.networks.personas import MIRRORED
+from core.stages.sandbox import read_upload
+from sider.bars import counted
+from sider.local import Engine, networks
+
+
+def with_pseudonyms(
+    engine: Engine, photos: list[tuple[Path, Path]], done: Mapping[Path, dict[str, Any]], console: Console
+) -> Engine:
+    """The engine with a persona for each face; people in photos that are `done` keep theirs (RequestRefused)."""
+    if all(path in done for path, _ in photos):
+        return engine
+    paths, before = {}, {}
+    for path, _ in photos:
+        try:
+            digest = sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            continue  # the run itself tells of it
+        paths[digest] = path
+        if path in done:
+            before[digest] = [face["persona"].removesuffix(MIRRORED) for face in done[path]["report"]["variants"][0]]
+    wish = engine.wish
+    config = replace(id2face.PRESETS[wish.preset], presentation=wish.presentation)
+    generator = torch.Generator().manual_seed(secrets.randbits(63) if wish.seed is None else wish.seed)
+    album = pseudonyms.Album(
+        list(paths), lambda digest: read_upload(paths[digest].read_bytes(), engine.limits), networks()
+    )
+    with counted("who is who", console) as step:
+        return replace(engine, personas=pseudonyms.draw(album, config, before, generator, step))

@@ -1,0 +1,65 @@
+"""The same person becomes the same somebody else in all photos, and nobody else does."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from core.errors import NoFaceFound, RequestRefused
+from core.methods import id2face
+from core.networks import Networks
+from core.pipeline import Request, attempt
+from core.pseudonyms import Album, draw
+from core.stages.validate import Photo
+from tests.fakes import picture
+
+CONFIG = id2face.PRESETS["standard"]
+
+
+@pytest.fixture(scope="module")
+def photos(astronaut: Photo, networks: Networks) -> dict[str, Photo]:
+    """One woman, twice; a persona in her place; and nobody."""
+    persona = Photo(networks.personas[0].image.copy())
+    darker = Photo((astronaut.pixels * 0.8).astype(np.uint8))
+    smaller = Photo(np.asarray(Image.fromarray(astronaut.pixels).resize((400, 400))))
+    return {"she": astronaut, "darker": darker, "persona": persona, "nobody": picture(), "smaller": smaller}
+
+
+def drawn(
+    photos: dict[str, Photo], networks: Networks, seed: int, before: dict[str, tuple[str, ...]] | None = None
+) -> dict[str, tuple[str, ...]]:
+    album = Album(list(photos), photos.__getitem__, networks)
+    return draw(album, CONFIG, before or {}, torch.Generator().manual_seed(seed), lambda *_: None)
+
+
+def test_a_person_gets_one_persona_and_another_person_another(photos: dict[str, Photo], networks: Networks) -> None:
+    given = drawn(photos, networks, 1)
+    assert set(given) == {"she", "darker", "smaller", "persona"}
+    assert given["she"] == given["darker"] == given["smaller"] != given["persona"]
+    request = Request("id2face", seed=1, personas=given["she"])
+    outcome = attempt(photos["she"], request, networks, lambda *_: None)
+    assert outcome.held
+    assert outcome.report["variants"][0][0]["persona"].startswith(given["she"][0])
+
+
+def test_who_was_given_one_before_keeps_it(photos: dict[str, Photo], networks: Networks) -> None:
+    some = {name: photos[name] for name in ("she", "persona")}
+    first = drawn(some, networks, 1)
+    later = drawn({"darker": photos["darker"], **some}, networks, 2, {"she": first["she"]})
+    assert later["darker"] == later["she"] == first["she"] != later["persona"]
+
+
+def test_no_persona_is_given_to_two_people(photos: dict[str, Photo], networks: Networks) -> None:
+    few = dataclasses.replace(networks, personas=networks.personas[10:12])
+    with pytest.raises(RequestRefused, match="more people than personas"):
+        drawn({name: photos[name] for name in ("she", "persona")}, few, 1)
+
+
+def test_photos_without_faces_are_left_out(networks: Networks) -> None:
+    assert drawn({"nobody": picture()}, networks, 1) == {}
+    with pytest.raises(NoFaceFound):
+        attempt(picture(), Request("id2face"), networks, lambda *_: None)
