@@ -51,6 +51,7 @@ class TestMethod:
         method = methods.load(name)
         assert isinstance(method.PROMISE, Promise)
         assert list(method.PRESETS) == methods.presets(name)
+        assert methods.promise(name) == method.PROMISE
         assert "standard" in method.PRESETS
         assert method.__doc__
 

@@ -49,7 +49,7 @@ def start(request: Request, found: Found, who: Annotated[Caller, Depends(caller)
 
 @pages.get("/try/presets")
 def presets(request: Request, _: Owner, method: Annotated[str, Query(max_length=32)]) -> Response:
-    return render(request, "presets.html", presets=methods.presets(method), preset=_default("preset"))
+    return render(request, "method.html", **_of_method(method))
 
 
 @protecting.post("/try/protect")
@@ -135,11 +135,15 @@ def _choices(found: Parts) -> dict[str, Any]:
     """What the form offers, from the register and the settings."""
     method = _default("method")
     return {
-        "methods": list(MethodName), "method": method, "presets": methods.presets(method),
-        "preset": _default("preset"), "max_variants": found.settings.max_variants, "faces": list(Faces),
-        "custodies": list(Custody), "custody": _default("custody"), "max_bytes": found.settings.max_upload_bytes,
+        "methods": list(MethodName), "method": method, **_of_method(method), "faces": list(Faces),
+        "max_variants": found.settings.max_variants, "max_bytes": found.settings.max_upload_bytes,
+        "custodies": list(Custody), "custody": _default("custody"),
         "min_length": MIN_LENGTH, "alone_length": ALONE_LENGTH,
     }  # fmt: skip
+
+
+def _of_method(name: str) -> dict[str, Any]:
+    return {"presets": methods.presets(name), "preset": _default("preset"), "promise": methods.promise(name)}
 
 
 def _default(field: str) -> Any:

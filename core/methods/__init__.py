@@ -50,12 +50,19 @@ def presets(name: str) -> list[str]:
     Raises:
         RequestRefused: no such method.
     """
-    for node in _source(name).body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(target, ast.Name) and target.id == "PRESETS":
-            value = cast(ast.Dict, getattr(node, "value", None))
-            return [cast(ast.Constant, key).value for key in value.keys]  # type: ignore[misc]
-    return []
+    table = _assigned(name, "PRESETS")
+    return [cast(ast.Constant, key).value for key in table.keys] if isinstance(table, ast.Dict) else []  # type: ignore[misc]
+
+
+@cache
+def promise(name: str) -> Promise:
+    """What one method claims, read like its presets.
+
+    Raises:
+        RequestRefused: no such method.
+    """
+    claim = cast(ast.Call, _assigned(name, "PROMISE"))
+    return Promise(**{str(word.arg): cast(ast.Constant, word.value).value for word in claim.keywords})  # type: ignore[arg-type]
 
 
 @cache
@@ -93,6 +100,16 @@ def load(name: str) -> Method:
     """
     _path(name)
     return cast(Method, importlib.import_module(f"{__name__}.{name}"))
+
+
+def _assigned(name: str, variable: str) -> ast.expr | None:
+    """What a method's file assigns to one of its variables."""
+    for node in _source(name).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name) and target.id == variable:
+                return node.value
+    return None
 
 
 def _source(name: str) -> ast.Module:

@@ -42,6 +42,10 @@ def test_protect_watch_compare_restore_erase(
     visitor.accessible()
     visitor.shoot("try-empty")
 
+    expect(page.locator("#promised")).to_have_text("People see someone else, machines the same person.")
+    page.get_by_label("Method").select_option("cloak")
+    expect(page.locator("#promised")).to_have_text("People see the same person, machines someone else.")
+    page.get_by_label("Method").select_option("sider")
     page.locator("#password").fill("short")
     expect(page.locator("#strength")).to_have_text("8 characters or more")
     page.locator("#password").fill("a good long pass phrase")
