@@ -1,8 +1,9 @@
 """The generator: a face's latents, whose face it is and a secret -> how its latents are to change, in one forward pass.
 
-Residual convolutions at two resolutions of the latent space; identity and secret steer each block by the scale and
-shift of its normalised maps (AdaIN, Huang and Belongie 2017). As faces are aligned, every place has an offset of its
-own.
+Identity and secret draw a pattern (what turns a network away from a face is to first order linear in the face's
+vector), which residual convolutions at two resolutions of the latent space fit to the face; the same two steer each
+block by the scale and shift of its normalised maps (AdaIN, Huang and Belongie 2017). As faces are aligned, every place
+has an offset of its own.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Generator(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.mapping = nn.Sequential(
             nn.Linear(identity_dim + secret_dim, 2 * style), nn.SiLU(), nn.Linear(2 * style, style), nn.SiLU()
         )
+        self.pattern = nn.Linear(style, latent_channels * side * side)
         self.enter = nn.Conv2d(latent_channels, width, 3, padding=1)
         self.place = nn.Parameter(torch.randn(width, side, side) * 0.5)
         self.before = nn.ModuleList(SteeredBlock(width, style) for _ in range(2))
@@ -83,7 +85,8 @@ class Generator(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ) -> Float[Tensor, "b c s s"]:
         # Unit vectors of many dimensions are brought to about the variance of the secret.
         style = self.mapping(torch.cat((identity * (identity.shape[1] / len(self.readers)) ** 0.5, secret), 1))
-        x = self.enter(z) + self.place
+        pattern = self.pattern(style).view_as(z)
+        x = self.enter(z + pattern) + self.place
         for block in self.before:
             x = block(x, style)
         y = self.down(x) + self.deep_place
@@ -92,7 +95,7 @@ class Generator(ModelMixin, ConfigMixin):  # type: ignore[misc]
         x = x + F.pixel_shuffle(self.up(y), 2)
         for block in self.after:
             x = block(x, style)
-        change: Tensor = self.leave(F.silu(x)) * REACH / self.gain
+        change: Tensor = (self.leave(F.silu(x)) + pattern) * REACH / self.gain
         return change
 
     def identity(self, vectors: Mapping[str, Float[Tensor, "b _"]]) -> Float[Tensor, "b d"]:

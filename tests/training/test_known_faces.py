@@ -1,24 +1,24 @@
-"""What the generator is shown while it is trained."""
+"""Pictures, masks, landmarks and vectors stay together."""
 
 from __future__ import annotations
 
 import torch
 
 from core.stages.align import TEMPLATE
-from training import perceptface
+from training import known_faces
 
 
-def faces(count: int = 3) -> perceptface.Faces:
+def faces(count: int = 3) -> known_faces.Faces:
     """Black pictures with a white dot of 9 x 9 px at each landmark."""
     marks = torch.tensor(TEMPLATE).repeat(count, 1, 1)
     layers = torch.zeros(count, 5, 256, 256, dtype=torch.uint8)
     for x, y in marks[0].round().long().tolist():
         layers[:, :, y - 4 : y + 5, x - 4 : x + 5] = 255
-    return perceptface.Faces(layers, marks, {"one": torch.eye(count)})
+    return known_faces.Faces(layers, marks, {"one": torch.eye(count)})
 
 
-def draw(seed: int) -> perceptface.Batch:
-    return perceptface.batch(faces(), torch.arange(3), torch.Generator().manual_seed(seed), torch.device("cpu"))
+def draw(seed: int) -> known_faces.Batch:
+    return known_faces.batch(faces(), torch.arange(3), torch.Generator().manual_seed(seed), torch.device("cpu"))
 
 
 def test_every_photo_comes_twice() -> None:
