@@ -2,10 +2,10 @@
 
 Portraits are changed under two secrets each, and every network at hand is to read somebody else in both, however the
 face is cropped, lit or blurred, and not the same somebody: a secret is a mixture of held-out faces, and the changed
-face is drawn a little towards it. What an eye sees of the change is to be small. How much
-that counts rises while hiding holds, so that at the end no more is changed than is needed. Of the networks a few are
-asked at each step. The judges are never asked, and the referee only to report. Checkpoints every few minutes and goes
-on from there; `--package` puts the average into the packaged bundle; run `training.manifest` then.
+face is drawn a little towards it. What an eye sees of the change is to be small; how much that counts rises while
+hiding holds, so that at the end no more is changed than is needed. Of the networks a few are asked at each step; the
+judges never, and the referee only to report. Checkpoints every few minutes and goes on from there; `--package` puts the
+average into the packaged bundle; run `training.manifest` then.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ FOLDER = Path(".work/perceptface")
 PHOTOS, ASKED = 4, 2  # a step: photos, each under two secrets; networks
 STEP, RATE, DECAY = 0.006, 4e-4, 0.01  # of Muon; of AdamW
 WARM_UP, FALLING = 100, 0.3  # steps; share of the time
-EDGES = ("enter", "leave", "pattern", "place", "deep_place")
+EDGES = ("enter", "leave", "of_", "pattern", "place", "deep_place")
 AVERAGING = 0.995
 FLOOR = 0.7  # share of a threshold at FAR 1e-2 by which a network is to read less than it
 PULL = 0.15  # towards whom the secret says
 APART, LINKED = 1.2, 0.1  # shares of the threshold that two secrets may keep in common, and its weight
-EXCESS = 0.1  # cosine beyond the aim at which hiding is said to hold
+EXCESS = 0.15  # cosine beyond the aim at which hiding is said to hold
 BALANCE, STIFFNESS = (0.03, 0.5), 0.008  # of what is seen: least and most, and its growth a step
 TEXTURE, PROMINENCE = 0.3, 0.1  # weights beside the perceived distance
 SPILL = 0.5  # weight of changes beyond the limit
@@ -107,6 +107,9 @@ class Run:
             average.load_state_dict(load_file(FOLDER / "average.safetensors"))
             facts = json.loads((FOLDER / "facts.json").read_text(encoding="utf-8"))
             run.step, run.minutes, run.balance = facts["step"], facts["minutes"], facts["balance"]
+        elif networks.generator is not None:
+            for part in (net, average):
+                part.load_state_dict(networks.generator.state_dict())
         for part in (net, average):
             part.to(networks.device)
         return run

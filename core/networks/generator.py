@@ -65,9 +65,10 @@ class Generator(ModelMixin, ConfigMixin):  # type: ignore[misc]
         super().__init__()  # type: ignore[no-untyped-call]
         self.readers, self.secret_dim = tuple(readers), secret_dim
         style = deep = 3 * width
-        self.mapping = nn.Sequential(
-            nn.Linear(identity_dim + secret_dim, 2 * style), nn.SiLU(), nn.Linear(2 * style, style), nn.SiLU()
-        )
+        # Each on its own, or the few numbers of the secret would go under in the many of identity.
+        self.of_identity = nn.Linear(identity_dim, 2 * style)
+        self.of_secret = nn.Linear(secret_dim, 2 * style)
+        self.mapping = nn.Sequential(nn.SiLU(), nn.Linear(2 * style, style), nn.SiLU())
         self.pattern = nn.Linear(style, latent_channels * side * side)
         self.enter = nn.Conv2d(latent_channels, width, 3, padding=1)
         self.place = nn.Parameter(torch.randn(width, side, side) * 0.5)
@@ -84,7 +85,8 @@ class Generator(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self, z: Float[Tensor, "b c s s"], identity: Float[Tensor, "b d"], secret: Float[Tensor, "b k"]
     ) -> Float[Tensor, "b c s s"]:
         # Unit vectors of many dimensions are brought to about the variance of the secret.
-        style = self.mapping(torch.cat((identity * (identity.shape[1] / len(self.readers)) ** 0.5, secret), 1))
+        scaled = identity * (identity.shape[1] / len(self.readers)) ** 0.5
+        style = self.mapping(self.of_identity(scaled) + self.of_secret(secret))
         pattern = self.pattern(style).view_as(z)
         x = self.enter(z + pattern) + self.place
         for block in self.before:
