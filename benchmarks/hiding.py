@@ -222,6 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=64, help="of 262, evenly over them")
     parser.add_argument("--preset", default="standard")
+    parser.add_argument("--method", action="append", help="only this one, into a section of its own; may be repeated")
     parser.add_argument("--ablate", action="store_true", help="what the parts of the cloak contribute")
     args = parser.parse_args()
     networks, data = Networks.load(), Pairs.read(args.pairs)
@@ -229,9 +230,9 @@ def main() -> None:
     if args.ablate:
         ablate(networks, data, judges)
         return
-    hiding = [name for name in methods.names() if not methods.load(name).PROMISE.machines_match]
+    hiding = args.method or [name for name in methods.names() if not methods.load(name).PROMISE.machines_match]
     ways = {name: by_method(name, methods.load(name).PRESETS[args.preset], networks) for name in hiding}
-    ways |= rivals(networks)
+    ways |= {} if args.method else rivals(networks)
     table, after = [], []
     for name, hide in ways.items():
         result = run(name, hide, data, networks)
@@ -244,11 +245,13 @@ def main() -> None:
                 [f"{name}, {way}", *hidden(each(change, result.images), judges, networks)]
                 for way, change in degradations(networks).items()
             ]
-    table += [[name, figures, *[""] * 3, psnr, ssim, "", "", ""] for name, figures, psnr, ssim in PUBLISHED]
+    published = [row for row in PUBLISHED if row[0].startswith(tuple(hiding))]
+    table += [[name, figures, *[""] * 3, psnr, ssim, "", "", ""] for name, figures, psnr, ssim in published]
     heads = [f"{net.name}, FAR {far:g}" for net in judges for far in FARS]
+    command = " --method ".join(["python -m benchmarks.hiding", *args.method]) if args.method else "make bench-hiding"
     report.put(
-        f"hiding-{args.preset}",
-        f"Hidden from strangers' networks, {len(data)} pairs, preset `{args.preset}`: `make bench-hiding`",
+        "-".join(["hiding", args.preset, *(args.method or [])]),
+        f"Hidden from strangers' networks, {len(data)} pairs, preset `{args.preset}`: `{command}`",
         [
             "Share of pairs that a judge no longer matches, of those that it matched before; PSNR (dB), SSIM and "
             "structural distance inside the face, all to the source.\n\n"

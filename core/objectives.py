@@ -88,6 +88,16 @@ def texture_change(
     return ((fine_x - fine_y).abs() * weight).sum((1, 2, 3)) / (weight.sum((1, 2, 3)) * NOTICEABLE).clamp_min(1e-6)
 
 
+def prominence(x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"]) -> Float[Tensor, " b"]:
+    """How much the strongest places of a change stand out: its fourth-power mean, coarser than lines, in units of
+    NOTICEABLE.
+
+    The same change spread over a face is hardly seen; drawn as strokes on a brow or a nose it is what one sees first.
+    """
+    coarse = F.avg_pool2d(luminance(x) - luminance(y), COARSE)
+    return ((coarse / NOTICEABLE) ** 4).mean((1, 2, 3)).add(1e-8) ** 0.25
+
+
 def resurfacing(
     x: Float[Tensor, "b 3 H W"],
     source: Float[Tensor, "b 3 H W"],

@@ -91,3 +91,12 @@ def test_attention_changes_in_shares_of_what_it_was() -> None:
     changes = objectives.attention_change([2 * before[0], before[1]], before, batch=2)
     assert torch.allclose(changes, torch.tensor([0.5, 0.5]))
     assert torch.equal(objectives.attention_change([], [], batch=2), torch.zeros(2))
+
+
+def test_strokes_stand_out_more_than_the_same_change_spread() -> None:
+    x = smooth(0)
+    spread, stroke = x + 0.01, x.clone()
+    stroke[..., 28:36, 28:36] += 0.01 * 64
+    alike = (float((y - x).abs().sum()) for y in (spread, stroke))
+    assert next(alike) == pytest.approx(next(alike), rel=1e-3)
+    assert float(objectives.prominence(stroke, x)) > 10 * float(objectives.prominence(spread, x))

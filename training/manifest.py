@@ -15,12 +15,14 @@ ORIGINS = {
     "personas": f"means of groups of {CONGRESS}, or of {LONDON}",
     "encoders/dlib.json": f"mean embedding: {CLEAN}; thresholds measured on evaluation pairs, not trained on",
     "denoiser": f"{CLEAN}; omi (CC BY-NC-SA 4.0)",
+    "generator": f"{CLEAN}; omi (CC BY-NC-SA 4.0); against the encoders of this bundle and networks trained on "
+    "MS-Celeb-1M and others (research)",
     "presentation.json": f"{CONGRESS}, gender as stated by the source's table",
     "encoders/facenet": "published thresholds; see the file",
     "encoders/student": f"views of {CLEAN}; omi (CC BY-NC-SA 4.0); Labeled Faces in the Wild (research), "
     "to imitate networks trained on MS-Celeb-1M and others (research)",
 }
-RESEARCH = ("denoiser", "encoders/student")
+RESEARCH = ("denoiser", "encoders/student", "generator")
 
 
 def main() -> None:

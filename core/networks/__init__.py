@@ -14,11 +14,12 @@ from torch import nn
 
 from core.errors import ConfigurationError
 from core.networks import bundle as bundles
-from core.networks import dlib, facenet, personas, students
+from core.networks import dlib, facenet, generator, personas, students
 from core.networks.autoencoder import PatchAutoencoder
 from core.networks.denoiser import Denoiser
 from core.networks.detector import Detector
 from core.networks.encoder import Encoder
+from core.networks.generator import Generator
 from core.networks.personas import Persona
 from core.networks.presentation import Presentation
 
@@ -41,6 +42,7 @@ class Networks:
     personas: tuple[Persona, ...]
     presentation: Presentation
     denoiser: Denoiser | None
+    generator: Generator | None
     missing: dict[str, str]
 
     @classmethod
@@ -69,6 +71,7 @@ class Networks:
             personas=personas.load(folder / "personas"),
             presentation=Presentation.load(folder / "presentation.json", place),
             denoiser=Denoiser.load(folder / "denoiser", place),
+            generator=generator.load(folder / "generator", place),
             missing=missing,
         )
 
