@@ -98,15 +98,16 @@ def assign(
     between = torch.stack([v @ v.T for v in read.vectors.values()]) / limit[:, None, None]
     between = between.amax(0).unflatten(1, to_source.shape).unflatten(0, to_source.shape)
     taken: list[tuple[int, int]] = []
-    for b in [b for b in range(len(faces)) for _ in range(variants)]:
-        near = distance_taken(to_source[:, b], between[:, b], taken)
-        near[[n for n, face in taken if face == b]] = torch.inf
-        taken.append((int(near.argmin()), b))
+    for b in range(len(faces)):
+        for _ in range(variants):
+            near = nearness(to_source[:, b], between[:, b], taken)
+            near[[n for n, face in taken if face == b]] = torch.inf
+            taken.append((int(near.argmin()), b))
     picked = [[n for n, face in taken if face == b] for b in range(len(faces))]
     return [gather(candidates[rows[v]].face(b) for b, rows in enumerate(picked)) for v in range(variants)]
 
 
-def distance_taken(
+def nearness(
     to_source: Float[Tensor, " n"], between: Float[Tensor, "n m b"], taken: list[tuple[int, int]]
 ) -> Float[Tensor, " n"]:
     """How near machines find each candidate to the source, or to any that is taken, in shares of their thresholds."""

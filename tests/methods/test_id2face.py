@@ -39,5 +39,5 @@ def test_no_face_gets_a_persona_twice(made: Protected) -> None:
 def test_the_nearest_to_anybody_is_avoided() -> None:
     to_source = torch.tensor([0.1, 0.9, 0.3])
     between = torch.tensor([[1.0, 0.2, 0.8], [0.2, 1.0, 0.1], [0.8, 0.1, 1.0]])[..., None]
-    assert id2face.distance_taken(to_source, between, []).tolist() == pytest.approx([0.1, 0.9, 0.3])
-    assert id2face.distance_taken(to_source, between, [(0, 0)]).tolist() == pytest.approx([1.0, 0.9, 0.8])
+    assert id2face.nearness(to_source, between, []).tolist() == pytest.approx([0.1, 0.9, 0.3])
+    assert id2face.nearness(to_source, between, [(0, 0)]).tolist() == pytest.approx([1.0, 0.9, 0.8])
