@@ -25,7 +25,9 @@ def steps() -> list[tuple[str, float]]:
 @pytest.fixture(scope="module")
 def outcome(astronaut: Photo, networks: Networks, steps: list[tuple[str, float]]) -> Outcome:
     twice = np.concatenate((astronaut.pixels, astronaut.pixels[:, ::-1]), 1)
-    return protect(Photo(twice), Request(variants=2, seed=1), networks, lambda s, f: steps.append((s, f)))
+    return protect(
+        Photo(twice), Request(preset="natural", variants=2, seed=1), networks, lambda s, f: steps.append((s, f))
+    )
 
 
 def test_two_faces_two_variants(outcome: Outcome) -> None:

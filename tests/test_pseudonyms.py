@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from core.errors import NoFaceFound, RequestRefused
 from core.methods import id2face
@@ -17,7 +16,7 @@ from core.pseudonyms import Album, draw
 from core.stages.validate import Photo
 from tests.fakes import picture
 
-CONFIG = id2face.PRESETS["standard"]
+CONFIG = dataclasses.replace(id2face.PRESETS["standard"], candidates=8)
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +24,7 @@ def photos(astronaut: Photo, networks: Networks) -> dict[str, Photo]:
     """One woman, twice; a persona in her place; and nobody."""
     persona = Photo(networks.personas[0].image.copy())
     darker = Photo((astronaut.pixels * 0.8).astype(np.uint8))
-    smaller = Photo(np.asarray(Image.fromarray(astronaut.pixels).resize((400, 400))))
-    return {"she": astronaut, "darker": darker, "persona": persona, "nobody": picture(), "smaller": smaller}
+    return {"she": astronaut, "darker": darker, "persona": persona, "nobody": picture()}
 
 
 def drawn(
@@ -38,8 +36,8 @@ def drawn(
 
 def test_a_person_gets_one_persona_and_another_person_another(photos: dict[str, Photo], networks: Networks) -> None:
     given = drawn(photos, networks, 1)
-    assert set(given) == {"she", "darker", "smaller", "persona"}
-    assert given["she"] == given["darker"] == given["smaller"] != given["persona"]
+    assert set(given) == {"she", "darker", "persona"}
+    assert given["she"] == given["darker"] != given["persona"]
     request = Request("id2face", seed=1, personas=given["she"])
     outcome = attempt(photos["she"], request, networks, lambda *_: None)
     assert outcome.held

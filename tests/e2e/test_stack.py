@@ -16,8 +16,10 @@ import pytest
 import redis
 
 from core.errors import ConfigurationError
+from deploy import folder
 from deploy.local import LocalStack
 from deploy.part import tail
+from deploy.prepare import prepare
 
 pytestmark = pytest.mark.e2e
 
@@ -31,7 +33,7 @@ def alive(pid: int) -> bool:
 
 
 def test_restart_on_the_same_folder_keeps_everything(tmp_path: Path) -> None:
-    form = {"password": "correct horse battery"}
+    form = {"password": "correct horse battery", "preset": "natural"}
     with LocalStack(tmp_path) as stack:
         key, pids = stack.api_key, [p.process.pid for p in stack.parts if p.process]
         client = redis.Redis(port=stack.ports["broker"], password=stack.secrets["broker"])
@@ -60,9 +62,9 @@ def test_restart_on_the_same_folder_keeps_everything(tmp_path: Path) -> None:
                 break
             time.sleep(0.5)
         assert job["state"] == "succeeded"
-    (tmp_path / "keyring.json").unlink()
-    with pytest.raises(ConfigurationError, match="there is no keyring"):  # a fresh one would open nothing
-        LocalStack(tmp_path).__enter__()
+        (tmp_path / "keyring.json").unlink()
+        with pytest.raises(ConfigurationError, match="there is no keyring"):  # a fresh one would open nothing
+            prepare(folder.of_running(tmp_path))
 
 
 @contextmanager
