@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from core.presentation import Presenting
 from core.vault.custody import Custody
 from sider import operating
 from sider.operating import Data, Json, console
+
+if TYPE_CHECKING:
+    from sider.runs import Protector, Run
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see worker/app.py
 
@@ -68,9 +71,8 @@ def protect(
     Interrupted, it is run again with the same arguments: what is done is not done twice. With --server the photos are
     protected by a service, which keeps the keys.
     """
-    from core import methods  # noqa: PLC0415
     from sider.files import new_password, plan  # noqa: PLC0415
-    from sider.runs import Protector, Run, Wish  # noqa: PLC0415
+    from sider.runs import Run, Wish  # noqa: PLC0415
 
     asked = {"presentation": presentation is not Presenting.keep, "personas": consistent}
     methods.check(method, preset, [option for option, given in asked.items() if given])
@@ -88,22 +90,25 @@ def protect(
         password = new_password(password_file, custody, console)
         wish = Wish(method, preset, variants, seed, custody, password, presentation, consistent)
         run = Run(out, wish, overwrite, as_json)
-        if server:
-            protector = remote.Service(client, wish, server)
-        else:
-            from sider.local import Engine  # noqa: PLC0415
-
-            protector = Engine.load(wish, keep_missed)
-            if consistent:
-                from sider.consistent import with_pseudonyms  # noqa: PLC0415
-
-                protector = with_pseudonyms(protector, photos, run.done(photos, protector.where), console)
+        protector = remote.Service(client, wish, server) if server else _engine(run, photos, keep_missed)
         lines = run.protect_all(photos, protector, console)
     if contact_sheet:
         from sider.sheet import write_sheet  # noqa: PLC0415
 
         write_sheet(contact_sheet, lines, with_originals)
     raise typer.Exit(0 if all(line["held"] for line in lines) else 1)
+
+
+def _engine(run: Run, photos: list[tuple[Path, Path]], keep_missed: bool) -> Protector:
+    """This machine's, which knows who is who if the same people are to stay the same."""
+    from sider.local import Engine  # noqa: PLC0415
+
+    engine = Engine.load(run.wish, keep_missed)
+    if not run.wish.consistent:
+        return engine
+    from sider.consistent import with_pseudonyms  # noqa: PLC0415 - torch takes seconds
+
+    return with_pseudonyms(engine, photos, run.done(photos, engine.where), console)
 
 
 @app.command()
