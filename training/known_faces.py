@@ -19,7 +19,6 @@ from training.precision import fast
 SOURCES = (*portraits.CLEAN, "omi_synthetic")
 HELD_OUT = 10  # every so many identities
 Embed = Callable[[Tensor, Tensor], Tensor]
-MIRRORED = (1, 0, 2, 4, 3)  # order of the landmarks in a mirror
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +73,11 @@ class Faces:
         return tuple(self.part([i for i, w in enumerate(who) if (w in held) == wanted]) for wanted in (False, True))  # type: ignore[return-value]
 
 
+def mirrored(landmarks: Tensor) -> Tensor:
+    """Landmarks (N, 5, 2) of images of 256 px, seen in a mirror; the left eye is still the one on the left."""
+    return torch.stack((255 - landmarks[..., 0], landmarks[..., 1]), -1)[:, [1, 0, 2, 4, 3]]
+
+
 @torch.no_grad()
 def _measured(faces: views.Faces, known: list[Reader], device: torch.device) -> dict[str, Tensor]:
     masks: list[Tensor] = []
@@ -82,10 +86,9 @@ def _measured(faces: views.Faces, known: list[Reader], device: torch.device) -> 
         x, marks = faces.images[rows].to(device).float() / 255, faces.landmarks[rows].to(device)
         both = torch.cat((change_masks(marks), region_weights(marks)), 1)
         masks.append((both * 255).round().byte().cpu())
-        mirror = torch.stack((255 - marks[..., 0], marks[..., 1]), -1)[:, list(MIRRORED)]
         with fast(device):
             for j in known:
-                own = j.embed(x, marks).float() + j.embed(x.flip(-1), mirror).float()
+                own = j.embed(x, marks).float() + j.embed(x.flip(-1), mirrored(marks)).float()
                 vectors[j.name].append(nn.functional.normalize(own, dim=1).half().cpu())
     return {"masks": torch.cat(masks)} | {name: torch.cat(v) for name, v in vectors.items()}
 
@@ -105,8 +108,7 @@ def batch(faces: Faces, rows: Tensor, g: torch.Generator, device: torch.device) 
     mirror = torch.rand(n, 1, 1, generator=g) < 0.5
     layers, marks = faces.layers[rows].float() / 255, faces.landmarks[rows]
     layers = torch.where(mirror[..., None], layers.flip(-1), layers)
-    flipped = torch.stack((255 - marks[..., 0], marks[..., 1]), -1)[:, list(MIRRORED)]
-    marks = torch.where(mirror, flipped, marks)
+    marks = torch.where(mirror, mirrored(marks), marks)
     angle, grow = torch.randn(n, generator=g) * 0.03, torch.exp(torch.randn(n, generator=g) * 0.03)
     cos, sin = grow * angle.cos(), grow * angle.sin()
     linear = torch.stack((cos, -sin, sin, cos), -1).view(n, 2, 2)
