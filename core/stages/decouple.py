@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from skimage.color import rgb2lab
 from torch import Tensor
 
 from core.networks import Encoder, Networks
-from core.networks.encoder import Crop
+from core.networks.parallel import side_by_side
 from core.networks.personas import Traits
 from core.stages.align import SIDE, AlignedFaces
 
@@ -81,14 +81,9 @@ def cosines(
 
 
 def embed(encoders: tuple[Encoder, ...], images: Tensor, landmarks: Tensor) -> Identity:
-    """What each encoder reads in images. Differentiable to them. Encoders that see the same crop share it."""
-    crops: dict[Crop, Tensor] = {}
-    vectors = {}
-    for encoder in encoders:
-        if encoder.crop not in crops:
-            crops[encoder.crop] = encoder.crops(images, landmarks)
-        vectors[encoder.name] = encoder(crops[encoder.crop])
-    return Identity(vectors)
+    """What each encoder reads in images. Differentiable to them."""
+    vectors = side_by_side([partial(e.embed, landmarks=landmarks) for e in encoders], images)
+    return Identity({e.name: v for e, v in zip(encoders, vectors, strict=True)})
 
 
 def similarity(read: Identity, identity: Identity) -> Float[Tensor, "k n b"]:

@@ -1,0 +1,62 @@
+"""Networks side by side answer as they do one after the other."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.networks.parallel import side_by_side
+
+
+@pytest.fixture
+def nets() -> list[nn.Module]:
+    torch.manual_seed(0)
+    return [nn.Sequential(nn.Conv2d(3, c, 3), nn.GELU(), nn.Flatten(), nn.LazyLinear(c)) for c in (4, 6, 8)]
+
+
+def test_same_answers_and_gradients(nets: list[nn.Module]) -> None:
+    x = torch.rand(2, 3, 8, 8, requires_grad=True)
+    weights = [torch.randn(2, c) for c in (4, 6, 8)]
+    plain = [net(x) for net in nets]
+    (expected,) = torch.autograd.grad(plain, x, weights)
+    answers = side_by_side(nets, x)
+    assert all(torch.equal(a, b) for a, b in zip(answers, plain, strict=True))
+    (gradient,) = torch.autograd.grad(answers, x, weights)
+    assert torch.allclose(gradient, expected, atol=1e-6)
+
+
+def test_no_graph_where_none_is_asked_for(nets: list[nn.Module]) -> None:
+    with torch.no_grad():
+        assert not any(a.requires_grad for a in side_by_side(nets, torch.rand(2, 3, 8, 8, requires_grad=True)))
+    assert not any(a.requires_grad for a in side_by_side(nets, torch.rand(2, 3, 8, 8)))
+
+
+def test_two_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    together = threading.Barrier(2)
+
+    def net(x: Tensor) -> Tensor:
+        together.wait(timeout=10)  # raises if it is alone
+        return x
+
+    side_by_side([net, net], torch.zeros(1))
+
+
+def test_one_core_is_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    seen = []
+
+    def net(x: Tensor) -> Tensor:
+        seen.append(threading.get_ident())
+        return x
+
+    side_by_side([net, net], torch.zeros(1))
+    assert seen == [threading.get_ident()] * 2
+
+
+def test_an_error_of_a_network_reaches_the_caller(nets: list[nn.Module]) -> None:
+    with pytest.raises(RuntimeError, match="channels"):
+        side_by_side(nets, torch.rand(2, 4, 8, 8))
