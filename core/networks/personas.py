@@ -37,12 +37,13 @@ class Traits:
     def distance(self, other: Traits) -> float:
         """How badly a persona with traits `other` fits. Each term is about 1 where a misfit shows."""
         tone = np.subtract(self.tone, other.tone) / (14.0, 10.0, 10.0)
+        rougher = other.texture - self.texture
         terms = (
             (self.presentation - other.presentation) / 0.5,
-            (self.yaw - other.yaw) / 0.10,
+            (self.yaw - other.yaw) / 0.25,  # what is left is turned
             (self.smile - other.smile) / 0.06,  # teeth on closed lips are a grimace
             (self.drop - other.drop) / 0.12,
-            (self.texture - other.texture) / 0.40,
+            rougher / (0.25 if rougher > 0 else 0.40),  # wrinkles on smooth skin show, smooth skin does not
             (self.light - other.light) / 12.0,
         )
         return float(np.square(tone).sum() + np.square(terms).sum())

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from skimage.transform import ThinPlateSplineTransform, warp
+from skimage.transform import ThinPlateSplineTransform
 from torch import Tensor, nn
 
 from core import objectives
@@ -20,6 +21,7 @@ from core.networks.personas import Traits
 from core.presentation import Presenting
 from core.stages.align import SIDE, AlignedFaces
 from core.stages.decouple import HAIR, Appearance, face_mask, features_mask, skin_likeness, to_arrays
+from core.stages.pose import Pose
 
 # Structural similarity (inside the face, same landmarks and light) above which a look might be taken for the
 # source's. Measured: two people 0.64 (median; 95 % of pairs below 0.76), one person in two photos 0.78; see
@@ -33,6 +35,7 @@ SHADE = 60.0  # CIELAB lightness: how much darker than the cheeks skin may be in
 LIGHT_RANGE = (0.3, 3.0)  # how far the persona may be brightened or darkened to fit
 # Points far from the face that a landmark warp leaves in place, px.
 ANCHORS = ((0, 0), (SIDE - 1, 0), (0, SIDE - 1), (SIDE - 1, SIDE - 1), (SIDE / 2, SIDE - 1), (SIDE / 2, 0))
+PIXELS = np.mgrid[:SIDE, :SIDE][::-1].reshape(2, -1).T.astype(np.float64)  # (x, y), row by row
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ def compose(
 ) -> NDArray[np.float32]:
     """The source (256, 256, 3) with the persona's interior, in the source's geometry and light; its `fringe` stays."""
     target = target_landmarks(landmarks, persona.landmarks)
-    picture = bring_to(np.asarray(persona.image / 255, np.float32), persona.landmarks, target)
+    picture = bring_to(np.asarray(persona.image / 255, np.float32), persona.landmarks, target, Pose.of(landmarks).angle)
     bare = 1 - hair
     # Light is compared where both pictures show skin: dark brows, lips and hair are no shadow to be handed on.
     inside = face_mask(landmarks, feather=0.5) * (1 - np.maximum(features_mask(landmarks), features_mask(target)))
@@ -180,12 +183,20 @@ def target_landmarks(source: NDArray[np.float32], persona: NDArray[np.float32]) 
 
 
 def bring_to(
-    image: NDArray[np.float32], landmarks: NDArray[np.float32], target: NDArray[np.float32]
+    image: NDArray[np.float32], landmarks: NDArray[np.float32], target: NDArray[np.float32], angle: float
 ) -> NDArray[np.float32]:
-    """Warp an image by the thin-plate spline that takes its landmarks to the target, px."""
+    """An image of a face, turned to an angle, then warped by the thin-plate spline that takes its landmarks to the
+    target, px."""
+    own = Pose.of(landmarks)
+    turned = own.turned(angle)
+    marks = turned.project(own.unproject(landmarks))
     anchors = np.array(ANCHORS)
-    spline = ThinPlateSplineTransform.from_estimate(np.vstack((target, anchors)), np.vstack((landmarks, anchors)))
-    return np.asarray(warp(image, spline, order=3, mode="edge"), np.float32)
+    spline = ThinPlateSplineTransform.from_estimate(np.vstack((target, anchors)), np.vstack((marks, anchors)))
+    points = own.project(turned.unproject(spline(PIXELS)))
+    grid = torch.from_numpy((2 * points + 1) / SIDE - 1).float().view(1, SIDE, SIDE, 2)
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+    moved = F.grid_sample(pixels, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    return np.asarray(to_arrays(moved)[0])
 
 
 def shading(image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
