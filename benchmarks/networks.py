@@ -121,7 +121,7 @@ def loop(networks: Networks) -> dict[str, str]:
         took.append((time.perf_counter() - began) / STEPS)
     step = float(np.median(took))
     return {
-        "its networks, forward and backward, a step": f"{bare * 1000:.0f} ms",
+        "its networks one after the other, forward and backward, a step": f"{bare * 1000:.0f} ms",
         "the loop, a step": f"{step * 1000:.0f} ms ({step / bare:.2f} times)",
     }
 
