@@ -14,6 +14,7 @@ import hashlib
 import html
 import json
 import time
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -216,7 +217,12 @@ def ablations(networks: Networks) -> list[Run]:
     standard = PRESETS["standard"]
 
     def only(prefix: str) -> Networks:
-        return dataclasses.replace(networks, encoders=tuple(e for e in networks.encoders if e.name.startswith(prefix)))
+        kept = [e for e in networks.encoders if e.name.startswith(prefix)]
+        if networks.presentation.encoder not in (e.name for e in kept):  # personas are chosen by what it reads
+            reader = next(copy(e) for e in networks.encoders if e.name == networks.presentation.encoder)
+            reader.role = "presentation"
+            kept.append(reader)
+        return dataclasses.replace(networks, encoders=tuple(kept))
 
     plain = Jitter(shift=0, scale=0, angle=0, light=0, blur=0)
     replace = dataclasses.replace
