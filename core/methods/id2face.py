@@ -1,16 +1,17 @@
 """ID2Face-style: somebody else to people and to machines, in the photo's own pose, gaze and light (arXiv:2510.24213).
 
 A new identity is drawn and the photo's attributes are kept, without any optimisation. The identity of a face is drawn
-from the persona bank: of the personas that fit its attributes, one that encoders find as far as they can from the
-source, from the photo's other faces and from those already given.
+from the persona bank: of the personas that fit its attributes, one that encoders take neither for the source nor for
+another face of the photo nor for those already given.
 
 Notation: v_k identity of a recomposed face by encoder k, s_k the source's, o_k another's, t_k threshold at FAR 1e-2.
 
-    persona = argmin max_k max(cos(v_k, s_k), max_o cos(v_k, o_k)) / t_k
+    near = max_k max(cos(v_k, s_k), max_o cos(v_k, o_k)) / t_k
+    persona = the first in random order with near <= 1 - margin - room; if there is none, argmin near
 
 Deviates: the paper's identity is sampled by an identity-conditioned diffusion model and made orthogonal to the source.
-Ours has not learned to draw faces well enough (DESIGN.md), so identities are those of the bank, and the most nearly
-orthogonal one is taken. So there are as many new identities as personas.
+Ours has not learned to draw faces well enough (DESIGN.md), so identities are those of the bank, as many as there are
+personas, and distant instead of orthogonal.
 
 `pseudonym` finds one persona for a person in several photos; `Config.personas` puts it on.
 """
@@ -45,7 +46,7 @@ from core.stages.recompose import (
 
 PROMISE = Promise(people_recognise=False, machines_match=False)
 NETWORKS = ("detector", "encoders", "personas")
-ROOM = 0.2  # share of the threshold by which a pseudonym is safer, for photos of the person that it was not tried on
+ROOM = 0.2  # share of the threshold by which a persona is to be safer, for networks and photos that it was not tried on
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +81,20 @@ def protect(
         tried = min(REACH, config.candidates + config.variants)
         candidates = recompose(faces, appearance, networks.personas, tried, generator, config.presentation)
         progress("optimise", 0.5)
-        given = assign(candidates, faces, identity, networks, config.variants)
+        given = assign(candidates, faces, identity, networks, config)
     return Protected(
         tuple(g.images for g in given), 0, tuple(g.images for g in given), tuple(g.personas for g in given)
     )
 
 
 def assign(
-    candidates: list[Recomposed], faces: AlignedFaces, identity: Identity, networks: Networks, variants: int
+    candidates: list[Recomposed], faces: AlignedFaces, identity: Identity, networks: Networks, config: Config
 ) -> list[Recomposed]:
-    """A recomposition a variant, in which no face is taken for its source or for another that was given."""
+    """A recomposition a variant, in which no face is taken for its source or for another that was given.
+
+    Of the candidates, which are in the generator's order, the first that is safe: the one that is furthest off would be
+    the same for every seed, and for another photo of the person.
+    """
     read = embed(
         networks.surrogates, torch.cat([c.images for c in candidates]), faces.landmarks.repeat(len(candidates), 1, 1)
     )
@@ -99,12 +104,12 @@ def assign(
     between = between.amax(0).unflatten(1, to_source.shape).unflatten(0, to_source.shape)
     taken: list[tuple[int, int]] = []
     for b in range(len(faces)):
-        for _ in range(variants):
+        for _ in range(config.variants):
             near = nearness(to_source[:, b], between[:, b], taken)
             near[[n for n, face in taken if face == b]] = torch.inf
-            taken.append((int(near.argmin()), b))
+            taken.append((first_safe(near, config), b))
     picked = [[n for n, face in taken if face == b] for b in range(len(faces))]
-    return [gather(candidates[rows[v]].face(b) for b, rows in enumerate(picked)) for v in range(variants)]
+    return [gather(candidates[rows[v]].face(b) for b, rows in enumerate(picked)) for v in range(config.variants)]
 
 
 def nearness(
@@ -113,6 +118,12 @@ def nearness(
     """How near machines find each candidate to the source, or to any that is taken, in shares of their thresholds."""
     others = [between[:, n, face] for n, face in taken]
     return torch.stack([to_source, *others]).amax(0)
+
+
+def first_safe(near: Float[Tensor, " n"], config: Config) -> int:
+    """The first that keeps the margin with ROOM; if none does, the one that is nearest to it."""
+    safe = (near <= 1 - config.margin - ROOM).nonzero()[:, 0]
+    return int(safe[0] if len(safe) else near.argmin())
 
 
 @torch.no_grad()
@@ -140,6 +151,4 @@ def pseudonym(
         read = embed(networks.surrogates, worn.images, faces.landmarks.repeat(len(names), 1, 1))
         near = (similarity(read, identity) / limit).amax(0)[:, 0]
         scores.append(near + 100 * (worn.alike - RECOGNISABLE + SPARE).clamp_min(0))
-    worst = torch.stack(scores).amax(0)
-    safe = (worst <= 1 - config.margin - ROOM).nonzero()[:, 0]
-    return names[int(safe[0] if len(safe) else worst.argmin())]
+    return names[first_safe(torch.stack(scores).amax(0), config)]

@@ -41,3 +41,9 @@ def test_the_nearest_to_anybody_is_avoided() -> None:
     between = torch.tensor([[1.0, 0.2, 0.8], [0.2, 1.0, 0.1], [0.8, 0.1, 1.0]])[..., None]
     assert id2face.nearness(to_source, between, []).tolist() == pytest.approx([0.1, 0.9, 0.3])
     assert id2face.nearness(to_source, between, [(0, 0)]).tolist() == pytest.approx([1.0, 0.9, 0.8])
+
+
+def test_the_first_that_is_safe_is_taken() -> None:
+    config = id2face.Config(margin=0.1)
+    assert id2face.first_safe(torch.tensor([0.9, 0.65, 0.1]), config) == 1
+    assert id2face.first_safe(torch.tensor([0.9, 0.75, 0.8]), config) == 1  # none is: the least near
