@@ -36,13 +36,15 @@ def test_no_graph_where_none_is_asked_for(nets: list[nn.Module]) -> None:
 
 def test_two_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    together = threading.Barrier(2)
+    together, seen = threading.Barrier(2), []
 
     def net(x: Tensor) -> Tensor:
         together.wait(timeout=10)  # raises if it is alone
+        seen.append(threading.get_ident())
         return x
 
     side_by_side([net, net], torch.zeros(1))
+    assert len({*seen, threading.get_ident()}) == 3
 
 
 def test_one_core_is_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
