@@ -93,7 +93,7 @@ def assign(
     """A recomposition a variant, in which no face is taken for its source or for another that was given.
 
     Of the candidates, which are in the generator's order, the first that is safe: the one that is furthest off would be
-    the same for every seed, and for another photo of the person.
+    the same for nearly every seed, so that anybody with the original could tell it.
     """
     read = embed(
         networks.surrogates, torch.cat([c.images for c in candidates]), faces.landmarks.repeat(len(candidates), 1, 1)

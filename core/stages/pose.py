@@ -12,7 +12,7 @@ Points = NDArray[np.floating[Any]]  # (n, 2)
 Numbers = NDArray[np.floating[Any]]  # (n,)
 
 # A head as half an ellipsoid with a nose on it, in a frame with its origin between the eyes: x to the picture's right,
-# y down, z towards the viewer, in inter-ocular distances of the frontal face. Fitted by eye to personas that turn.
+# y down, z towards the viewer, in inter-ocular distances of the frontal face. Usual proportions, not fitted.
 HEAD, CENTRE = (1.30, 1.75, 1.20), 0.35  # half axes, and how far its centre is below the eyes
 STEEPEST = 0.92  # share of a half axis: further out the head stays as far back as there
 NOSE, BREADTH, TIP, BRIDGE, LIP = 0.40, 0.17, 0.62, 0.55, 0.16  # height; y of its tip; standard deviations x, up, down
