@@ -51,7 +51,8 @@ class ProtectForm(JobForm):
     seed: int | None = Field(None, ge=0, lt=2**63, description="the same seed gives the same faces")
     faces: Faces = Faces.all
     presentation: Presenting = Field(
-        Presenting.keep, description="gender presentation of the new face; not for methods that keep the look (`cloak`)"
+        Presenting.keep,
+        description="gender presentation of the new face; not for methods that keep the look (`cloak`, `perceptface`)",
     )
     password: SecretStr | None = Field(None, description="needed to restore; without one a code is returned once")
     custody: Custody = Field(

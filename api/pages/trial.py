@@ -48,8 +48,12 @@ def start(request: Request, found: Found, who: Annotated[Caller, Depends(caller)
 
 
 @pages.get("/try/presets")
-def presets(request: Request, _: Owner, method: Annotated[str, Query(max_length=32)]) -> Response:
-    return render(request, "method.html", **_of_method(method))
+def presets(
+    request: Request, _: Owner, method: Annotated[str, Query(max_length=32)],
+    preset: Annotated[str | None, Query(max_length=32)] = None,
+) -> Response:  # fmt: skip
+    """What another method offers; a preset that was chosen stays where there is one of its name."""
+    return render(request, "method.html", **_of_method(method, preset))
 
 
 @protecting.post("/try/protect")
@@ -142,8 +146,10 @@ def _choices(found: Parts) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _of_method(name: str) -> dict[str, Any]:
-    return {"presets": methods.presets(name), "preset": _default("preset"), "promise": methods.promise(name)}
+def _of_method(name: str, preset: str | None = None) -> dict[str, Any]:
+    presets = methods.presets(name)
+    chosen = preset if preset in presets else _default("preset")
+    return {"presets": presets, "preset": chosen, "promise": methods.promise(name)}
 
 
 def _default(field: str) -> Any:

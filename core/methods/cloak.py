@@ -26,7 +26,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -36,7 +35,16 @@ from core.errors import ConfigurationError
 from core.networks import Networks
 from core.promise import Promise
 from core.stages.align import AlignedFaces, stored
-from core.stages.decouple import Identity, change_masks, cosines, embed, identify, region_weights, similarity
+from core.stages.decouple import (
+    Identity,
+    change_masks,
+    cosines,
+    embed,
+    identify,
+    identify_personas,
+    region_weights,
+    similarity,
+)
 from core.stages.denoise import invert, learn_embeddings, regenerate, timesteps, watched
 from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise, part
 from core.stages.recompose import apply_change, decode, encode, pixel_gain
@@ -210,9 +218,7 @@ class Search:
         """Identities of personas, for each face the one that the surrogates find nearest of those drawn."""
         bank = self.networks.personas
         drawn = [bank[k] for k in torch.randperm(len(bank), generator=generator)[: self.config.targets].tolist()]
-        images = torch.tensor(np.stack([p.image for p in drawn])).permute(0, 3, 1, 2).to(self.x) / 255
-        landmarks = torch.tensor(np.stack([p.landmarks for p in drawn])).to(self.x)
-        theirs = identify(self.networks.surrogates, images, landmarks).vectors
+        theirs = identify_personas(self.networks.surrogates, drawn, self.x.device).vectors
         likeness = torch.stack([self.identity.vectors[name] @ v.T for name, v in theirs.items()]).mean(0)
         nearest = likeness.argmax(1)
         return Identity({name: v[nearest] for name, v in theirs.items()})

@@ -1,13 +1,15 @@
 """ID2Face-style: somebody else to people and to machines, in the photo's own pose, gaze and light (arXiv:2510.24213).
 
-A new identity is drawn and the photo's attributes are kept, without any optimisation. The identity of a face is drawn
-from the persona bank: of the personas that fit its attributes, one that encoders take neither for the source nor for
-another face of the photo nor for those already given.
+A new identity is drawn and the photo's attributes are kept, without any search. The identity of a face is drawn from
+the persona bank: of the personas that fit its attributes, one that encoders take neither for the source nor for another
+face of the photo nor for those already given. What hair, outline and light still tell machines of the source, and make
+variants alike to them, the generator of `perceptface` takes away, where the bundle has one.
 
 Notation: v_k identity of a recomposed face by encoder k, s_k the source's, o_k another's, t_k threshold at FAR 1e-2.
 
     near = max_k max(cos(v_k, s_k), max_o cos(v_k, o_k)) / t_k
     persona = the first in random order with near <= 1 - margin - room; if there is none, argmin near
+    face = turn_away(its recomposition, s_k and the variants before it)    # core/stages/generate.py
 
 Deviates: the paper's identity is sampled by an identity-conditioned diffusion model and made orthogonal to the source.
 Ours has not learned to draw faces well enough (DESIGN.md), so identities are those of the bank, as many as there are
@@ -19,7 +21,7 @@ personas, and distant instead of orthogonal.
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -30,7 +32,17 @@ from core.networks import Networks
 from core.presentation import Presenting
 from core.promise import Promise
 from core.stages.align import AlignedFaces
-from core.stages.decouple import Identity, decouple, embed, mean_traits, similarity
+from core.stages.decouple import (
+    Identity,
+    change_masks,
+    decouple,
+    embed,
+    identify,
+    mean_traits,
+    region_weights,
+    similarity,
+)
+from core.stages.generate import Subject, Turning, turn_away
 from core.stages.optimise import Progress, Protected
 from core.stages.recompose import (
     REACH,
@@ -51,21 +63,22 @@ ROOM = 0.2  # share of the threshold by which a persona is to be safer, for netw
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """margin: see `Encoder.allowed`. candidates: personas tried for a face beyond one a variant. presentation: of the
-    personas. personas: a name for each face, instead of trying any.
+    """margin: see `Encoder.allowed`. candidates: personas tried for a face beyond one a variant. turning: of the faces
+    that have got theirs. presentation: of the personas. personas: a name for each face, instead of trying any.
     """
 
     margin: float = 0.0
     candidates: int = REACH
+    turning: Turning = field(default_factory=lambda: Turning(aim=0.65, confirmation=0.5))
     variants: int = 1
     presentation: Presenting = Presenting.keep
     personas: tuple[str, ...] = ()
 
 
 PRESETS = {
-    "natural": Config(candidates=20),
+    "natural": Config(candidates=20, turning=Turning()),
     "standard": Config(),
-    "strong": Config(margin=0.25),
+    "strong": Config(margin=0.25, turning=Turning(aim=0.9, confirmation=0.7)),
 }
 
 
@@ -82,9 +95,31 @@ def protect(
         candidates = recompose(faces, appearance, networks.personas, tried, generator, config.presentation)
         progress("optimise", 0.5)
         given = assign(candidates, faces, identity, networks, config)
-    return Protected(
-        tuple(g.images for g in given), 0, tuple(g.images for g in given), tuple(g.personas for g in given)
-    )
+    images, looks = turned(given, faces, identity, networks, config, generator)
+    return Protected(images, looks, tuple(g.images for g in given), tuple(g.personas for g in given))
+
+
+def turned(
+    given: list[Recomposed],
+    faces: AlignedFaces,
+    identity: Identity,
+    networks: Networks,
+    config: Config,
+    generator: torch.Generator,
+) -> tuple[tuple[Float[Tensor, "b 3 256 256"], ...], int]:
+    """The faces of each variant, such that machines take them neither for the source nor for an earlier variant, and
+    the looks it took; a bundle without a generator leaves them as they are."""
+    if networks.generator is None:
+        return tuple(g.images for g in given), 0
+    masks, regions = change_masks(faces.landmarks), region_weights(faces.landmarks)
+    avoided, images, looks = [identity], [], 0
+    for g in given:
+        subject = Subject(g.images, faces.landmarks, masks, regions, tuple(avoided))
+        found, taken = turn_away(subject, faces, networks.generator, networks, config.turning, generator)
+        avoided.append(identify(networks.encoders, found, faces.landmarks))
+        images.append(found)
+        looks += taken
+    return tuple(images), looks
 
 
 def assign(

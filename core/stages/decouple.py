@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, partial
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from core.networks import Encoder, Networks
 from core.networks.parallel import side_by_side
-from core.networks.personas import Traits
+from core.networks.personas import Persona, Traits
 from core.stages.align import SIDE, AlignedFaces
 
 # Outline of a face's interior, in a frame with its origin between the eyes: x in inter-ocular distances; y below the
@@ -71,6 +71,13 @@ def identify(
 ) -> Identity:
     """Identity vectors of each encoder, mean over the face and its mirror image."""
     return Identity({e.name: e.identity(images, landmarks) for e in encoders})
+
+
+def identify_personas(encoders: tuple[Encoder, ...], personas: Sequence[Persona], device: torch.device) -> Identity:
+    """As `identify`, of personas as they are."""
+    images = torch.tensor(np.stack([p.image for p in personas])).permute(0, 3, 1, 2).to(device) / 255
+    landmarks = torch.tensor(np.stack([p.landmarks for p in personas])).to(device)
+    return identify(encoders, images, landmarks)
 
 
 def cosines(

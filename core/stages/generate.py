@@ -1,28 +1,182 @@
-"""Change faces by one forward pass of the generator."""
+"""Turn machines away from faces by a few looks of the generator, as visibly as it takes and no more."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from core.networks.generator import Generator
-from core.stages.recompose import decode
+from core import objectives
+from core.networks import Encoder, Networks
+from core.networks.generator import Generator, Look
+from core.stages.align import AlignedFaces, stored
+from core.stages.decouple import Identity, embed, identify_personas, similarity
+from core.stages.optimise import Jitter, draw
+from core.stages.recompose import apply_change, decode, encode
 
 LIMIT = 0.1  # how far a pixel may be moved, 1 is black to white: what is beyond it looks painted
+COLOUR = 0.4  # share of a change's colour that is left
+DRAWS = 2  # of every face, at every look
+FLOOR = 0.7  # share of the threshold at FAR 1e-2 below it, down to which an encoder is turned away
+MIXED = 6  # personas, of which a secret is a mixture
 
 
-def change(
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """B faces (B, 3, 256, 256) with landmarks (B, 5, 2), where they may change and how much their regions count, both
+    (B, 1, 256, 256), and for whom they are not to be taken, each (B, d) by encoder."""
+
+    images: Tensor
+    landmarks: Tensor
+    masks: Tensor
+    regions: Tensor
+    avoided: tuple[Identity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Turning:
+    """aim: share of the threshold at FAR 1e-2 by which surrogates must read less than that for a face to be taken.
+    confirmation: the same for a referee, which the generator is not shown. looks: at most; those beyond the
+    generator's own are like its last. weaker: shares of the change that are tried once it does, in this order.
+    """
+
+    aim: float = 0.35
+    confirmation: float = 0.2
+    looks: int = 12
+    weaker: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+class Scene:
+    """Faces under a secret, as the generator changes them look by look.
+
+    encoders: those that it is shown. random: of the draws.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        secret: Identity,
+        generator: Generator,
+        encoders: tuple[Encoder, ...],
+        autoencoder: nn.Module,
+        random: torch.Generator,
+    ) -> None:
+        self.subject, self.secret, self.generator, self.random = subject, secret, generator, random
+        self.encoders, self.autoencoder = encoders, autoencoder
+        with torch.no_grad():
+            self.z = encode(subject.images, autoencoder)
+            self.plain = decode(self.z, autoencoder)
+            places = torch.cat((subject.masks, subject.regions), 1)
+            self.places = F.adaptive_avg_pool2d(places, (self.z.shape[2], self.z.shape[3]))
+
+    def change(self, u: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 h w"]:
+        """What moving the latents by `u` does to the decoded faces."""
+        found: Tensor = decode(self.z + u / self.generator.gain, self.autoencoder) - self.plain
+        return found
+
+    def onward(self, u: Float[Tensor, "b c u v"], look: int) -> Float[Tensor, "b c u v"]:
+        """`u` after another look. Differentiable to the generator's weights, not through what it is shown."""
+        at = u.detach().requires_grad_(True)
+        with torch.enable_grad():
+            face = shown(self.subject, self.change(at))
+            (dear,) = torch.autograd.grad(visible(face, self.subject).sum(), at, retain_graph=True)
+            asked = [known(face, self.subject, self.secret, encoder, self.random).sum() for encoder in self.encoders]
+            wanted = torch.stack([torch.autograd.grad(k, at, retain_graph=True)[0] for k in asked])
+        # Each encoder by its own measure: none is to be heard because its gradients are long.
+        wanted = wanted / wanted.square().mean((2, 3, 4), keepdim=True).sqrt().clamp_min(1e-12)
+        z = self.z * self.generator.gain
+        seen = Look(z, u, wanted.mean(0), wanted.std(0, correction=0), dear, self.places)
+        step: Tensor = self.generator(seen, min(look, self.generator.looks - 1))
+        return u + step
+
+
+@torch.no_grad()
+def turn_away(
+    subject: Subject,
+    faces: AlignedFaces,
     generator: Generator,
-    autoencoder: nn.Module,
-    z: Float[Tensor, "b c u v"],
-    identity: Float[Tensor, "b d"],
-    secret: Float[Tensor, "b k"],
-) -> Float[Tensor, "b 3 h w"]:
-    """What the generator does to the decoded images of latents."""
-    return decode(z + generator(z, identity, secret), autoencoder) - decode(z, autoencoder)
+    networks: Networks,
+    turning: Turning,
+    random: torch.Generator,
+) -> tuple[Float[Tensor, "b 3 256 256"], int]:
+    """The faces, changed under secrets until nobody recognises them, and no more than that; looks taken.
+
+    A face that nobody recognises as it is stays so; one that is recognised still is as far away as looks took it.
+    """
+    open_ = recognised(subject.images, subject, faces, networks, turning) > 1
+    secret = draw_secrets(networks, len(faces), random)
+    scene = Scene(subject, secret, generator, networks.surrogates, networks.autoencoder, random)
+    u, look = torch.zeros_like(scene.z), 0
+    while open_.any() and look < turning.looks:
+        u = torch.where(open_[:, None, None, None], scene.onward(u, look), u)
+        look += 1
+        open_ = open_ & (recognised(shown(subject, scene.change(u)), subject, faces, networks, turning) > 1)
+    return weakest(scene.change(u), subject, faces, networks, turning), look
 
 
-def bounded(moved: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
-    """A change whose every value is within LIMIT of 0; what is small stays as it is."""
-    return LIMIT * torch.tanh(moved / LIMIT)
+def weakest(
+    change: Float[Tensor, "b 3 256 256"], subject: Subject, faces: AlignedFaces, networks: Networks, turning: Turning
+) -> Float[Tensor, "b 3 256 256"]:
+    """Faces changed by the first share of the change with which nobody recognises them; by all of it, if none does."""
+    found = shown(subject, change)
+    open_ = torch.ones(len(found), dtype=torch.bool, device=found.device)
+    for share in turning.weaker:
+        tried = shown(subject, share * change)
+        held = open_ & (recognised(tried, subject, faces, networks, turning) <= 1)
+        found = torch.where(held[:, None, None, None], tried, found)
+        open_ = open_ & ~held
+    return found
+
+
+def known(
+    face: Tensor, subject: Subject, secret: Identity, encoder: Encoder, random: torch.Generator
+) -> Float[Tensor, " b"]:
+    """How much an encoder still knows: cosines to the avoided beyond what is aimed at, less the one to the secret; mean
+    over the draws."""
+    read = embed((encoder,), *draw(face, subject.landmarks, Jitter(), random, DRAWS))
+    floor = (1 - FLOOR) * encoder.thresholds[1e-2]
+    excess = torch.stack([torch.relu(similarity(read, who) - floor) for who in subject.avoided]).sum(0)
+    known: Tensor = (excess - similarity(read, secret)).mean((0, 1))
+    return known
+
+
+def shown(subject: Subject, change: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """The faces with a change of which no value is beyond LIMIT; what is small stays as it is."""
+    return apply_change(subject.images, subject.masks, LIMIT * torch.tanh(change / LIMIT), COLOUR)
+
+
+def visible(face: Float[Tensor, "b 3 h w"], subject: Subject) -> Float[Tensor, " b"]:
+    """What an eye sees of the change."""
+    perceived = objectives.perceived_distance(face, subject.images, subject.masks, subject.regions)
+    return perceived + 0.3 * objectives.texture_change(face, subject.images, subject.masks)
+
+
+def mixture(personas: Identity, weights: Float[Tensor, "n m"]) -> Identity:
+    """Secret directions, (n, d) by encoder, of n times m personas, one after the other: a mixture is nobody, and the
+    same nobody for all encoders."""
+    mixed = {k: (weights.to(v)[..., None] * v.view(*weights.shape, -1)).sum(1) for k, v in personas.vectors.items()}
+    return Identity({name: F.normalize(v, dim=1) for name, v in mixed.items()})
+
+
+def draw_secrets(networks: Networks, count: int, generator: torch.Generator) -> Identity:
+    """Secret directions, (count, d) by encoder: each a mixture of some personas, the same one for all encoders."""
+    bank = networks.personas
+    drawn = [torch.randperm(len(bank), generator=generator)[:MIXED].tolist() for _ in range(count)]
+    weights = torch.randn(count, MIXED, generator=generator)
+    theirs = identify_personas(networks.surrogates, [bank[k] for row in drawn for k in row], networks.device)
+    return mixture(theirs, weights)
+
+
+def recognised(
+    images: Float[Tensor, "b 3 256 256"], subject: Subject, faces: AlignedFaces, networks: Networks, turning: Turning
+) -> Float[Tensor, " b"]:
+    """The largest cosine that an encoder reads in the stored pixels, in shares of what it may read."""
+    shares = {"surrogate": turning.aim, "referee": turning.confirmation}
+    limits = [encoder.thresholds[1e-2] * (1 - shares[encoder.role]) for encoder in networks.encoders]
+    read = embed(networks.encoders, stored(faces, images), faces.landmarks)
+    cosine = torch.stack([similarity(read, who)[:, 0] for who in subject.avoided]).amax(0)
+    largest: Tensor = (cosine / cosine.new_tensor(limits)[:, None]).amax(0)
+    return largest

@@ -137,6 +137,9 @@ def test_the_form_offers_what_the_register_and_the_settings_say(service: Service
     for name in methods.names():
         shown = service.client.get(f"/try/presets?method={name}", headers=headers).text
         assert re.findall(r"<option(?: selected)?>(\w+)<", shown) == methods.presets(name)
+    for chosen, kept in (("natural", "natural"), ("no such", "standard")):
+        shown = service.client.get(f"/try/presets?method=cloak&preset={chosen}", headers=headers).text
+        assert re.findall(r"<option selected>(\w+)<", shown) == [kept]
     assert service.client.get("/try/presets?method=../x", headers=headers).json()["code"] == "method_unknown"
 
 

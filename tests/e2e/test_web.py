@@ -43,8 +43,11 @@ def test_protect_watch_compare_restore_erase(
     visitor.shoot("try-empty")
 
     expect(page.locator("#promised")).to_have_text("People see someone else, machines the same person.")
+    page.get_by_label("Preset").select_option("natural")
     page.get_by_label("Method").select_option("cloak")
     expect(page.locator("#promised")).to_have_text("People see the same person, machines someone else.")
+    expect(page.get_by_label("Preset")).to_have_value("natural")
+    page.get_by_label("Preset").select_option("standard")
     page.get_by_label("Method").select_option("sider")
     page.locator("#password").fill("short")
     expect(page.locator("#strength")).to_have_text("8 characters or more")

@@ -1,64 +1,76 @@
-"""The generator: what steers it, what it needs, saving and loading."""
+"""The generator: what it makes of what it is shown, saving and loading."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 
 from core.errors import ConfigurationError
-from core.networks.generator import Generator, load
+from core.networks.generator import REACH, STEEPEST, Generator, Look, load, soft
 
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def untrained() -> Generator:
+def net() -> Generator:
     torch.manual_seed(0)
-    net = Generator(("one", "two"), 12, secret_dim=6, latent_channels=4, side=8, width=16)
-    for block in (*net.before, *net.inside, *net.after):  # as if it had been trained: blocks begin as identities
-        torch.nn.init.normal_(block.conv2.weight, std=0.1)
-    return net.eval().requires_grad_(False)
+    return Generator(looks=2, latent_channels=4, side=8, width=16)
 
 
-def test_latents_identity_and_secret_all_matter(untrained: Generator) -> None:
-    generator = torch.Generator().manual_seed(0)
-    z, identity = torch.randn(2, 4, 8, 8), torch.nn.functional.normalize(torch.randn(2, 12), dim=1)
-    secret, other = untrained.secrets(4, generator).split(2)
-    made = untrained(z, identity, secret)
-    assert made.shape == z.shape
-    assert torch.equal(made, untrained(z, identity, secret))
-    for changed in ((z.flip(0), identity, secret), (z, identity.flip(0), secret), (z, identity, other)):
-        assert not torch.allclose(made, untrained(*changed), atol=1e-4)
+@pytest.fixture
+def trained() -> Generator:
+    """As if it had been: at first every block is the identity and nothing is added to the gradient."""
+    made = net()
+    for name, weights in made.named_parameters():
+        if name.endswith(("conv2.weight", "leave.weight", "steer")):
+            torch.nn.init.normal_(weights, std=0.1)
+    return made.eval().requires_grad_(False)
 
 
-def test_secrets_are_directions(untrained: Generator) -> None:
-    secrets = untrained.secrets(100, torch.Generator().manual_seed(1))
-    assert torch.allclose(secrets.square().mean(1), torch.ones(100), atol=1e-5)
-    assert secrets.mean().abs() < 0.2
+@pytest.fixture
+def look() -> Look:
+    draws = torch.randn(5, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    return Look(*draws, places=torch.rand(2, 2, 8, 8, generator=torch.Generator().manual_seed(1)))
 
 
-def test_identity_is_what_its_readers_say(untrained: Generator) -> None:
-    one, two = torch.randn(1, 5), torch.randn(1, 7)
-    assert torch.equal(untrained.identity({"two": two, "else": one, "one": one}), torch.cat((one, two), 1))
-    with pytest.raises(ConfigurationError, match="two"):
-        untrained.identity({"one": one})
+@torch.no_grad()
+def test_untrained_it_steps_against_what_the_encoders_would_be_turned_away_by(look: Look) -> None:
+    step = net()(look, 0)
+    assert torch.allclose(step, -REACH * soft(look.wanted), atol=1e-6)
 
 
-def test_it_survives_saving_in_half_precision(untrained: Generator, tmp_path: Path) -> None:
-    z, identity, secret = torch.randn(1, 4, 8, 8), torch.randn(1, 12), torch.randn(1, 6)
-    made = untrained(z, identity, secret)
-    untrained.half().save_pretrained(tmp_path / "generator")
+def test_all_that_it_is_shown_matters_and_so_does_which_look_it_is(trained: Generator, look: Look) -> None:
+    made = trained(look, 0)
+    assert made.shape == look.z.shape
+    assert torch.equal(made, trained(look, 0))
+    assert not torch.allclose(made, trained(look, 1), atol=1e-5)
+    for field in dataclasses.fields(look):
+        other = dataclasses.replace(look, **{field.name: getattr(look, field.name).flip(0)})
+        assert not torch.allclose(made, trained(other, 0), atol=1e-5), field.name
+
+
+def test_gradients_of_any_length_say_the_same() -> None:
+    gradient = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    gradient[0, 0, 0, 0] = 1e3  # a peak
+    assert torch.allclose(soft(gradient), soft(1e-6 * gradient), atol=1e-4)
+    assert soft(gradient).abs().max() <= STEEPEST
+    assert torch.equal(soft(0 * gradient), 0 * gradient)
+
+
+def test_it_survives_saving_in_half_precision(trained: Generator, look: Look, tmp_path: Path) -> None:
+    made = trained(look, 1)
+    trained.half().save_pretrained(tmp_path / "generator")
     loaded = load(tmp_path / "generator", CPU)
     assert loaded is not None
-    assert loaded.readers == ("one", "two")
-    assert torch.allclose(loaded(z, identity, secret), made, atol=1e-3)
+    assert loaded.looks == 2
+    assert torch.allclose(loaded(look, 1), made, atol=0.01 * float(made.abs().max()))
 
 
-def test_absent_is_none_and_broken_is_an_error(untrained: Generator, tmp_path: Path) -> None:
+def test_absent_is_none_and_broken_is_an_error(trained: Generator, tmp_path: Path) -> None:
     assert load(tmp_path / "generator", CPU) is None
-    untrained.save_pretrained(tmp_path / "generator")
+    trained.save_pretrained(tmp_path / "generator")
     (tmp_path / "generator" / "config.json").write_text("{")
     with pytest.raises(ConfigurationError, match="generator"):
         load(tmp_path / "generator", CPU)

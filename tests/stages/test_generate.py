@@ -1,20 +1,134 @@
-"""Changes by the generator stay small where they are small, and never pass their limit."""
+"""What the generator is shown and what is made of its answer, with one that has learned nothing."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 
-from core.stages.generate import LIMIT, bounded
+from core.networks import Networks
+from core.networks.generator import Generator
+from core.stages.align import AlignedFaces
+from core.stages.decouple import Identity, change_masks, cosines, identify, identify_personas, region_weights
+from core.stages.generate import LIMIT, MIXED, Scene, Subject, Turning, mixture, recognised, shown, turn_away
+from core.stages.recompose import encode, pixel_gain
 
 
-def test_small_changes_stay_and_large_ones_end_at_the_limit() -> None:
-    small, large = torch.full((1, 3, 2, 2), LIMIT / 50), torch.full((1, 3, 2, 2), -50.0)
-    assert torch.allclose(bounded(small), small, rtol=1e-3)
-    assert torch.allclose(bounded(large), torch.full_like(large, -LIMIT))
+@pytest.fixture(scope="module")
+def subject(faces: AlignedFaces, networks: Networks) -> Subject:
+    who = identify(networks.encoders, faces.images, faces.landmarks)
+    return Subject(
+        faces.images, faces.landmarks, change_masks(faces.landmarks), region_weights(faces.landmarks), (who,)
+    )
 
 
-def test_stronger_is_never_less() -> None:
-    moved = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * LIMIT
-    weaker, stronger = (bounded(s * moved).abs() for s in (0.7, 1.4))
-    assert (weaker <= stronger).all()
-    assert (stronger < LIMIT).all()
+def untrained(subject: Subject, networks: Networks, looks: int) -> Generator:
+    net = Generator(looks=looks)
+    net.gain.copy_(pixel_gain(encode(subject.images, networks.autoencoder), networks.autoencoder))
+    return net
+
+
+def secret(networks: Networks, seed: int) -> Identity:
+    personas = identify_personas(networks.encoders, networks.personas[:MIXED], networks.device)
+    return mixture(personas, torch.randn(1, MIXED, generator=torch.Generator().manual_seed(seed)))
+
+
+def change(subject: Subject, networks: Networks, net: Generator, seed: int = 0) -> torch.Tensor:
+    """Of all looks of the generator."""
+    random = torch.Generator().manual_seed(0)
+    scene = Scene(subject, secret(networks, seed), net, networks.surrogates, networks.autoencoder, random)
+    u = torch.zeros_like(scene.z)
+    for look in range(net.looks):
+        u = scene.onward(u, look)
+    return scene.change(u)
+
+
+@torch.no_grad()
+def test_every_look_turns_networks_further_away(subject: Subject, networks: Networks) -> None:
+    known = [1.0]
+    for looks in (1, 2, 3):
+        face = shown(subject, change(subject, networks, untrained(subject, networks, looks)))
+        read = cosines(networks.surrogates, face, subject.landmarks, subject.avoided[0])
+        known.append(float(read.mean()))
+    assert known == sorted(known, reverse=True)
+    assert known[-1] < 0.5
+
+
+@torch.no_grad()
+def test_two_secrets_draw_different_changes(subject: Subject, networks: Networks) -> None:
+    net = untrained(subject, networks, 1)
+    one, other, again = (change(subject, networks, net, seed) for seed in (0, 1, 0))
+    assert torch.equal(one, again)
+    assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) < 0.8
+
+
+def test_weights_are_learned_through_all_looks(subject: Subject, networks: Networks) -> None:
+    net = untrained(subject, networks, 2)
+    change(subject, networks, net).sum().backward()
+    assert net.pace.grad is not None
+    assert (net.pace.grad.abs().sum(1) > 0).all()
+
+
+def test_a_secret_is_nobody(networks: Networks) -> None:
+    personas = identify_personas(networks.surrogates, networks.personas[: 2 * MIXED], networks.device)
+    weights = torch.randn(2, MIXED, generator=torch.Generator().manual_seed(3))
+    for name, vectors in mixture(personas, weights).vectors.items():
+        assert torch.allclose(vectors.norm(dim=1), torch.ones(2), atol=1e-5)
+        own = weights[1] @ personas.vectors[name][MIXED:]
+        assert torch.cosine_similarity(vectors[1], own, dim=0) == pytest.approx(1, abs=1e-5)
+
+
+def test_changes_stay_within_the_limit_and_the_mask(subject: Subject) -> None:
+    small, large = (torch.full_like(subject.images, v) for v in (LIMIT / 50, -50.0))
+    weak, strong = (shown(subject, c) - subject.images for c in (small, large))
+    inside = (subject.masks > 0.99).expand_as(weak) & (subject.images > 0.2) & (subject.images < 0.9)
+    assert torch.allclose(weak[inside], small[inside], rtol=2e-2)
+    assert strong.abs().max() <= LIMIT + 1e-6
+    assert strong[(subject.masks == 0).expand_as(strong)].abs().max() == 0
+
+
+def turned(subject: Subject, faces: AlignedFaces, networks: Networks, turning: Turning) -> tuple[torch.Tensor, int]:
+    random = torch.Generator().manual_seed(1)
+    return turn_away(subject, faces, untrained(subject, networks, 2), networks, turning, random)
+
+
+EASY = Turning(aim=-0.9, confirmation=-0.9, weaker=())  # anything but a face that is plainly the same
+HOPELESS = Turning(aim=0.9999, confirmation=0.9999, looks=3)
+
+
+def test_no_more_looks_are_taken_than_it_takes(subject: Subject, faces: AlignedFaces, networks: Networks) -> None:
+    made, looks = turned(subject, faces, networks, EASY)
+    assert 0 < looks < EASY.looks
+    assert recognised(made, subject, faces, networks, EASY) <= 1
+    sooner, fewer = turned(subject, faces, networks, replace(EASY, looks=looks - 1))
+    assert fewer == looks - 1
+    assert recognised(sooner, subject, faces, networks, EASY) > 1
+
+
+def test_the_least_share_that_does_is_taken(subject: Subject, faces: AlignedFaces, networks: Networks) -> None:
+    whole, _ = turned(subject, faces, networks, EASY)
+    shares = (0.001, 0.9, 0.95)
+    made, _ = turned(subject, faces, networks, replace(EASY, weaker=shares))
+    read = [recognised(shown(subject, s * (whole - subject.images)), subject, faces, networks, EASY) for s in shares]
+    assert read[0] > 1
+    assert recognised(made, subject, faces, networks, EASY) <= 1
+    assert (made - subject.images).abs().mean() <= (whole - subject.images).abs().mean()
+
+
+def test_where_nothing_does_all_looks_are_taken_and_nothing_is_taken_back(
+    subject: Subject, faces: AlignedFaces, networks: Networks
+) -> None:
+    made, looks = turned(subject, faces, networks, HOPELESS)
+    assert looks == HOPELESS.looks
+    fewer, _ = turned(subject, faces, networks, replace(HOPELESS, looks=1))
+    least, less = (recognised(m, subject, faces, networks, HOPELESS) for m in (made, fewer))
+    assert 1 < least < less
+
+
+def test_a_face_that_nobody_recognises_stays_as_it_is(
+    subject: Subject, faces: AlignedFaces, networks: Networks
+) -> None:
+    made, looks = turned(replace(subject, avoided=(secret(networks, 5),)), faces, networks, EASY)
+    assert looks == 0
+    assert torch.equal(made, subject.images)

@@ -12,26 +12,23 @@ ONE, OTHER, NOBODY = torch.eye(3)
 READER = Reader("one", lambda images, _: images, 0.4)
 
 
-def asked(vectors: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
+def asked(*vectors: torch.Tensor) -> dict[str, float]:
     nothing = torch.zeros(2, 1, 1, 1)
     seen = Batch(nothing, nothing, nothing, torch.zeros(2, 5, 2), {"one": torch.stack((ONE, ONE))})
-    return {k: float(v) for k, v in perceptface.read(vectors, seen, READER, target).items()}
+    return {k: float(v) for k, v in perceptface.read(torch.stack(vectors), seen, READER).items()}
 
 
 def test_the_source_itself_is_furthest_from_what_is_wanted() -> None:
-    found = asked(torch.stack((ONE, ONE)), torch.stack((OTHER, OTHER)))
+    found = asked(ONE, ONE)
     assert found["hiding"] == pytest.approx(1 - (1 - perceptface.FLOOR) * 0.4)
     assert found["linked"] == pytest.approx(1 - perceptface.APART * 0.4)
-    assert found["pull"] == 0
 
 
-def test_two_others_whom_the_secrets_name_are_all_that_is_wanted() -> None:
-    named = torch.stack((OTHER, NOBODY))
-    assert asked(named, named) == {"hiding": 0, "linked": 0, "pull": -1}
+def test_two_others_are_all_that_is_wanted() -> None:
+    assert asked(OTHER, NOBODY) == {"hiding": 0, "linked": 0}
 
 
 def test_one_other_twice_is_linked() -> None:
-    found = asked(torch.stack((OTHER, OTHER)), torch.stack((OTHER, NOBODY)))
+    found = asked(OTHER, OTHER)
     assert found["hiding"] == 0
     assert found["linked"] > 0.5
-    assert found["pull"] == -0.5

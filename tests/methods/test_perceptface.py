@@ -1,0 +1,47 @@
+"""What is particular to `perceptface`: a secret for each protection, in a few looks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from core.errors import ConfigurationError
+from core.methods import perceptface
+from core.networks import Networks
+from core.stages.align import AlignedFaces, stored
+from core.stages.decouple import cosines, identify
+from core.stages.generate import LIMIT, Turning
+from core.stages.optimise import Protected
+
+HOPELESS = Turning(aim=0.9999, confirmation=0.9999, looks=3)
+
+
+def protect(faces: AlignedFaces, networks: Networks, turning: Turning, seed: int = 1) -> Protected:
+    config = perceptface.Config(turning=turning)
+    return perceptface.protect(faces, networks, config, torch.Generator().manual_seed(seed), lambda *_: None)
+
+
+def test_the_promise_is_reached_in_a_few_looks_and_no_pixel_moves_far(faces: AlignedFaces, networks: Networks) -> None:
+    turning = Turning()
+    made = protect(faces, networks, turning)
+    assert 0 < made.steps < turning.looks
+    assert made.personas == ()
+    identity = identify(networks.encoders, faces.images, faces.landmarks)
+    read = cosines(networks.encoders, stored(faces, made.images[0]), faces.landmarks, identity)
+    assert all(c <= e.allowed(0.2) for c, e in zip(read.flatten(), networks.encoders, strict=True))
+    moved = (made.images[0] - faces.images).abs()
+    assert 0 < moved.max() < LIMIT
+    assert moved[..., :8, :].max() == 0
+
+
+def test_two_protections_differ_in_all_of_the_face(faces: AlignedFaces, networks: Networks) -> None:
+    """The change is no function of the photo: what two secrets draw has little in common."""
+    one, two = (protect(faces, networks, HOPELESS, seed).images[0] - faces.images for seed in (1, 2))
+    assert torch.nn.functional.cosine_similarity(one.flatten(), two.flatten(), dim=0) < 0.9
+
+
+def test_without_a_generator_it_says_so(faces: AlignedFaces, networks: Networks) -> None:
+    with pytest.raises(ConfigurationError, match="generator"):
+        protect(faces, replace(networks, generator=None), Turning())
