@@ -1,4 +1,4 @@
-"""Turn machines away from faces by a few looks of the generator, as visibly as it takes and no more."""
+"""Turn machines away from faces by a few looks of the generator, and no more visibly than it takes."""
 
 from __future__ import annotations
 
@@ -83,14 +83,18 @@ class Scene:
         with torch.enable_grad():
             face = shown(self.subject, self.change(at))
             (dear,) = torch.autograd.grad(visible(face, self.subject).sum(), at, retain_graph=True)
-            asked = [known(face, self.subject, self.secret, encoder, self.random).sum() for encoder in self.encoders]
-            wanted = torch.stack([torch.autograd.grad(k, at, retain_graph=True)[0] for k in asked])
+            wanted = torch.stack([self.gradient(encoder, face, at) for encoder in self.encoders])
         # Each encoder by its own measure: none is to be heard because its gradients are long.
         wanted = wanted / wanted.square().mean((2, 3, 4), keepdim=True).sqrt().clamp_min(1e-12)
         z = self.z * self.generator.gain
         seen = Look(z, u, wanted.mean(0), wanted.std(0, correction=0), dear, self.places)
         step: Tensor = self.generator(seen, min(look, self.generator.looks - 1))
         return u + step
+
+    def gradient(self, encoder: Encoder, face: Tensor, at: Tensor) -> Tensor:
+        """Of what one encoder knows of the face, to the latents' change that it was drawn of."""
+        read = known(face, self.subject, self.secret, encoder, self.random)
+        return torch.autograd.grad(read.sum(), at, retain_graph=True)[0]
 
 
 @torch.no_grad()
@@ -104,9 +108,11 @@ def turn_away(
 ) -> tuple[Float[Tensor, "b 3 256 256"], int]:
     """The faces, changed under secrets until nobody recognises them, and no more than that; looks taken.
 
-    A face that nobody recognises as it is stays so; one that is recognised still is as far away as looks took it.
+    A face that nobody recognises stays as it is; one that still is recognised is as far away as all looks took it.
     """
     open_ = recognised(subject.images, subject, faces, networks, turning) > 1
+    if not open_.any():
+        return subject.images, 0
     secret = draw_secrets(networks, len(faces), random)
     scene = Scene(subject, secret, generator, networks.surrogates, networks.autoencoder, random)
     u, look = torch.zeros_like(scene.z), 0
