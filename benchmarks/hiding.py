@@ -62,6 +62,7 @@ PUBLISHED = (
     ("perceptface, as published", "91 to 98 % at FAR 1e-3", "26.7", ".842"),
 )
 
+FIDELITY = ("PSNR", "SSIM", "distance", "landmarks")
 Hide = Callable[[AlignedFaces, int], tuple[Photo, bool | None]]  # whether the promise held, where there is one
 
 
@@ -152,9 +153,10 @@ def run(name: str, hide: Hide, data: Pairs, networks: Networks) -> Result:
     return Result(images, held, (time.perf_counter() - began) / len(data))
 
 
-def fidelity(result: Result, data: Pairs) -> list[str]:
-    """PSNR, SSIM and structural distance to the source, mean."""
-    scores = []
+def fidelity(result: Result, data: Pairs, networks: Networks) -> list[str]:
+    """PSNR, SSIM and structural distance to the source, and how far landmarks are from where the detector found them
+    in the source, in shares of the distance of the eyes; mean."""
+    scores, moved = [], []
     for image, source, marks in zip(result.images, data.a, data.marks_a, strict=True):
         if image is not None:
             before = source.permute(1, 2, 0).numpy()
@@ -162,8 +164,11 @@ def fidelity(result: Result, data: Pairs) -> list[str]:
             alike = float(objectives.structure(x, y, face_masks(marks[None])))
             similar = float(structural_similarity(before, image, channel_axis=-1))
             scores.append((peak_signal_noise_ratio(before, image), similar, 1 - alike))
+            then, now = (landmarks(networks.detector, v) for v in (before, image))
+            if then is not None and now is not None:
+                moved.append(float((now - then).norm(dim=1).mean() / (then[1] - then[0]).norm()))
     psnr, ssim, distance = np.mean(scores, 0)
-    return [f"{psnr:.1f}", f"{ssim:.3f}", f"{distance:.3f}"]
+    return [f"{psnr:.1f}", f"{ssim:.3f}", f"{distance:.3f}", f"{np.mean(moved):.1%}"]
 
 
 def hidden(images: list[Pixels | None], nets: list[Recogniser], networks: Networks) -> list[str]:
@@ -211,10 +216,10 @@ def ablate(networks: Networks, data: Pairs, judges: list[Recogniser]) -> None:
     for name, config in parts.items():
         result = run(name, by_method("cloak", config, networks), data, networks)
         cells = [cell for way in ways.values() for cell in hidden(each(way, result.images), judges, networks)[::2]]
-        table.append([name, *cells, *fidelity(result, data), f"{result.seconds:.1f}"])
+        table.append([name, *cells, *fidelity(result, data, networks), f"{result.seconds:.1f}"])
     heads = [f"{net.name}{', ' if way else ''}{way}" for way in ways for net in judges]
     title = f"What the parts of the cloak contribute, {len(data)} pairs: `python -m benchmarks.hiding --ablate`"
-    head = ["", *heads, "PSNR", "SSIM", "distance", "s a face"]
+    head = ["", *heads, *FIDELITY, "s a face"]
     report.put("cloak-ablations", title, ["Hidden at FAR 1e-2.\n\n" + report.table(head, table)])
 
 
@@ -238,7 +243,7 @@ def main() -> None:
         result = run(name, hide, data, networks)
         promise = f"{sum(result.held)} of {len(result.held)}" if result.held else ""
         cells = hidden(result.images, judges, networks)
-        table.append([name, *cells, *fidelity(result, data), promise, f"{result.seconds:.1f}"])
+        table.append([name, *cells, *fidelity(result, data, networks), promise, f"{result.seconds:.1f}"])
         if name in hiding:
             print(f"look at {write_sheet(name, result, data)}")
             after += [
@@ -246,7 +251,7 @@ def main() -> None:
                 for way, change in degradations(networks).items()
             ]
     published = [row for row in PUBLISHED if row[0].startswith(tuple(hiding))]
-    table += [[name, figures, *[""] * 3, psnr, ssim, "", "", ""] for name, figures, psnr, ssim in published]
+    table += [[name, figures, *[""] * 3, psnr, ssim, *[""] * 4] for name, figures, psnr, ssim in published]
     heads = [f"{net.name}, FAR {far:g}" for net in judges for far in FARS]
     command = " --method ".join(["python -m benchmarks.hiding", *args.method]) if args.method else "make bench-hiding"
     report.put(
@@ -254,8 +259,8 @@ def main() -> None:
         f"Hidden from strangers' networks, {len(data)} pairs, preset `{args.preset}`: `{command}`",
         [
             "Share of pairs that a judge no longer matches, of those that it matched before; PSNR (dB), SSIM and "
-            "structural distance inside the face, all to the source.\n\n"
-            + report.table(["", *heads, "PSNR", "SSIM", "distance", "promise held", "s a face"], table),
+            "structural distance inside the face, all to the source; how far landmarks moved, of the distance of the "
+            "eyes.\n\n" + report.table(["", *heads, *FIDELITY, "promise held", "s a face"], table),
             "After what strangers do to pictures:\n\n" + report.table(["picture", *heads], after),
         ],
     )
