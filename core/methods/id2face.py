@@ -8,7 +8,7 @@ variants alike to them, the generator of `perceptface` takes away, where the bun
 Notation: v_k identity of a recomposed face by encoder k, s_k the source's, o_k another's, t_k threshold at FAR 1e-2.
 
     near = max_k max(cos(v_k, s_k), max_o cos(v_k, o_k)) / t_k
-    persona = the first in random order with near <= 1 - margin - room; if there is none, argmin near
+    persona = the first in random order with near <= 1 + rest; if there is none, argmin near
     face = turn_away(its recomposition, s_k and the variants before it)    # core/stages/generate.py
 
 Deviates: the paper's identity is sampled by an identity-conditioned diffusion model and made orthogonal to the source.
@@ -38,6 +38,7 @@ from core.stages.decouple import (
     decouple,
     embed,
     identify,
+    identify_personas,
     mean_traits,
     region_weights,
     similarity,
@@ -59,6 +60,7 @@ from core.stages.recompose import (
 PROMISE = Promise(people_recognise=False, machines_match=False)
 NETWORKS = ("detector", "encoders", "personas")
 ROOM = 0.2  # share of the threshold by which a persona is to be safer, for networks and photos that it was not tried on
+REST = 0.4  # share of the threshold beyond it that is left to the generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +114,14 @@ def turned(
     if networks.generator is None:
         return tuple(g.images for g in given), 0
     masks, regions = change_masks(faces.landmarks), region_weights(faces.landmarks)
+    bank = {persona.plain: persona for persona in networks.personas}
+    wanted = [bank[name] for name in config.personas]
+    # Photos under one persona are to be one person to machines as well: no secrets, which would tell them apart.
+    towards = identify_personas(networks.surrogates, wanted, networks.device) if wanted else None
     avoided, images, looks = [identity], [], 0
     for g in given:
         subject = Subject(g.images, faces.landmarks, masks, regions, tuple(avoided))
-        found, taken = turn_away(subject, faces, networks.generator, networks, config.turning, generator)
+        found, taken = turn_away(subject, faces, networks.generator, networks, config.turning, generator, towards)
         avoided.append(identify(networks.encoders, found, faces.landmarks))
         images.append(found)
         looks += taken
@@ -142,7 +148,7 @@ def assign(
         for _ in range(config.variants):
             near = nearness(to_source[:, b], between[:, b], taken)
             near[[n for n, face in taken if face == b]] = torch.inf
-            taken.append((first_safe(near, config), b))
+            taken.append((first_safe(near, config, networks), b))
     picked = [[n for n, face in taken if face == b] for b in range(len(faces))]
     return [gather(candidates[rows[v]].face(b) for b, rows in enumerate(picked)) for v in range(config.variants)]
 
@@ -155,9 +161,11 @@ def nearness(
     return torch.stack([to_source, *others]).amax(0)
 
 
-def first_safe(near: Float[Tensor, " n"], config: Config) -> int:
-    """The first that keeps the margin with ROOM; if none does, the one that is nearest to it."""
-    safe = (near <= 1 - config.margin - ROOM).nonzero()[:, 0]
+def first_safe(near: Float[Tensor, " n"], config: Config, networks: Networks) -> int:
+    """The first that keeps the margin with ROOM, or that the generator makes keep it; if there is none, the one that is
+    nearest to it."""
+    enough = 1 - config.margin - ROOM if networks.generator is None else 1 + REST
+    safe = (near <= enough).nonzero()[:, 0]
     return int(safe[0] if len(safe) else near.argmin())
 
 
@@ -186,4 +194,4 @@ def pseudonym(
         read = embed(networks.surrogates, worn.images, faces.landmarks.repeat(len(names), 1, 1))
         near = (similarity(read, identity) / limit).amax(0)[:, 0]
         scores.append(near + 100 * (worn.alike - RECOGNISABLE + SPARE).clamp_min(0))
-    return names[first_safe(torch.stack(scores).amax(0), config)]
+    return names[first_safe(torch.stack(scores).amax(0), config, networks)]

@@ -105,16 +105,18 @@ def turn_away(
     networks: Networks,
     turning: Turning,
     random: torch.Generator,
+    towards: Identity | None = None,
 ) -> tuple[Float[Tensor, "b 3 256 256"], int]:
-    """The faces, changed under secrets until nobody recognises them, and no more than that; looks taken.
+    """The faces, changed until nobody recognises them, and no more than that; looks taken.
 
-    A face that nobody recognises stays as it is; one that still is recognised is as far away as all looks took it.
+    Each is turned towards a secret of its own, unless it is said towards whom. A face that nobody recognises stays as
+    it is; one that still is recognised is as far away as all looks took it.
     """
     open_ = recognised(subject.images, subject, faces, networks, turning) > 1
     if not open_.any():
         return subject.images, 0
-    secret = draw_secrets(networks, len(faces), random)
-    scene = Scene(subject, secret, generator, networks.surrogates, networks.autoencoder, random)
+    towards = towards or draw_secrets(networks, len(faces), random)
+    scene = Scene(subject, towards, generator, networks.surrogates, networks.autoencoder, random)
     u, look = torch.zeros_like(scene.z), 0
     while open_.any() and look < turning.looks:
         u = torch.where(open_[:, None, None, None], scene.onward(u, look), u)

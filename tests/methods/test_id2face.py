@@ -58,7 +58,23 @@ def test_the_nearest_to_anybody_is_avoided() -> None:
     assert id2face.nearness(to_source, between, [(0, 0)]).tolist() == pytest.approx([1.0, 0.9, 0.8])
 
 
-def test_the_first_that_is_safe_is_taken() -> None:
-    config = id2face.Config(margin=0.1)
-    assert id2face.first_safe(torch.tensor([0.9, 0.65, 0.1]), config) == 1
-    assert id2face.first_safe(torch.tensor([0.9, 0.75, 0.8]), config) == 1  # none is: the least near
+def test_the_first_that_is_safe_is_taken(networks: Networks) -> None:
+    config, bare = id2face.Config(margin=0.1), dataclasses.replace(networks, generator=None)
+    for near, alone, turned in (([0.9, 0.65, 0.1], 1, 0), ([0.9, 0.75, 0.8], 1, 0), ([1.9, 1.5, 1.3], 2, 2)):
+        assert id2face.first_safe(torch.tensor(near), config, bare) == alone
+        assert id2face.first_safe(torch.tensor(near), config, networks) == turned
+
+
+def test_a_persona_that_is_given_is_the_same_person_in_every_photo(faces: AlignedFaces, networks: Networks) -> None:
+    """Whatever the seed: machines are to know the person of two photos by it."""
+    config = id2face.Config(personas=(networks.personas[0].plain,))
+    one, two = (
+        identify(
+            networks.encoders,
+            id2face.protect(faces, networks, config, torch.Generator().manual_seed(seed), lambda *_: None).images[0],
+            faces.landmarks,
+        )
+        for seed in (1, 2)
+    )
+    for encoder in networks.encoders:
+        assert (one.vectors[encoder.name] * two.vectors[encoder.name]).sum() > encoder.thresholds[1e-3]
