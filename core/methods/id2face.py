@@ -109,23 +109,33 @@ def turned(
     config: Config,
     generator: torch.Generator,
 ) -> tuple[tuple[Float[Tensor, "b 3 256 256"], ...], int]:
-    """The faces of each variant, such that machines take them neither for the source nor for an earlier variant, and
-    the looks it took; a bundle without a generator leaves them as they are."""
+    """The faces of each variant, such that machines take them neither for a source nor for another face of this variant
+    or an earlier one, and the looks it took; a bundle without a generator leaves them as they are."""
     if networks.generator is None:
         return tuple(g.images for g in given), 0
-    masks, regions = change_masks(faces.landmarks), region_weights(faces.landmarks)
     bank = {persona.plain: persona for persona in networks.personas}
     wanted = [bank[name] for name in config.personas]
     # Photos under one persona are to be one person to machines as well: no secrets, which would tell them apart.
     towards = identify_personas(networks.surrogates, wanted, networks.device) if wanted else None
-    avoided, images, looks = [identity], [], 0
+    avoided, images, looks = [one_of(identity, b) for b in range(len(faces))], [], 0
     for g in given:
-        subject = Subject(g.images, faces.landmarks, masks, regions, tuple(avoided))
-        found, taken = turn_away(subject, faces, networks.generator, networks, config.turning, generator, towards)
-        avoided.append(identify(networks.encoders, found, faces.landmarks))
-        images.append(found)
-        looks += taken
+        row = []
+        for b in range(len(faces)):  # one after the other: two that are turned at once may end alike
+            face = faces.face(b)
+            masks, regions = change_masks(face.landmarks), region_weights(face.landmarks)
+            subject = Subject(g.face(b).images, face.landmarks, masks, regions, tuple(avoided))
+            whom = one_of(towards, b) if towards else None
+            found, taken = turn_away(subject, face, networks.generator, networks, config.turning, generator, whom)
+            avoided.append(identify(networks.encoders, found, face.landmarks))
+            row.append(found)
+            looks += taken
+        images.append(torch.cat(row))
     return tuple(images), looks
+
+
+def one_of(identity: Identity, b: int) -> Identity:
+    """That of one face, (1, d) by encoder."""
+    return Identity({name: v[b : b + 1] for name, v in identity.vectors.items()})
 
 
 def assign(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
 from core.methods import id2face
 from core.networks import Networks
 from core.objectives import structure
-from core.stages.align import AlignedFaces, stored
-from core.stages.decouple import face_masks, identify
+from core.stages.align import AlignedFaces, align, stored
+from core.stages.decouple import decouple, face_masks, identify
 from core.stages.optimise import Protected
+from core.stages.recompose import wear
+from core.stages.validate import Photo
 
 VARIANTS = 3
 
@@ -78,3 +81,19 @@ def test_a_persona_that_is_given_is_the_same_person_in_every_photo(faces: Aligne
     )
     for encoder in networks.encoders:
         assert (one.vectors[encoder.name] * two.vectors[encoder.name]).sum() > encoder.thresholds[1e-3]
+
+
+def test_faces_of_a_photo_become_different_people(astronaut: Photo, networks: Networks) -> None:
+    """Though all of them are given the same persona, in the same picture."""
+    twice = align(Photo(np.hstack((astronaut.pixels, astronaut.pixels))), networks.detector, networks.device)
+    config = id2face.Config(personas=(networks.personas[0].plain,) * 2)
+    given = [wear(twice, decouple(twice, networks)[1], networks.personas, config.personas)]
+    identity = identify(networks.encoders, twice.images, twice.landmarks)
+    drawn = dataclasses.replace(config, personas=())
+    random = torch.Generator().manual_seed(1)
+    (images,), looks = id2face.turned(given, twice, identity, networks, drawn, random)
+    assert looks > 0
+    before, after = (identify(networks.encoders, x, twice.landmarks) for x in (given[0].images, images))
+    for encoder in networks.encoders:
+        alike, now = (v.vectors[encoder.name] for v in (before, after))
+        assert alike[0] @ alike[1] > encoder.thresholds[1e-2] > now[0] @ now[1]
