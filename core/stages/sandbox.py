@@ -72,7 +72,8 @@ class Server:
         with self._places, self._child() as line, line.makefile("rb") as answer:
             try:
                 line.sendall(json.dumps(question).encode() + b"\n")
-                line.sendall(data)
+                if data:  # who has nothing to wait for may have answered and gone, and even nothing cannot be sent then
+                    line.sendall(data)
                 return _answer(answer, limits, pixels)
             except TimeoutError:
                 raise Unavailable("the photo could not be decoded in time; try again", code="decoder_busy") from None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +37,21 @@ def test_pixels_and_refusals_come_through(server: Server) -> None:
     with pytest.raises(PhotoRefused, match="cut off") as caught:
         server.ask(PHOTO.to_png()[:300], Limits(), pixels=False)
     assert caught.value.code == "photo_damaged"
+
+
+def test_an_empty_photo_is_called_so_though_the_child_is_gone_before_it_is_sent(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(socket.socket):
+        def sendall(self, data: bytes, *flags: int) -> None:  # type: ignore[override]
+            super().sendall(data, *flags)
+            time.sleep(0.2)
+
+    child = server._child
+    monkeypatch.setattr(server, "_child", lambda: Slow(fileno=child().detach()))
+    with pytest.raises(PhotoRefused) as caught:
+        server.ask(b"", Limits(), pixels=False)
+    assert caught.value.code == "photo_empty"
 
 
 def test_it_has_no_secret_and_its_successor_takes_over(
