@@ -18,7 +18,7 @@ from core.networks import Encoder, Networks
 from core.stages.align import align
 from core.stages.decouple import decouple
 from core.stages.optimise import Descent
-from core.stages.recompose import decode, encode, recompose
+from core.stages.recompose import decode, encode, pixel_gain, recompose
 from core.stages.validate import Photo
 from training import teachers
 from training.pairs import Scores
@@ -104,8 +104,8 @@ def loop(networks: Networks) -> dict[str, str]:
     start = recompose(faces, appearance, networks.personas, 1, torch.Generator().manual_seed(0))[0]
     never = Descent(steps=STEPS, calm=STEPS)
     config = dataclasses.replace(PRESETS["standard"], descent=never, aim=0.95)
-    search = Search(faces, identity, appearance, start, networks, config)
     z = encode(faces.images, networks.autoencoder)
+    search = Search(faces, identity, appearance, networks, config, pixel_gain(z, networks.autoencoder), start)
     both = seconds(backward(lambda u: decode(u, networks.autoencoder), z))
     look = seconds(lambda: decode(z, networks.autoencoder))
     for encoder in networks.surrogates:

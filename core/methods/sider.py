@@ -11,9 +11,9 @@ M mask, C takes most of the colour out of a change.
     x(u) = p + M C(Dec(z) - Dec(z_p))
     J(u) = sum_k w_k [m_k - cos(E_k(T(x(u))), e_k)]_+ + lambda V(x(u), p) + sigma S(x(u), p) + rho R(x(u)) + nu mean u^2
 
-Of several personas that fit, one is taken that machines already find near the source, because the less there is to
-move, the less is seen, and that people find unlike it. The aims of a face rise until a referee, an encoder that no
-gradient sees, reads the source as well: faces that carry over easily stay closer to the persona.
+Of several personas that fit, one is taken that two long steps bring near the source for machines, because the less
+there is to move, the less is seen, and that people find unlike it. The aims of a face rise until a referee, an encoder
+that no gradient sees, reads the source as well: faces that carry over easily stay closer to the persona.
 
 Deviates: the latent starts from a blended persona, not from a denoised one (ours still harms one: DESIGN.md),
 and only the *change* of the decoded image is added to p, so that what the autoencoder cannot code stays sharp.
@@ -51,7 +51,9 @@ from core.stages.recompose import (
 PROMISE = Promise(people_recognise=False, machines_match=True)
 LOOK_AROUND = 12  # px, more than the windows in which structure is compared
 NEAR = 0.2  # share of the way by which the last draw may be short of the aim for a look to be worth its time
-CANDIDATES = 12  # personas tried for a face in all; composing one takes about as long as two steps
+CANDIDATES = 12  # personas tried for a face in all; trying one takes about as long as five steps
+# How near machines find a candidate before any step tells little of what it will cost, after two long ones most of it.
+PROBE = Descent(steps=2, step_size=0.00032, check_every=2)
 NETWORKS = ("detector", "autoencoder", "encoders", "personas")
 
 
@@ -81,7 +83,7 @@ class Config:
     resurfacing: float = 1.0
     anchor: float = 10.0
     candidates: int = 8
-    unlike: float = 2.0
+    unlike: float = 1.4
     presentation: Presenting = Presenting.keep
     variants: int = 1
     descent: Descent = field(default_factory=Descent)
@@ -92,7 +94,7 @@ PRESETS = {
     "natural": Config(margin=0.3, aim=0.5, confirmation=0.5, ceiling=0.6, balance=0.3, texture=0.2, colour=0.3),
     "standard": Config(),
     "strong": Config(
-        margin=0.6, aim=0.9, confirmation=0.84, ceiling=0.94, balance=0.12, texture=0.1, descent=Descent(steps=160)
+        margin=0.6, aim=0.9, confirmation=0.84, ceiling=0.94, balance=0.12, texture=0.1, descent=Descent(steps=140)
     ),
 }
 
@@ -104,38 +106,34 @@ def protect(
     identity, appearance = decouple(faces, networks)
     tried = max(config.variants, min(CANDIDATES, config.candidates * config.variants))
     starts = recompose(faces, appearance, networks.personas, tried, generator, config.presentation)
-    starts = nearest(starts, faces, identity, appearance.masks, networks, config)
+    gain = pixel_gain(encode(faces.images, networks.autoencoder), networks.autoencoder)
+    search_from = partial(Search, faces, identity, appearance, networks, config, gain)
+    # Under the same draws for all of them.
+    prospects = torch.stack([search_from(start).prospect(generator.clone_state()) for start in starts])
+    starts = promising(starts, prospects, appearance.masks, config)
     images, used = [], 0
     for v, start in enumerate(starts):
-        search = Search(faces, identity, appearance, start, networks, config)
-        image, steps = search.run(generator, part(progress, v, len(starts)))
+        image, steps = search_from(start).run(generator, part(progress, v, len(starts)))
         images.append(image)
         used += steps
     return Protected(tuple(images), used, tuple(s.images for s in starts), tuple(s.personas for s in starts))
 
 
-@torch.no_grad()
-def nearest(
+def promising(
     starts: list[Recomposed],
-    faces: AlignedFaces,
-    identity: Identity,
+    prospects: Float[Tensor, "k b"],
     masks: Float[Tensor, "b 1 256 256"],
-    networks: Networks,
     config: Config,
 ) -> list[Recomposed]:
-    """A recomposition a variant: of each face those that machines find most like the source and people least.
+    """A recomposition a variant: of each face those with the best prospects that people find least like the source.
 
     Those that people might take for the source, or for one already taken, come last, whatever machines say.
     """
     images, alike = torch.stack([s.images for s in starts]), torch.stack([s.alike for s in starts])
-    marks = faces.landmarks.repeat(len(starts), 1, 1)
-    cosine = cosines(networks.surrogates, images.flatten(0, 1), marks, identity)
-    threshold = cosine.new_tensor([e.thresholds[1e-3] for e in networks.surrogates])[:, None, None]
-    share = ((cosine - threshold) / (1 - threshold)).mean(0)
-    score = share - config.unlike * alike - 100 * (alike - RECOGNISABLE + SPARE).clamp_min(0)
+    score = prospects - config.unlike * alike - 100 * (alike - RECOGNISABLE + SPARE).clamp_min(0)
     order = score.argsort(0, descending=True)
     picked = [
-        distinct(order[:, b].tolist(), images[:, b], masks[b : b + 1], config.variants) for b in range(len(faces))
+        distinct(order[:, b].tolist(), images[:, b], masks[b : b + 1], config.variants) for b in range(images.shape[1])
     ]
     return [gather(starts[rows[v]].face(b) for b, rows in enumerate(picked)) for v in range(config.variants)]
 
@@ -165,16 +163,17 @@ class Search:
         faces: AlignedFaces,
         identity: Identity,
         appearance: Appearance,
-        start: Recomposed,
         networks: Networks,
         config: Config,
+        gain: Float[Tensor, "1 c 1 1"],
+        start: Recomposed,
     ) -> None:
-        self.faces, self.identity, self.networks, self.config = faces, identity, networks, config
+        self.faces, self.identity, self.networks = faces, identity, networks
+        self.config, self.gain = config, gain
         self.p, self.mask = start.images, appearance.masks
         self.M = change_masks(faces.landmarks) * (1 - appearance.fringe)
         self.z_p = encode(self.p, networks.autoencoder)
         self.decoded_p = decode(self.z_p, networks.autoencoder)
-        self.gain = pixel_gain(self.z_p, networks.autoencoder)
         self.region = region_of(self.mask)
         self.drawn = objectives.structure_map(self.p[self.region], faces.images[self.region])
         self.threshold = self.p.new_tensor([e.thresholds[1e-3] for e in networks.surrogates])[:, None, None]
@@ -190,6 +189,14 @@ class Search:
             self.zero, partial(self.objective, generator=generator), self.satisfied, self.config.descent, report
         )
         return self.render(u), steps
+
+    def prospect(self, generator: torch.Generator) -> Float[Tensor, " b"]:
+        """How near to the source surrogates are after the steps of PROBE: mean share of the way from their thresholds
+        to 1."""
+        u, _ = optimise(self.zero, partial(self.objective, generator=generator), self.satisfied, PROBE, lambda _: None)
+        with torch.no_grad():
+            cosine = cosines(self.networks.surrogates, self.render(u), self.faces.landmarks, self.identity)
+        return ((cosine - self.threshold) / (1 - self.threshold)).mean((0, 1))
 
     def render(self, u: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 256 256"]:
         """The faces of latents that are moved by `u`."""

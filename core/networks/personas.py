@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ class Traits:
     texture: float
     light: float
 
+    def _hidden(self, other: Traits) -> float:
+        """How far a face with traits `other` is turned beyond this one: what it hides would have to be made up."""
+        own = self.yaw * math.copysign(1, other.yaw)
+        return max(0.0, abs(other.yaw) - max(0.0, own))
+
     def distance(self, other: Traits) -> float:
         """How badly a persona with traits `other` fits. Each term is about 1 where a misfit shows."""
         tone = np.subtract(self.tone, other.tone) / (14.0, 10.0, 10.0)
@@ -41,6 +47,7 @@ class Traits:
         terms = (
             (self.presentation - other.presentation) / 0.5,
             (self.yaw - other.yaw) / 0.25,  # what is left is turned
+            self._hidden(other) / 0.06,
             (self.smile - other.smile) / 0.06,  # teeth on closed lips are a grimace
             (self.drop - other.drop) / 0.12,
             rougher / (0.25 if rougher > 0 else 0.40),  # wrinkles on smooth skin show, smooth skin does not

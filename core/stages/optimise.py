@@ -21,13 +21,15 @@ Satisfied = Callable[[Tensor], Bool[Tensor, " b"]]
 class Descent:
     """Momentum descent on latents.
 
-    steps: at most. step_size: alpha, in pixel units (1 is black to white). momentum: mu, 0.9..1.
-    check_every: steps between looks at the stored 8-bit pixels. calm: looks in a row that must satisfy.
+    steps: at most. step_size: alpha, in pixel units (1 is black to white). momentum: mu, 0.9..1. averaging: rho, at
+    most this share of the mean's past is kept at a step. check_every: steps between looks at the stored 8-bit pixels.
+    calm: looks in a row that must satisfy.
     """
 
-    steps: int = 120
+    steps: int = 100
     step_size: float = 0.00004
     momentum: float = 0.9
+    averaging: float = 0.9
     check_every: int = 2
     calm: int = 2
 
@@ -64,28 +66,31 @@ def optimise(
     descent: Descent,
     progress: Callable[[float], None],
 ) -> tuple[Float[Tensor, "b c u v"], int]:
-    """Minimise objective(z) for each row until `satisfied` holds `calm` looks in a row; (latents, steps used).
+    """Minimise objective(z) for each row until `satisfied` holds `calm` looks in a row; (mean latents, steps used).
 
-    g <- mu g + grad / mean|grad|,  z <- z - alpha g / mean|g|. A row that is satisfied is frozen: going on
-    would only cost likeness to the persona.
+    g <- mu g + grad / mean|grad|,  z <- z - alpha g / mean|g|,  m <- rho m + (1 - rho) z. Steps stay long, so z never
+    rests; what it strays is seen in the picture and helps nobody, so m is the result (Polyak and Juditsky 1992).
+    A row that is satisfied is frozen: going on would only cost likeness to the persona.
     """
-    z = u_start.clone()
+    z, m = u_start.clone(), u_start.clone()
     g = torch.zeros_like(z)
     calm = torch.zeros(len(z), dtype=torch.long, device=z.device)
     for step in range(descent.steps):
         if step % descent.check_every == 0:
             with torch.no_grad():
-                held = satisfied(z)
+                held = satisfied(m)
             calm = torch.where(held, calm + 1, torch.zeros_like(calm))
         active = (calm < descent.calm).to(z)[:, None, None, None]
         if not active.any():
-            return z, step
+            return m, step
         variable = z.detach().requires_grad_(True)
         (gradient,) = torch.autograd.grad(objective(variable).sum(), variable)
         g = descent.momentum * g + _normalised(gradient)
         z = z - active * descent.step_size * _normalised(g)
+        keep = min(descent.averaging, step / (step + 10))  # shorter at first: nobody waits for the start to fade
+        m = m + active * (1 - keep) * (z - m)
         progress((step + 1) / descent.steps)
-    return z, descent.steps
+    return m, descent.steps
 
 
 def part(progress: Progress, number: int, count: int) -> Callable[[float], None]:

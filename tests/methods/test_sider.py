@@ -7,12 +7,13 @@ from copy import copy
 
 import pytest
 import torch
+from torch import Tensor
 
 from core.methods import sider
 from core.networks import Networks
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import cosines, decouple
-from core.stages.recompose import Recomposed
+from core.stages.recompose import Recomposed, encode, pixel_gain
 
 
 @pytest.fixture(scope="module")
@@ -41,39 +42,52 @@ def test_an_unconvinced_referee_raises_the_aim(faces: AlignedFaces, panel: Netwo
     assert doubtful["referee"] > content["referee"]
 
 
-# Nobody is found upside down; mirrored she is nearly herself, in another drawing.
-NEAR, FAR = -1, -2
-
-
-def ranked(faces: AlignedFaces, panel: Networks, near: float, far: float, unlike: float) -> list[str]:
-    """The order of two looks, of which machines find one near, when people find them so much like the source."""
-    identity, appearance = decouple(faces, panel)
+def ranked(faces: AlignedFaces, prospects: tuple[float, float], alike: tuple[float, float], unlike: float) -> list[str]:
+    """The order of two looks with these prospects that people find so much like the source; mirrored and upside down
+    a face is nearly itself, in other drawings."""
     n = len(faces)
-    near_one, far_one = (
-        Recomposed(faces.images.flip(axis), (name,) * n, torch.full((n,), alike))
-        for axis, name, alike in ((NEAR, "near", near), (FAR, "far", far))
+    one, other = (
+        Recomposed(faces.images.flip(axis), (name,) * n, torch.full((n,), a))
+        for axis, name, a in zip((-1, -2), ("one", "other"), alike, strict=True)
     )
-    config = sider.Config(variants=2, unlike=unlike)
+    config, masks = sider.Config(variants=2, unlike=unlike), torch.ones(n, 1, 256, 256)
+    prospect = torch.tensor(prospects)[:, None].expand(2, n)
     orders = [
-        [r.personas for r in sider.nearest(starts, faces, identity, appearance.masks, panel, config)]
-        for starts in ([near_one, far_one], [far_one, near_one])
+        [r.personas for r in sider.promising(starts, found, masks, config)]
+        for starts, found in (([one, other], prospect), ([other, one], prospect.flip(0)))
     ]
     assert orders[0] == orders[1]
     assert all(set(names) == {names[0]} for names in orders[0])
     return [names[0] for names in orders[0]]
 
 
-def test_each_face_gets_the_persona_that_machines_find_nearest(faces: AlignedFaces, panel: Networks) -> None:
-    assert ranked(faces, panel, 0.5, 0.5, 3.0) == ["near", "far"]
+def test_each_face_gets_the_persona_with_the_best_prospects(faces: AlignedFaces) -> None:
+    assert ranked(faces, (0.6, 0.5), (0.5, 0.5), 3.0) == ["one", "other"]
 
 
-def test_likeness_to_the_source_counts_against_a_persona(faces: AlignedFaces, panel: Networks) -> None:
-    assert ranked(faces, panel, 0.6, 0.1, 0.0) == ["near", "far"]
-    assert ranked(faces, panel, 0.6, 0.1, 10.0) == ["far", "near"]
+def test_likeness_to_the_source_counts_against_a_persona(faces: AlignedFaces) -> None:
+    assert ranked(faces, (0.6, 0.5), (0.6, 0.1), 0.0) == ["one", "other"]
+    assert ranked(faces, (0.6, 0.5), (0.6, 0.1), 10.0) == ["other", "one"]
 
 
-def test_a_persona_that_looks_like_the_source_comes_last(faces: AlignedFaces, panel: Networks) -> None:
-    assert ranked(faces, panel, 0.8, 0.5, 0.0) == ["far", "near"]
+def test_a_persona_that_looks_like_the_source_comes_last(faces: AlignedFaces) -> None:
+    assert ranked(faces, (0.6, 0.5), (0.8, 0.5), 0.0) == ["other", "one"]
+
+
+def test_prospects_tell_where_two_steps_lead(faces: AlignedFaces, panel: Networks) -> None:
+    """Upside down there is a way to go, and the source itself remains ahead."""
+    identity, appearance = decouple(faces, panel)
+    gain = pixel_gain(encode(faces.images, panel.autoencoder), panel.autoencoder)
+
+    def prospect(images: Tensor) -> tuple[float, float]:
+        start = Recomposed(images, ("",), torch.zeros(1))
+        search = sider.Search(faces, identity, appearance, panel, sider.Config(), gain, start)
+        (cosine,) = cosines(panel.surrogates, images, faces.landmarks, identity)[0]
+        share = (cosine - search.threshold) / (1 - search.threshold)
+        return float(share), float(search.prospect(torch.Generator().manual_seed(1)))
+
+    (_, own), (before, after) = prospect(faces.images), prospect(faces.images.flip(-2))
+    assert before < after < own
 
 
 def test_variants_are_not_twins_while_there_are_others(faces: AlignedFaces) -> None:

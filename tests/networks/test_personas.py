@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,6 +28,14 @@ def test_mirroring_twice_is_nothing(networks: Networks) -> None:
     assert (again.image == persona.image).all()
     assert np.allclose(again.landmarks, persona.landmarks, atol=1e-4)
     assert again.traits == persona.traits
+
+
+def test_a_frontal_persona_fits_a_turned_face_better_than_a_turned_one_a_frontal(networks: Networks) -> None:
+    """What it hides would have to be made up."""
+    frontal, left, right = (replace(networks.personas[0].traits, yaw=yaw) for yaw in (0.0, -0.2, 0.2))
+    assert left.distance(left) == frontal.distance(frontal) == 0
+    assert frontal.distance(left) == frontal.distance(right) > 5 * left.distance(frontal) > 0
+    assert left.distance(right) > frontal.distance(right)
 
 
 def test_no_persona_matches_a_public_domain_portrait(networks: Networks) -> None:

@@ -17,6 +17,10 @@ def near(u: Tensor) -> Tensor:
     return distance(u) < 1e-3
 
 
+def never(u: Tensor) -> Tensor:
+    return torch.zeros(len(u), dtype=torch.bool)
+
+
 def run(**changes: object) -> tuple[Tensor, int, list[float]]:
     seen: list[float] = []
     settings = {"steps": 200, "step_size": 0.005, "check_every": 1, **changes}
@@ -50,6 +54,15 @@ def test_a_satisfied_row_is_frozen() -> None:
     )
     assert (u[0] == 0).all()
     assert (u[1] != 0).any()
+
+
+def test_the_result_is_the_mean_of_what_strays() -> None:
+    """Steps are too long to rest at the goal; their mean is nearer to it than where they end."""
+    start = torch.zeros(2, 4, 8, 8)
+    last, mean = (
+        optimise(start, distance, never, Descent(80, 0.02, averaging=rho), lambda _: None)[0] for rho in (0.0, 0.9)
+    )
+    assert (distance(mean) < distance(last) / 2).all()
 
 
 def test_one_lucky_look_is_not_enough() -> None:
