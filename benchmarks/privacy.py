@@ -57,7 +57,7 @@ class Run:
     def folder(self) -> Path:
         """Named by everything that could change a picture, so that no stale one is ever counted."""
         encoders = ",".join(e.name for e in self.networks.encoders)
-        what = f"{self.config}{encoders}".encode() + _engine()
+        what = f"{self.config}{self.networks.bundle}{encoders}".encode() + _engine()
         return FOLDER / f"{self.name.replace(' ', '-')}-{hashlib.sha256(what).hexdigest()[:8]}"
 
 
@@ -243,21 +243,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=64, help="of 262, evenly over them")
     parser.add_argument("--preset", default="standard", choices=list(PRESETS))
+    parser.add_argument("--bundle", help="a folder; the packaged one if not given")
     parser.add_argument("--ablate", action="store_true")
     args = parser.parse_args()
-    networks, data = Networks.load(), Pairs.read(args.pairs)
+    networks, data = Networks.load(args.bundle), Pairs.read(args.pairs)
     nets = recognisers(networks, data)
     if args.ablate:
         ablate(networks, data, nets)
         return
-    run = Run(args.preset, PRESETS[args.preset], networks)
+    name, other = args.preset, ""
+    if args.bundle:
+        name, other = f"{args.preset}-{networks.bundle}", f", bundle `{networks.bundle}`"
+    run = Run(name, PRESETS[args.preset], networks)
     rows = protect_all(run, data)
     (run.folder / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
     heads = [f"{n.name}, FAR {far:g}" for n in nets if n.role == "judge" for far in FARS]
     columns = ["network", "role", "before, FAR 0.01", "after", "before, FAR 0.001", "after"]
     report.put(
-        f"privacy-{args.preset}",
-        f"Strangers' networks, {len(data)} pairs, preset `{args.preset}`: `make bench-privacy`",
+        f"privacy-{name}",
+        f"Strangers' networks, {len(data)} pairs, preset `{args.preset}`{other}: `make bench-privacy`",
         [
             report.bullets(facts_of(rows) | fidelity(run, rows, data) | diversity(run, data)),
             "True-accept rate before protection, and after it among those that matched before.\n\n"

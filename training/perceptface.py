@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from core.networks import Encoder, Networks
 from core.networks.bundle import PACKAGED
 from core.networks.generator import Generator
 from core.stages.decouple import Identity, identify_personas
-from core.stages.generate import FLOOR, MIXED, Scene, Subject, mixture, shown, visible
+from core.stages.generate import FLOOR, Scene, Subject, draw_mixtures, mixture, shown, visible
 from core.stages.optimise import Jitter, draw
 from core.stages.recompose import encode, pixel_gain
 from training import muon, schedule
@@ -43,6 +44,7 @@ AVERAGING = 0.99
 APART, LINKED = 1.2, 0.1  # shares of the threshold that two secrets may keep in common, and its weight
 BALANCE = 0.3  # of what is seen against hiding
 PROMINENCE = 0.1  # weight beside what is seen
+Network = TypeVar("Network")
 
 
 def subject(seen: Batch) -> Subject:
@@ -51,10 +53,13 @@ def subject(seen: Batch) -> Subject:
 
 def secrets(bank: Identity, count: int, g: torch.Generator) -> Identity:
     """One for each of `count` faces, of a bank (p, d)."""
-    personas = len(next(iter(bank.vectors.values())))
-    drawn = torch.cat([torch.randperm(personas, generator=g)[:MIXED] for _ in range(count)])
-    weights = torch.randn(count, MIXED, generator=g)
-    return mixture(Identity({name: v[drawn] for name, v in bank.vectors.items()}), weights)
+    drawn, weights = draw_mixtures(len(next(iter(bank.vectors.values()))), count, g)
+    return mixture(Identity({name: v[drawn.flatten()] for name, v in bank.vectors.items()}), weights)
+
+
+def some(networks: Sequence[Network], count: int, g: torch.Generator) -> tuple[Network, ...]:
+    """So many of them."""
+    return tuple(networks[k] for k in torch.randperm(len(networks), generator=g)[:count].tolist())
 
 
 def read(vectors: Tensor, seen: Batch, reader: Reader) -> dict[str, Tensor]:
@@ -99,8 +104,8 @@ class Run:
     def learn(self, seen: Batch, known: list[Reader], share: float, g: torch.Generator) -> dict[str, float]:
         """One step; the parts of the loss."""
         muon.scale(self.optimisers, share, STEP, RATE)
-        looked = tuple(random.sample(self.networks.surrogates, SHOWN))
-        judging = random.sample([j for j in known if j.name not in {e.name for e in looked}], ASKED)
+        looked = some(self.networks.surrogates, SHOWN, g)
+        judging = some([j for j in known if j.name not in {e.name for e in looked}], ASKED, g)
         face = changed(self.net, self.networks, looked, seen, secrets(self.bank, len(seen.x), g), g)
         jitter = draw(face, seen.landmarks, Jitter(), g)
         said = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from core import objectives
@@ -172,10 +172,17 @@ def mixture(personas: Identity, weights: Float[Tensor, "n m"]) -> Identity:
 def draw_secrets(networks: Networks, count: int, generator: torch.Generator) -> Identity:
     """Secret directions, (count, d) by encoder: each a mixture of some personas, the same one for all encoders."""
     bank = networks.personas
-    drawn = [torch.randperm(len(bank), generator=generator)[:MIXED].tolist() for _ in range(count)]
-    weights = torch.randn(count, MIXED, generator=generator)
-    theirs = identify_personas(networks.surrogates, [bank[k] for row in drawn for k in row], networks.device)
+    drawn, weights = draw_mixtures(len(bank), count, generator)
+    theirs = identify_personas(networks.surrogates, [bank[k] for k in drawn.flatten().tolist()], networks.device)
     return mixture(theirs, weights)
+
+
+def draw_mixtures(
+    personas: int, count: int, generator: torch.Generator
+) -> tuple[Int[Tensor, "n m"], Float[Tensor, "n m"]]:
+    """Of so many personas those that each of `count` secrets is a mixture of, and their weights."""
+    drawn = torch.stack([torch.randperm(personas, generator=generator)[:MIXED] for _ in range(count)])
+    return drawn, torch.randn(count, MIXED, generator=generator)
 
 
 def recognised(
