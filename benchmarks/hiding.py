@@ -104,7 +104,7 @@ def by_attack(attack: Attack, networks: Networks) -> Hide:
         model = PyTorchModel(net.eval(), bounds=(0, 1))
         own = torch.zeros(len(faces), dtype=torch.long)
         _, images, _ = attack(model, faces.images, Misclassification(own), epsilons=EPSILON)
-        return paste(faces, images), None
+        return paste(replace(faces, detail=True), images), None
 
     return hide
 

@@ -94,7 +94,7 @@ PRESETS = {
     "natural": Config(margin=0.3, aim=0.5, confirmation=0.5, ceiling=0.6, balance=0.3, texture=0.2, colour=0.3),
     "standard": Config(),
     "strong": Config(
-        margin=0.6, aim=0.9, confirmation=0.84, ceiling=0.94, balance=0.12, texture=0.1, descent=Descent(steps=140)
+        margin=0.6, aim=0.9, confirmation=0.84, ceiling=0.94, balance=0.12, texture=0.1, descent=Descent(steps=160)
     ),
 }
 

@@ -1,7 +1,7 @@
 """Find the faces of a photo, cut them out upright, and put them back.
 
-`crop` and `paste` are an inverse pair: `paste` of an unchanged crop restores the photo up to resampling, and
-outside the feathered face box it changes no pixel whatever is pasted.
+`crop` and `paste` are an inverse pair: `paste` of an unchanged crop changes no pixel, and outside the feathered face
+box none is changed whatever is pasted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
@@ -25,6 +26,8 @@ TEMPLATE = ((96.3, 119.8), (160.5, 119.8), (127.7, 160.1), (99.6, 187.5), (157.1
 Box = tuple[int, int, int, int]  # x, y, width, height, px of the photo
 FEATHER = 14.0  # px of the aligned face over which a paste fades out towards the border
 DETECT_SIDE = 1280  # px; larger photos are shrunk for detection only
+REDRAWN = 2 / 255  # mean change around a pixel beyond which the photo's own detail has no place there any more
+AROUND = 8  # px, on each side
 MIN_FACE = 32  # px of the photo, inter-ocular distance times two: smaller faces carry no identity
 
 
@@ -34,6 +37,8 @@ class AlignedFaces:
 
     photo: where they are. images: RGB in [0, 1] (B, 3, 256, 256). landmarks: (B, 5, 2) px in them.
     matrices: (B, 2, 3), photo px -> aligned px. boxes: (x, y, width, height) in the photo, which a paste may change.
+    detail: whether a paste keeps what the photo shows and an aligned face is too small for (lashes, pores) also where
+    it changes the face: so it should where people are to recognise it, and nowhere else.
     """
 
     photo: Photo
@@ -41,6 +46,7 @@ class AlignedFaces:
     landmarks: Float[Tensor, "b 5 2"]
     matrices: Float[Tensor, "b 2 3"]
     boxes: tuple[Box, ...]
+    detail: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
@@ -48,7 +54,8 @@ class AlignedFaces:
     def face(self, b: int) -> AlignedFaces:
         """One of them, as if it were alone."""
         one = slice(b, b + 1)
-        return AlignedFaces(self.photo, self.images[one], self.landmarks[one], self.matrices[one], self.boxes[one])
+        images, landmarks, matrices = self.images[one], self.landmarks[one], self.matrices[one]
+        return AlignedFaces(self.photo, images, landmarks, matrices, self.boxes[one], self.detail)
 
 
 def align(photo: Photo, detector: Detector, device: torch.device, faces: str = "all") -> AlignedFaces:
@@ -99,35 +106,48 @@ def crop(photo: Photo, matrices: Float[Tensor, "b 2 3"], boxes: tuple[Box, ...])
 
 
 def paste(faces: AlignedFaces, images: Float[Tensor, "b 3 256 256"]) -> Photo:
-    """The photo with its faces replaced by `images`, RGB in [0, 1]; small faces first, so that large ones win."""
+    """The photo with its faces changed to `images`, RGB in [0, 1]; small faces first, so that large ones win."""
     pixels = faces.photo.pixels.copy()
     for i in reversed(range(len(faces))):
-        _paste_one(pixels, images[i], faces.matrices[i], faces.boxes[i])
+        _paste_one(pixels, faces.images[i], images[i], faces.matrices[i], faces.boxes[i], faces.detail)
     return Photo(pixels)
 
 
 def stored(faces: AlignedFaces, images: Float[Tensor, "b 3 256 256"]) -> Float[Tensor, "b 3 256 256"]:
     """What a reader of the pasted 8-bit photo sees: each face pasted into its own box and cut out again."""
     seen = []
-    for image, matrix, (x, y, w, h) in zip(images, faces.matrices, faces.boxes, strict=True):
+    for before, image, matrix, (x, y, w, h) in zip(faces.images, images, faces.matrices, faces.boxes, strict=True):
         pixels = faces.photo.pixels[y : y + h, x : x + w].copy()
         local = matrix.clone()
         local[:, 2] += matrix[:, :2] @ matrix.new_tensor((float(x), float(y)))
-        _paste_one(pixels, image, local, (0, 0, w, h))
+        _paste_one(pixels, before, image, local, (0, 0, w, h), faces.detail)
         seen.append(crop(Photo(pixels), local[None], ((0, 0, w, h),)))
     return torch.cat(seen)
 
 
-def _paste_one(pixels: NDArray[np.uint8], image: Float[Tensor, "3 256 256"], matrix: Tensor, box: Box) -> None:
+def _paste_one(
+    pixels: NDArray[np.uint8],
+    before: Float[Tensor, "3 256 256"],
+    image: Float[Tensor, "3 256 256"],
+    matrix: Tensor,
+    box: Box,
+    detail: bool,
+) -> None:
+    """Only the change is pasted, because resampling a whole head would blur its hair and all around it."""
     x, y, w, h = box
     patch, local = _patch(pixels, matrix, box)
-    layers = torch.cat((image, feather_mask().to(image)), 0)[None]
-    back = warp.sample(layers, warp.invert(local[None]), (h, w))
-    face, alpha = back[:, :3], back[:, 3:]
-    mixed = (patch + alpha * (face - patch))[0].clamp(0, 1).mul(255).round().byte()
-    inside = (alpha[0, 0] > 0).cpu().numpy()[..., None]
-    window = pixels[y : y + h, x : x + w]
-    window[...] = np.where(inside, mixed.permute(1, 2, 0).cpu().numpy(), window)
+    redrawn = torch.zeros_like(image[:1]) if detail else _redrawn(image - before)
+    layers = torch.cat((image, before, redrawn, feather_mask().to(image)), 0)[None]
+    face, shown, redrawn, alpha = warp.sample(layers, warp.invert(local[None]), (h, w)).split((3, 3, 1, 1), 1)
+    change = face - shown - redrawn * (patch - shown)
+    mixed = (patch + alpha * change)[0].clamp(0, 1).mul(255).round().byte()
+    pixels[y : y + h, x : x + w] = mixed.permute(1, 2, 0).cpu().numpy()
+
+
+def _redrawn(change: Float[Tensor, "3 256 256"]) -> Float[Tensor, "1 256 256"]:
+    """How far a face is another one around each pixel, 0..1: the photo's own detail would draw the old one there."""
+    around = F.avg_pool2d(change.abs().amax(0, keepdim=True), 2 * AROUND + 1, 1, AROUND)
+    return (around / REDRAWN).clamp(0, 1)
 
 
 def feather_mask() -> Float[Tensor, "1 256 256"]:

@@ -26,7 +26,7 @@ class Descent:
     calm: looks in a row that must satisfy.
     """
 
-    steps: int = 100
+    steps: int = 120
     step_size: float = 0.00004
     momentum: float = 0.9
     averaging: float = 0.9
