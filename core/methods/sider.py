@@ -152,10 +152,10 @@ def distinct(
 
 
 class Search:
-    """One variant's optimisation, batched over the faces of the photo.
+    """The optimisation from one recomposition, batched over the faces of the photo.
 
-    zero: where u starts. aim: (B,), raised while a referee, which no gradient sees, is not convinced of a face. near:
-    whether some face was near its aim in the last draw.
+    gain: of the autoencoder, at these faces. zero: where u starts. aim: (B,), raised while a referee, which no
+    gradient sees, is not convinced of a face. near: whether some face was near its aim in the last draw.
     """
 
     def __init__(
