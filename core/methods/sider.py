@@ -54,6 +54,7 @@ NEAR = 0.2  # share of the way by which the last draw may be short of the aim fo
 CANDIDATES = 12  # personas tried for a face in all; trying one takes about as long as five steps
 # How near machines find a candidate before any step tells little of what it will cost, after two long ones most of it.
 PROBE = Descent(steps=2, step_size=0.00032, check_every=2)
+PATIENCE = 50, 90  # steps between which a face that is not there yet is asked for less likeness to its persona
 NETWORKS = ("detector", "autoencoder", "encoders", "personas")
 
 
@@ -64,9 +65,9 @@ class Config:
     8-bit pixels and draws cost some. confirmation: share of that way that a referee must be on; until it is, a face's
     aim is raised by `lift` at each look, up to `ceiling`. draws: T a step. tau: cosine, sharpness of the encoders'
     weights. balance: lambda, the semantic-visual balancing factor. texture: sigma. colour: share of a change's colour
-    that C leaves. resurfacing: rho. anchor: nu. candidates: personas tried for each variant, CANDIDATES in all.
-    unlike: what a unit of structural similarity to the source counts against one, in shares of the way to 1.
-    presentation: of the personas.
+    that C leaves. resurfacing: rho. anchor: nu. ease: share of lambda, sigma, rho and nu that a hard face is spared in
+    the end. candidates: personas tried for each variant, CANDIDATES in all. unlike: what a unit of structural
+    similarity to the source counts against one, in shares of the way to 1. presentation: of the personas.
     """
 
     margin: float = 0.5
@@ -82,6 +83,7 @@ class Config:
     colour: float = 0.5
     resurfacing: float = 1.0
     anchor: float = 10.0
+    ease: float = 0.5
     candidates: int = 8
     unlike: float = 1.4
     presentation: Presenting = Presenting.keep
@@ -155,7 +157,8 @@ class Search:
     """The optimisation from one recomposition, batched over the faces of the photo.
 
     gain: of the autoencoder, at these faces. zero: where u starts. aim: (B,), raised while a referee, which no
-    gradient sees, is not convinced of a face. near: whether some face was near its aim in the last draw.
+    gradient sees, is not convinced of a face. near: whether some face was near its aim in the last draw. asked: how
+    often the objective was.
     """
 
     def __init__(
@@ -180,6 +183,7 @@ class Search:
         self.aim = self.p.new_full((len(self.p),), config.aim)
         self.zero = torch.zeros_like(self.z_p)
         self.near = torch.tensor(False)
+        self.asked = 0
 
     def run(
         self, generator: torch.Generator, report: Callable[[float], None]
@@ -205,6 +209,7 @@ class Search:
 
     def objective(self, u: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, " b"]:
         """The objective under a fresh draw."""
+        self.asked += 1
         config, region, landmarks = self.config, self.region, self.faces.landmarks
         face = self.render(u)
         shown, p, mask = face[region], self.p[region], self.mask[region]
@@ -220,7 +225,13 @@ class Search:
         self.near = (cosine >= self.at(config.aim - NEAR)).all(0).any()
         shortfall = objectives.margin_shortfall(cosine, margin)
         w = objectives.ensemble_weights(shortfall, config.tau)
-        return visible + (w * shortfall).sum(0).mean(0)
+        return self.strictness() * visible + (w * shortfall).sum(0).mean(0)
+
+    def strictness(self) -> float:
+        """What the visual terms count at this step, 1 at first: who is not there by then is hard, and to be recognised
+        is what was promised."""
+        first, last = PATIENCE
+        return 1 - self.config.ease * min(1.0, max(0.0, (self.asked - first) / (last - first)))
 
     def at(self, share: Tensor | float) -> Float[Tensor, "k 1 b"]:
         """The surrogates' cosines that are this share of the way from their thresholds to 1."""

@@ -90,6 +90,20 @@ def test_prospects_tell_where_two_steps_lead(faces: AlignedFaces, panel: Network
     assert before < after < own
 
 
+def test_a_hard_face_is_asked_for_less_likeness_in_the_end(faces: AlignedFaces, panel: Networks) -> None:
+    identity, appearance = decouple(faces, panel)
+    gain = pixel_gain(encode(faces.images, panel.autoencoder), panel.autoencoder)
+    start = Recomposed(faces.images.flip(-1), ("",), torch.zeros(1))
+    for ease in (0.0, 0.5):
+        search = sider.Search(faces, identity, appearance, panel, sider.Config(ease=ease), gain, start)
+        u, found = search.zero + 0.003, []
+        for search.asked in (0, sider.PATIENCE[0] - 1, sider.PATIENCE[1]):
+            found.append(float(search.objective(u, torch.Generator().manual_seed(1))))
+        begun, patient, eased = found
+        assert begun == patient
+        assert (eased < patient) == (ease > 0)
+
+
 def test_variants_are_not_twins_while_there_are_others(faces: AlignedFaces) -> None:
     face, other = faces.images[:1], faces.images[:1].flip(-2)
     images, mask = torch.cat((face, face, other)), torch.ones(1, 1, 256, 256)
