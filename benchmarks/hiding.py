@@ -90,7 +90,7 @@ def by_filter(change: Callable[[Tensor], Tensor]) -> Hide:
 
     def hide(faces: AlignedFaces, _: int) -> tuple[Photo, None]:
         x, mask = faces.images, face_masks(faces.landmarks, grow=0.12)
-        return paste(faces, (x + mask * (change(x) - x)).clamp(0, 1)), None
+        return paste(replace(faces, whole=True), (x + mask * (change(x) - x)).clamp(0, 1)), None
 
     return hide
 
@@ -104,7 +104,7 @@ def by_attack(attack: Attack, networks: Networks) -> Hide:
         model = PyTorchModel(net.eval(), bounds=(0, 1))
         own = torch.zeros(len(faces), dtype=torch.long)
         _, images, _ = attack(model, faces.images, Misclassification(own), epsilons=EPSILON)
-        return paste(replace(faces, detail=True), images), None
+        return paste(replace(faces, whole=True), images), None
 
     return hide
 

@@ -127,7 +127,7 @@ class Made:
 
 def make(faces: AlignedFaces, method: methods.Method, config: Any, seed: int, networks: Networks, clock: Clock) -> Made:
     """Protect, paste and measure, with any configuration of a method."""
-    faces = replace(faces, detail=method.PROMISE.people_recognise)
+    faces = replace(faces, whole=method.PROMISE.people_recognise)
     with clock.step("protect"):
         generator = torch.Generator().manual_seed(seed)
         protected = method.protect(faces, networks, config, generator, clock.progress)

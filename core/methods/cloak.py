@@ -23,7 +23,7 @@ of the decoded image is added to x, so that what the autoencoder cannot code sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -51,6 +51,8 @@ from core.stages.recompose import apply_change, decode, encode, pixel_gain
 
 PROMISE = Promise(people_recognise=True, machines_match=False)
 NETWORKS = ("detector", "autoencoder", "encoders", "personas")
+# Without a mean, which lags behind: here aims rise until the last encoder reads less.
+STEPS = Descent(steps=100, step_size=0.00005, averaging=0.0, check_every=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Config:
     colour: float = 0.5
     anchor: float = 10.0
     variants: int = 1
-    descent: Descent = field(default_factory=lambda: Descent(steps=100, step_size=0.00005, check_every=4))
+    descent: Descent = STEPS
     jitter: Jitter = field(default_factory=Jitter)
 
 
@@ -95,7 +97,7 @@ PRESETS = {
         ceiling=0.8,
         balance=0.65,
         pull=0.1,
-        descent=Descent(steps=140, step_size=0.00005, check_every=4),
+        descent=replace(STEPS, steps=140),
     ),
     "standard": Config(),
     "strong": Config(margin=0.5, aim=0.9, confirmation=0.7, ceiling=1.6, balance=0.3, pull=0.2),

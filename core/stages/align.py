@@ -37,8 +37,8 @@ class AlignedFaces:
 
     photo: where they are. images: RGB in [0, 1] (B, 3, 256, 256). landmarks: (B, 5, 2) px in them.
     matrices: (B, 2, 3), photo px -> aligned px. boxes: (x, y, width, height) in the photo, which a paste may change.
-    detail: whether a paste keeps what the photo shows and an aligned face is too small for (lashes, pores) also where
-    it changes the face: so it should where people are to recognise it, and nowhere else.
+    whole: whether a paste brings back the whole head, resampled, and not only what has changed: for faces that are to
+    be hidden and still look the same, because the sharp outline and hair of a photo tell machines much.
     """
 
     photo: Photo
@@ -46,7 +46,7 @@ class AlignedFaces:
     landmarks: Float[Tensor, "b 5 2"]
     matrices: Float[Tensor, "b 2 3"]
     boxes: tuple[Box, ...]
-    detail: bool = False
+    whole: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,7 +55,7 @@ class AlignedFaces:
         """One of them, as if it were alone."""
         one = slice(b, b + 1)
         images, landmarks, matrices = self.images[one], self.landmarks[one], self.matrices[one]
-        return AlignedFaces(self.photo, images, landmarks, matrices, self.boxes[one], self.detail)
+        return AlignedFaces(self.photo, images, landmarks, matrices, self.boxes[one], self.whole)
 
 
 def align(photo: Photo, detector: Detector, device: torch.device, faces: str = "all") -> AlignedFaces:
@@ -109,7 +109,7 @@ def paste(faces: AlignedFaces, images: Float[Tensor, "b 3 256 256"]) -> Photo:
     """The photo with its faces changed to `images`, RGB in [0, 1]; small faces first, so that large ones win."""
     pixels = faces.photo.pixels.copy()
     for i in reversed(range(len(faces))):
-        _paste_one(pixels, faces.images[i], images[i], faces.matrices[i], faces.boxes[i], faces.detail)
+        _paste_one(pixels, faces.images[i], images[i], faces.matrices[i], faces.boxes[i], faces.whole)
     return Photo(pixels)
 
 
@@ -120,7 +120,7 @@ def stored(faces: AlignedFaces, images: Float[Tensor, "b 3 256 256"]) -> Float[T
         pixels = faces.photo.pixels[y : y + h, x : x + w].copy()
         local = matrix.clone()
         local[:, 2] += matrix[:, :2] @ matrix.new_tensor((float(x), float(y)))
-        _paste_one(pixels, before, image, local, (0, 0, w, h), faces.detail)
+        _paste_one(pixels, before, image, local, (0, 0, w, h), faces.whole)
         seen.append(crop(Photo(pixels), local[None], ((0, 0, w, h),)))
     return torch.cat(seen)
 
@@ -131,12 +131,12 @@ def _paste_one(
     image: Float[Tensor, "3 256 256"],
     matrix: Tensor,
     box: Box,
-    detail: bool,
+    whole: bool,
 ) -> None:
-    """Only the change is pasted, because resampling a whole head would blur its hair and all around it."""
+    """Where nothing has changed the photo's own pixels stay: resampled, hair and all around it would be soft."""
     x, y, w, h = box
     patch, local = _patch(pixels, matrix, box)
-    redrawn = torch.zeros_like(image[:1]) if detail else _redrawn(image - before)
+    redrawn = torch.ones_like(image[:1]) if whole else _redrawn(image - before)
     layers = torch.cat((image, before, redrawn, feather_mask().to(image)), 0)[None]
     face, shown, redrawn, alpha = warp.sample(layers, warp.invert(local[None]), (h, w)).split((3, 3, 1, 1), 1)
     change = face - shown - redrawn * (patch - shown)

@@ -47,8 +47,13 @@ def test_an_empty_photo_is_called_so_though_the_child_is_gone_before_it_is_sent(
             super().sendall(data, *flags)
             time.sleep(0.2)
 
+    def slow_child() -> Slow:
+        line = Slow(fileno=child().detach())
+        line.settimeout(30)
+        return line
+
     child = server._child
-    monkeypatch.setattr(server, "_child", lambda: Slow(fileno=child().detach()))
+    monkeypatch.setattr(server, "_child", slow_child)
     with pytest.raises(PhotoRefused) as caught:
         server.ask(b"", Limits(), pixels=False)
     assert caught.value.code == "photo_empty"
