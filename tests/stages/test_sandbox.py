@@ -52,6 +52,7 @@ def test_an_empty_photo_is_called_so_though_the_child_is_gone_before_it_is_sent(
         line.settimeout(30)
         return line
 
+    server.ask(PHOTO.to_png(), Limits(), pixels=False)  # a server that runs forks at once
     child = server._child
     monkeypatch.setattr(server, "_child", slow_child)
     with pytest.raises(PhotoRefused) as caught:
