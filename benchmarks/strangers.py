@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -138,7 +138,7 @@ def purify(pixels: Pixels, networks: Networks, start: float | None) -> Pixels:
     if start and networks.denoiser:
         tokens = networks.denoiser.conditioner(None, None, len(z))
         z = denoise(z, networks.denoiser, tokens, start, 3, torch.Generator().manual_seed(0))
-    return paste(faces, decode(z, networks.autoencoder).clamp(0, 1)).pixels
+    return paste(replace(faces, whole=True), decode(z, networks.autoencoder).clamp(0, 1)).pixels
 
 
 def each(change: Callable[[Pixels], Pixels], images: list[Pixels | None]) -> list[Pixels | None]:
