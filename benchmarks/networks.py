@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from benchmarks import report
 from benchmarks.strangers import Pairs
-from core.methods.sider import PRESETS, Search
+from core.methods.sider import PRESETS, Search, Source
 from core.networks import Encoder, Networks
 from core.stages.align import align
 from core.stages.decouple import decouple
 from core.stages.optimise import Descent
-from core.stages.recompose import decode, encode, pixel_gain, recompose
+from core.stages.recompose import decode, encode, recompose
 from core.stages.validate import Photo
 from training import teachers
 from training.pairs import Scores
@@ -105,7 +105,7 @@ def loop(networks: Networks) -> dict[str, str]:
     never = Descent(steps=STEPS, calm=STEPS)
     config = dataclasses.replace(PRESETS["standard"], descent=never, aim=0.95)
     z = encode(faces.images, networks.autoencoder)
-    search = Search(faces, identity, appearance, networks, config, pixel_gain(z, networks.autoencoder), start)
+    search = Search(Source(faces, identity, appearance, networks, config), start)
     both = seconds(backward(lambda u: decode(u, networks.autoencoder), z))
     look = seconds(lambda: decode(z, networks.autoencoder))
     for encoder in networks.surrogates:

@@ -251,17 +251,16 @@ def main() -> None:
     if args.ablate:
         ablate(networks, data, nets)
         return
-    name, other = args.preset, ""
-    if args.bundle:
-        name, other = f"{args.preset}-{networks.bundle}", f", bundle `{networks.bundle}`"
+    name = f"{args.preset}-{networks.bundle}" if args.bundle else args.preset
     run = Run(name, PRESETS[args.preset], networks)
     rows = protect_all(run, data)
     (run.folder / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
     heads = [f"{n.name}, FAR {far:g}" for n in nets if n.role == "judge" for far in FARS]
     columns = ["network", "role", "before, FAR 0.01", "after", "before, FAR 0.001", "after"]
+    which = f"{len(data)} pairs, preset `{args.preset}`, bundle `{networks.bundle}`"
     report.put(
         f"privacy-{name}",
-        f"Strangers' networks, {len(data)} pairs, preset `{args.preset}`{other}: `make bench-privacy`",
+        f"Strangers' networks, {which}: `make bench-privacy`",
         [
             report.bullets(facts_of(rows) | fidelity(run, rows, data) | diversity(run, data)),
             "True-accept rate before protection, and after it among those that matched before.\n\n"

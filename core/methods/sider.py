@@ -108,14 +108,13 @@ def protect(
     identity, appearance = decouple(faces, networks)
     tried = max(config.variants, min(CANDIDATES, config.candidates * config.variants))
     starts = recompose(faces, appearance, networks.personas, tried, generator, config.presentation)
-    gain = pixel_gain(encode(faces.images, networks.autoencoder), networks.autoencoder)
-    search_from = partial(Search, faces, identity, appearance, networks, config, gain)
+    source = Source(faces, identity, appearance, networks, config)
     # Under the same draws for all of them.
-    prospects = torch.stack([search_from(start).prospect(generator.clone_state()) for start in starts])
+    prospects = torch.stack([Search(source, start).prospect(generator.clone_state()) for start in starts])
     starts = promising(starts, prospects, appearance.masks, config)
     images, used = [], 0
     for v, start in enumerate(starts):
-        image, steps = search_from(start).run(generator, part(progress, v, len(starts)))
+        image, steps = Search(source, start).run(generator, part(progress, v, len(starts)))
         images.append(image)
         used += steps
     return Protected(tuple(images), used, tuple(s.images for s in starts), tuple(s.personas for s in starts))
@@ -153,34 +152,50 @@ def distinct(
     return taken
 
 
-class Search:
-    """The optimisation from one recomposition, batched over the faces of the photo.
+class Source:
+    """What all searches for the faces of a photo share.
 
-    gain: of the autoencoder, at these faces. zero: where u starts. aim: (B,), raised while a referee, which no
-    gradient sees, is not convinced of a face. near: whether some face was near its aim in the last draw. asked: how
-    often the objective was.
+    gain: of the autoencoder, at these faces. M: where they may change. region: the rectangle that is looked at.
+    threshold: cosines at FAR 1e-3, (k, 1, 1).
     """
 
     def __init__(
-        self,
-        faces: AlignedFaces,
-        identity: Identity,
-        appearance: Appearance,
-        networks: Networks,
-        config: Config,
-        gain: Float[Tensor, "1 c 1 1"],
-        start: Recomposed,
+        self, faces: AlignedFaces, identity: Identity, appearance: Appearance, networks: Networks, config: Config
     ) -> None:
-        self.faces, self.identity, self.networks = faces, identity, networks
-        self.config, self.gain = config, gain
-        self.p, self.mask = start.images, appearance.masks
+        self.faces, self.identity, self.networks, self.config = faces, identity, networks, config
+        self.mask = appearance.masks
         self.M = change_masks(faces.landmarks) * (1 - appearance.fringe)
-        self.z_p = encode(self.p, networks.autoencoder)
-        self.decoded_p = decode(self.z_p, networks.autoencoder)
+        self.gain = pixel_gain(encode(faces.images, networks.autoencoder), networks.autoencoder)
         self.region = region_of(self.mask)
-        self.drawn = objectives.structure_map(self.p[self.region], faces.images[self.region])
-        self.threshold = self.p.new_tensor([e.thresholds[1e-3] for e in networks.surrogates])[:, None, None]
-        self.aim = self.p.new_full((len(self.p),), config.aim)
+        self.threshold = faces.images.new_tensor([e.thresholds[1e-3] for e in networks.surrogates])[:, None, None]
+
+    def read(self, images: Float[Tensor, "b 3 256 256"]) -> Float[Tensor, "k 1 b"]:
+        """The surrogates' cosines of faces to their own."""
+        return cosines(self.networks.surrogates, images, self.faces.landmarks, self.identity)
+
+    def at(self, share: Tensor | float) -> Float[Tensor, "k 1 b"]:
+        """The surrogates' cosines that are this share of the way from their thresholds to 1."""
+        return self.threshold + share * (1 - self.threshold)
+
+    def share(self, cosine: Float[Tensor, "k n b"]) -> Float[Tensor, "k n b"]:
+        """How far on that way the surrogates' cosines are."""
+        return (cosine - self.threshold) / (1 - self.threshold)
+
+
+class Search:
+    """The optimisation from one recomposition, batched over the faces of the photo.
+
+    zero: where u starts. aim: (B,), raised while a referee, which no gradient sees, is not convinced of a face. near:
+    whether some face was near its aim in the last draw. asked: how often the objective was.
+    """
+
+    def __init__(self, source: Source, start: Recomposed) -> None:
+        self.source, self.networks, self.config = source, source.networks, source.config
+        self.p = start.images
+        self.z_p = encode(self.p, self.networks.autoencoder)
+        self.decoded_p = decode(self.z_p, self.networks.autoencoder)
+        self.drawn = objectives.structure_map(self.p[source.region], source.faces.images[source.region])
+        self.aim = self.p.new_full((len(self.p),), self.config.aim)
         self.zero = torch.zeros_like(self.z_p)
         self.near = torch.tensor(False)
         self.asked = 0
@@ -199,30 +214,29 @@ class Search:
         to 1."""
         u, _ = optimise(self.zero, partial(self.objective, generator=generator), self.satisfied, PROBE, lambda _: None)
         with torch.no_grad():
-            cosine = cosines(self.networks.surrogates, self.render(u), self.faces.landmarks, self.identity)
-        return ((cosine - self.threshold) / (1 - self.threshold)).mean((0, 1))
+            return self.source.share(self.source.read(self.render(u))).mean((0, 1))
 
     def render(self, u: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 256 256"]:
         """The faces of latents that are moved by `u`."""
-        change = decode(self.z_p + u / self.gain, self.networks.autoencoder) - self.decoded_p
-        return apply_change(self.p, self.M, change, self.config.colour)
+        change = decode(self.z_p + u / self.source.gain, self.networks.autoencoder) - self.decoded_p
+        return apply_change(self.p, self.source.M, change, self.config.colour)
 
     def objective(self, u: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, " b"]:
         """The objective under a fresh draw."""
         self.asked += 1
-        config, region, landmarks = self.config, self.region, self.faces.landmarks
+        config, source, region = self.config, self.source, self.source.region
         face = self.render(u)
-        shown, p, mask = face[region], self.p[region], self.mask[region]
+        shown, p, mask = face[region], self.p[region], source.mask[region]
         visible = (
             config.balance * objectives.visual_distance(shown, p, mask)
             + config.texture * objectives.texture_change(shown, p, mask)
-            + config.resurfacing * objectives.resurfacing(shown, self.faces.images[region], self.drawn, mask)
+            + config.resurfacing * objectives.resurfacing(shown, source.faces.images[region], self.drawn, mask)
             + config.anchor * (u**2).mean((1, 2, 3))
         )
-        seen, found = draw(face, landmarks, config.jitter, generator, config.draws)
-        margin = self.at((self.aim + config.slack).clamp_max(1))
-        cosine = cosines(self.networks.surrogates, seen, found, self.identity)
-        self.near = (cosine >= self.at(config.aim - NEAR)).all(0).any()
+        seen, found = draw(face, source.faces.landmarks, config.jitter, generator, config.draws)
+        margin = self.source.at((self.aim + config.slack).clamp_max(1))
+        cosine = cosines(self.networks.surrogates, seen, found, source.identity)
+        self.near = (cosine >= self.source.at(config.aim - NEAR)).all(0).any()
         shortfall = objectives.margin_shortfall(cosine, margin)
         w = objectives.ensemble_weights(shortfall, config.tau)
         return self.strictness() * visible + (w * shortfall).sum(0).mean(0)
@@ -233,18 +247,14 @@ class Search:
         first, last = PATIENCE
         return 1 - self.config.ease * min(1.0, max(0.0, (self.asked - first) / (last - first)))
 
-    def at(self, share: Tensor | float) -> Float[Tensor, "k 1 b"]:
-        """The surrogates' cosines that are this share of the way from their thresholds to 1."""
-        return self.threshold + share * (1 - self.threshold)
-
     def satisfied(self, u: Float[Tensor, "b c u v"]) -> Bool[Tensor, " b"]:
         """Whether the surrogates read the source in the stored pixels, and a referee agrees or is asked no longer."""
         config = self.config
         if not self.near:
             return torch.zeros_like(self.aim, dtype=torch.bool)
-        seen = stored(self.faces, self.render(u))
-        cosine = cosines(self.networks.surrogates, seen, self.faces.landmarks, self.identity)
-        held, strained = ((cosine >= self.at(share)).all(0).all(0) for share in (config.aim, config.ceiling))
+        seen = stored(self.source.faces, self.render(u))
+        cosine = self.source.read(seen)
+        held, strained = ((cosine >= self.source.at(share)).all(0).all(0) for share in (config.aim, config.ceiling))
         if not held.any():  # nothing to ask a referee about yet
             return held
         agreed = self.confirmed(seen) | strained
@@ -256,7 +266,7 @@ class Search:
         """Whether every referee is convinced of each face; where there is none, nothing is asked."""
         agreed = torch.ones(len(seen), dtype=torch.bool, device=seen.device)
         for encoder in self.networks.referees:
-            cosine = cosines((encoder,), seen, self.faces.landmarks, self.identity)[0, 0]
+            cosine = cosines((encoder,), seen, self.source.faces.landmarks, self.source.identity)[0, 0]
             agreed &= cosine >= encoder.at(self.config.confirmation)
         return agreed
 

@@ -13,7 +13,7 @@ from core.methods import sider
 from core.networks import Networks
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import cosines, decouple
-from core.stages.recompose import Recomposed, encode, pixel_gain
+from core.stages.recompose import Recomposed
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +77,12 @@ def test_a_persona_that_looks_like_the_source_comes_last(faces: AlignedFaces) ->
 def test_prospects_tell_where_two_steps_lead(faces: AlignedFaces, panel: Networks) -> None:
     """Upside down there is a way to go, and the source itself remains ahead."""
     identity, appearance = decouple(faces, panel)
-    gain = pixel_gain(encode(faces.images, panel.autoencoder), panel.autoencoder)
 
     def prospect(images: Tensor) -> tuple[float, float]:
         start = Recomposed(images, ("",), torch.zeros(1))
-        search = sider.Search(faces, identity, appearance, panel, sider.Config(), gain, start)
-        (cosine,) = cosines(panel.surrogates, images, faces.landmarks, identity)[0]
-        share = (cosine - search.threshold) / (1 - search.threshold)
-        return float(share), float(search.prospect(torch.Generator().manual_seed(1)))
+        search = sider.Search(sider.Source(faces, identity, appearance, panel, sider.Config()), start)
+        before = search.source.share(search.source.read(images))
+        return float(before), float(search.prospect(torch.Generator().manual_seed(1)))
 
     (_, own), (before, after) = prospect(faces.images), prospect(faces.images.flip(-2))
     assert before < after < own
@@ -92,10 +90,9 @@ def test_prospects_tell_where_two_steps_lead(faces: AlignedFaces, panel: Network
 
 def test_a_hard_face_is_asked_for_less_likeness_in_the_end(faces: AlignedFaces, panel: Networks) -> None:
     identity, appearance = decouple(faces, panel)
-    gain = pixel_gain(encode(faces.images, panel.autoencoder), panel.autoencoder)
     start = Recomposed(faces.images.flip(-1), ("",), torch.zeros(1))
     for ease in (0.0, 0.5):
-        search = sider.Search(faces, identity, appearance, panel, sider.Config(ease=ease), gain, start)
+        search = sider.Search(sider.Source(faces, identity, appearance, panel, sider.Config(ease=ease)), start)
         u, found = search.zero + 0.003, []
         for search.asked in (0, sider.PATIENCE[0] - 1, sider.PATIENCE[1]):
             found.append(float(search.objective(u, torch.Generator().manual_seed(1))))
