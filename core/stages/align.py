@@ -114,14 +114,21 @@ def paste(faces: AlignedFaces, images: Float[Tensor, "b 3 256 256"]) -> Photo:
 
 
 def stored(faces: AlignedFaces, images: Float[Tensor, "b 3 256 256"]) -> Float[Tensor, "b 3 256 256"]:
-    """What a reader of the pasted 8-bit photo sees: each face pasted into its own box and cut out again."""
+    """What a reader of the pasted 8-bit photo sees: each face pasted into its own box and cut out again.
+
+    Where the photo has several pixels for one of the aligned face they are taken together first: all those of a
+    selfie would take a second, and a search looks many times.
+    """
     seen = []
     for before, image, matrix, (x, y, w, h) in zip(faces.images, images, faces.matrices, faces.boxes, strict=True):
-        pixels = faces.photo.pixels[y : y + h, x : x + w].copy()
-        local = matrix.clone()
-        local[:, 2] += matrix[:, :2] @ matrix.new_tensor((float(x), float(y)))
-        _paste_one(pixels, before, image, local, (0, 0, w, h), faces.whole)
-        seen.append(crop(Photo(pixels), local[None], ((0, 0, w, h),)))
+        k = max(1, min(w, h) // SIDE)
+        pixels = np.array(Image.fromarray(faces.photo.pixels[y : y + h, x : x + w]).reduce(k))
+        # The first of the pixels that were taken together has its centre at (k - 1) / 2.
+        first = matrix.new_tensor((x + (k - 1) / 2, y + (k - 1) / 2))
+        local = torch.cat((k * matrix[:, :2], (matrix[:, 2] + matrix[:, :2] @ first)[:, None]), 1)
+        box = (0, 0, pixels.shape[1], pixels.shape[0])
+        _paste_one(pixels, before, image, local, box, faces.whole)
+        seen.append(crop(Photo(pixels), local[None], (box,)))
     return torch.cat(seen)
 
 

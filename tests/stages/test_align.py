@@ -85,6 +85,19 @@ def test_stored_is_what_a_reader_of_the_pasted_photo_sees(faces: AlignedFaces) -
     assert torch.allclose(stored(faces, other), seen, atol=1e-5)
 
 
+def test_what_is_stored_of_a_selfie_is_seen_at_the_size_of_the_aligned_face(
+    astronaut: Photo, networks: Networks
+) -> None:
+    head = Image.fromarray(astronaut.pixels).crop((100, 0, 400, 300))
+    faces = align(Photo(np.asarray(head.resize((1501, 1501)))), networks.detector, CPU)
+    assert min(faces.boxes[0][2:]) > 3 * 256
+    other = faces.images.flip(-1)
+    seen = crop(paste(faces, other), faces.matrices, faces.boxes)
+    off = (stored(faces, other) - seen).abs()
+    assert off.mean() < 1 / 255
+    assert off[..., 16:-16, 16:-16].max() < 0.1  # half a pixel aside an edge would be off by more
+
+
 def test_all_faces_of_a_photo_largest_first(astronaut: Photo, networks: Networks) -> None:
     small = np.asarray(Image.fromarray(astronaut.pixels).resize((256, 256)))
     canvas = np.zeros((512, 1024, 3), np.uint8)
