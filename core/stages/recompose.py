@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from skimage.transform import ThinPlateSplineTransform
+from skimage.transform import ThinPlateSplineTransform, downscale_local_mean
 from torch import Tensor, nn
 
 from core import objectives
@@ -31,6 +31,9 @@ SPARE = 0.04  # what the optimiser may add
 SPREAD = 3  # personas that a seed draws from beyond those that are tried, best fitting first
 REACH = 24  # how many may be tried in all, when those look too much like the source
 LIGHT_SIGMA = 14.0  # px; shading coarser than this is the photo's, finer detail the persona's
+LIGHT_GRID = 4  # px; so coarse a light is worked out on a coarser grid, in a tenth of the time
+LINE_SIGMA = 1.2  # px; detail finer than this is what a sharper lens shows more of
+CRISPER = 2.0  # how many times as much of it a persona may be given
 SHADE = 60.0  # CIELAB lightness: how much darker than the cheeks skin may be in a photo of any light
 LIGHT_RANGE = (0.3, 3.0)  # how far the persona may be brightened or darkened to fit
 # Points far from the face that a landmark warp leaves in place, px.
@@ -147,9 +150,29 @@ def compose(
     inside = face_mask(landmarks, feather=0.5) * (1 - np.maximum(features_mask(landmarks), features_mask(target)))
     here = shading(source, inside * bare * skin_likeness(source, landmarks, SHADE))
     there = shading(picture, inside * skin_likeness(picture, target, HAIR))
+    picture = as_sharp_as(source, landmarks, picture, target)
     mask = (face_mask(landmarks) * bare)[..., None]
     mixed = source + mask * (lit(picture, (here + 0.02) / (there + 0.02), there) - source)
     return np.asarray(np.clip(mixed, 0, 1), np.float32)
+
+
+def as_sharp_as(
+    source: NDArray[np.float32],
+    landmarks: NDArray[np.float32],
+    image: NDArray[np.float32],
+    marks: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """The image (256, 256, 3) with eyes and mouth as sharp as those of the source; sharper ones stay.
+
+    Softer than the hair around them they look painted. Skin is left alone: there pores and noise are as fine.
+    """
+    here, there = features_mask(landmarks), features_mask(marks)
+    fine = image - gaussian_filter(image, (LINE_SIGMA, LINE_SIGMA, 0))
+    fine_source = source - gaussian_filter(source, (LINE_SIGMA, LINE_SIGMA, 0))
+    wanted = (np.square(fine_source).mean(-1) * here).sum() / here.sum()
+    shown = (np.square(fine).mean(-1) * there).sum() / there.sum()
+    amount = np.clip(np.sqrt(wanted / max(shown, 1e-9)), 1, CRISPER) - 1
+    return np.asarray(image + amount * gaussian_filter(there, 3.0)[..., None] * fine, np.float32)
 
 
 def lit(image: NDArray[np.float32], light: NDArray[np.float32], skin: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -201,9 +224,10 @@ def bring_to(
 
 def shading(image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
     """Light and colour coarser than LIGHT_SIGMA inside the mask (normalised convolution)."""
-    weight = gaussian_filter(mask, LIGHT_SIGMA) + 1e-4
-    channels = [gaussian_filter(image[..., c] * mask, LIGHT_SIGMA) / weight for c in range(3)]
-    return np.stack(channels, -1)
+    weighed = downscale_local_mean(np.dstack((image * mask[..., None], mask)), (LIGHT_GRID, LIGHT_GRID, 1))
+    spread = gaussian_filter(weighed, (LIGHT_SIGMA / LIGHT_GRID, LIGHT_SIGMA / LIGHT_GRID, 0))
+    light = torch.from_numpy(spread[..., :3] / (spread[..., 3:] + 1e-4)).permute(2, 0, 1)[None]
+    return np.asarray(to_arrays(F.interpolate(light, scale_factor=LIGHT_GRID, mode="bilinear"))[0])
 
 
 def encode(images: Float[Tensor, "b 3 h w"], autoencoder: nn.Module) -> Float[Tensor, "b c u v"]:

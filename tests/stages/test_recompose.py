@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from core import objectives
 from core.networks import Networks
 from core.presentation import Presenting
 from core.stages.align import AlignedFaces
-from core.stages.decouple import decouple, face_mask, fringe, skin_mask, to_arrays
+from core.stages.decouple import decouple, face_mask, features_mask, fringe, skin_mask, to_arrays
 from core.stages.recompose import (
     RECOGNISABLE,
+    as_sharp_as,
     choose,
     compose,
     decode,
@@ -101,6 +104,21 @@ def test_any_autoencoder_of_diffusers_fits(autoencoder: nn.Module) -> None:
         z = encode(images, autoencoder)
         assert decode(z, autoencoder).shape == images.shape
         assert torch.equal(z, encode(images, autoencoder))
+
+
+def test_features_become_as_sharp_as_those_of_the_photo_and_skin_stays(faces: AlignedFaces) -> None:
+    sharp, marks = to_arrays(faces.images)[0], faces.landmarks[0].numpy()
+    soft = np.asarray(gaussian_filter(sharp, (1, 1, 0)), np.float32)
+    crisper = as_sharp_as(sharp, marks, soft, marks)
+    features = features_mask(marks) > 0
+
+    def off(image: NDArray[np.float32]) -> float:
+        return float(np.abs(image - sharp)[features].mean())
+
+    assert off(crisper) < 0.8 * off(soft)
+    far = gaussian_filter(features_mask(marks), 3.0) == 0
+    assert np.array_equal(crisper[far], soft[far])
+    assert np.array_equal(as_sharp_as(soft, marks, sharp, marks), sharp)
 
 
 def test_hair_over_the_forehead_stays_and_skin_does_not_count_as_hair(faces: AlignedFaces, networks: Networks) -> None:
