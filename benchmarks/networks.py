@@ -108,9 +108,10 @@ def loop(networks: Networks) -> dict[str, str]:
     search = Search(Source(faces, identity, appearance, networks, config), start)
     both = seconds(backward(lambda u: decode(u, networks.autoencoder), z))
     look = seconds(lambda: decode(z, networks.autoencoder))
+    turns = min(1.0, config.asked / len(networks.surrogates))  # a step asks some of them
     for encoder in networks.surrogates:
         crop = torch.rand(1, 3, *encoder.size).to(networks.device)
-        both += config.draws * seconds(backward(_forward(encoder), crop))
+        both += config.draws * turns * seconds(backward(_forward(encoder), crop))
         with torch.no_grad():
             look += seconds(lambda net=encoder, x=crop: net(x))  # type: ignore[misc]
     bare = both + look / never.check_every

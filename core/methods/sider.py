@@ -5,7 +5,8 @@ No formula, weight or code of the paper is public; the hyper-parameters are ours
 
 Notation: x source, p recomposed face (persona in context), z latent, u its change in pixel units, e_k identity by
 encoder k, m_k aim, T random draw, V visual distance, R resurfacing of the source's drawing, S change of texture,
-M mask, C takes most of the colour out of a change.
+M mask, C takes most of the colour out of a change. At each step some encoders are asked, all in their turns: momentum
+remembers what the others want.
 
     z = z_p + u / gain
     x(u) = p + M C(Dec(z) - Dec(z_p))
@@ -63,11 +64,12 @@ class Config:
     """margin: share of the way from each surrogate's threshold at FAR 1e-3 to 1 that is promised. aim: the share that
     the search stops at; a hard face may end between the two. slack: what the hinge asks for beyond the aim, because
     8-bit pixels and draws cost some. confirmation: share of that way that a referee must be on; until it is, a face's
-    aim is raised by `lift` at each look, up to `ceiling`. draws: T a step. tau: cosine, sharpness of the encoders'
-    weights. balance: lambda, the semantic-visual balancing factor. texture: sigma. colour: share of a change's colour
-    that C leaves. resurfacing: rho. anchor: nu. ease: share of lambda, sigma, rho and nu that a hard face is spared in
-    the end. candidates: personas tried for each variant, CANDIDATES in all. unlike: what a unit of structural
-    similarity to the source counts against one, in shares of the way to 1. presentation: of the personas.
+    aim is raised by `lift` at each look, up to `ceiling`. draws: T a step. asked: surrogates a step. tau:
+    cosine, sharpness of the encoders' weights. balance: lambda, the semantic-visual balancing factor. texture: sigma.
+    colour: share of a change's colour that C leaves. resurfacing: rho. anchor: nu. ease: share of lambda, sigma, rho
+    and nu that a hard face is spared in the end. candidates: personas tried for each variant, CANDIDATES in all.
+    unlike: what a unit of structural similarity to the source counts against one, in shares of the way to 1.
+    presentation: of the personas.
     """
 
     margin: float = 0.5
@@ -77,6 +79,7 @@ class Config:
     lift: float = 0.04
     ceiling: float = 0.9
     draws: int = 1
+    asked: int = 2
     tau: float = 0.1
     balance: float = 0.2
     texture: float = 0.14
@@ -186,7 +189,8 @@ class Search:
     """The optimisation from one recomposition, batched over the faces of the photo.
 
     zero: where u starts. aim: (B,), raised while a referee, which no gradient sees, is not convinced of a face. near:
-    whether some face was near its aim in the last draw. asked: how often the objective was.
+    whether some face was near its aim in the last draw. waiting: surrogates whose turn is still to come. step: how
+    often the objective was asked.
     """
 
     def __init__(self, source: Source, start: Recomposed) -> None:
@@ -198,7 +202,8 @@ class Search:
         self.aim = self.p.new_full((len(self.p),), self.config.aim)
         self.zero = torch.zeros_like(self.z_p)
         self.near = torch.tensor(False)
-        self.asked = 0
+        self.waiting: list[int] = []
+        self.step = 0
 
     def run(
         self, generator: torch.Generator, report: Callable[[float], None]
@@ -223,7 +228,7 @@ class Search:
 
     def objective(self, u: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, " b"]:
         """The objective under a fresh draw."""
-        self.asked += 1
+        self.step += 1
         config, source, region = self.config, self.source, self.source.region
         face = self.render(u)
         shown, p, mask = face[region], self.p[region], source.mask[region]
@@ -234,18 +239,26 @@ class Search:
             + config.anchor * (u**2).mean((1, 2, 3))
         )
         seen, found = draw(face, source.faces.landmarks, config.jitter, generator, config.draws)
-        margin = self.source.at((self.aim + config.slack).clamp_max(1))
-        cosine = cosines(self.networks.surrogates, seen, found, source.identity)
-        self.near = (cosine >= self.source.at(config.aim - NEAR)).all(0).any()
+        turn = self.turn(generator)
+        margin = source.at((self.aim + config.slack).clamp_max(1))[turn]
+        cosine = cosines(tuple(self.networks.surrogates[k] for k in turn), seen, found, source.identity)
+        self.near = (cosine >= source.at(config.aim - NEAR)[turn]).all(0).any()
         shortfall = objectives.margin_shortfall(cosine, margin)
         w = objectives.ensemble_weights(shortfall, config.tau)
         return self.strictness() * visible + (w * shortfall).sum(0).mean(0)
+
+    def turn(self, generator: torch.Generator) -> list[int]:
+        """The surrogates that are asked at this step: each one comes once before any comes again."""
+        if not self.waiting:
+            self.waiting = torch.randperm(len(self.networks.surrogates), generator=generator).tolist()
+        turn, self.waiting = self.waiting[: self.config.asked], self.waiting[self.config.asked :]
+        return turn
 
     def strictness(self) -> float:
         """What the visual terms count at this step, 1 at first: who is not there by then is hard, and to be recognised
         is what was promised."""
         first, last = PATIENCE
-        return 1 - self.config.ease * min(1.0, max(0.0, (self.asked - first) / (last - first)))
+        return 1 - self.config.ease * min(1.0, max(0.0, (self.step - first) / (last - first)))
 
     def satisfied(self, u: Float[Tensor, "b c u v"]) -> Bool[Tensor, " b"]:
         """Whether the surrogates read the source in the stored pixels, and a referee agrees or is asked no longer."""

@@ -94,11 +94,25 @@ def test_a_hard_face_is_asked_for_less_likeness_in_the_end(faces: AlignedFaces, 
     for ease in (0.0, 0.5):
         search = sider.Search(sider.Source(faces, identity, appearance, panel, sider.Config(ease=ease)), start)
         u, found = search.zero + 0.003, []
-        for search.asked in (0, sider.PATIENCE[0] - 1, sider.PATIENCE[1]):
+        for search.step in (0, sider.PATIENCE[0] - 1, sider.PATIENCE[1]):
             found.append(float(search.objective(u, torch.Generator().manual_seed(1))))
         begun, patient, eased = found
         assert begun == patient
         assert (eased < patient) == (ease > 0)
+
+
+def test_each_surrogate_is_asked_once_before_any_comes_again(faces: AlignedFaces, networks: Networks) -> None:
+    identity, appearance = decouple(faces, networks)
+    start = Recomposed(faces.images.flip(-1), ("",), torch.zeros(1))
+    everyone = range(len(networks.surrogates))
+    assert len(everyone) > 3
+    for asked in (1, 2, 3, 99):
+        source = sider.Source(faces, identity, appearance, networks, sider.Config(asked=asked))
+        search, generator = sider.Search(source, start), torch.Generator().manual_seed(1)
+        for _ in range(3):
+            turns = [search.turn(generator) for _ in everyone[::asked]]
+            assert sorted(k for turn in turns for k in turn) == list(everyone)
+            assert max(map(len, turns)) <= asked
 
 
 def test_variants_are_not_twins_while_there_are_others(faces: AlignedFaces) -> None:
