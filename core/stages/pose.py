@@ -15,7 +15,7 @@ Numbers = NDArray[np.floating[Any]]  # (n,)
 # y down, z towards the viewer, in inter-ocular distances of the frontal face. Usual proportions, not fitted.
 HEAD, CENTRE = (1.30, 1.75, 1.20), 0.35  # half axes, and how far its centre is below the eyes
 STEEPEST = 0.92  # share of a half axis: further out the head stays as far back as there
-NOSE, BREADTH, TIP, BRIDGE, LIP = 0.40, 0.17, 0.62, 0.55, 0.16  # height; y of its tip; standard deviations x, up, down
+NOSE, BREADTH, TIP, BRIDGE, LIP = 0.40, 0.14, 0.62, 0.30, 0.16  # height; y of its tip; standard deviations x, up, down
 ITERATIONS = 12
 FURTHEST = 0.6  # radians: beyond it a generic nose hides the cheek
 
