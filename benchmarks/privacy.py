@@ -1,4 +1,4 @@
-"""Is the promise of `sider` true for strangers? `make bench-privacy`, or `python -m benchmarks.privacy --pairs 64`
+"""Is the promise of `sider` true for strangers? `make bench-privacy`, or `python -m benchmarks.privacy --pairs 262`
 
 Protects photo `a` of each development pair (never trained on) and asks every network, above all the judges that nothing
 was optimised against, whether it still matches photo `b` of the same person; also after JPEG, shrinking and
@@ -259,8 +259,8 @@ def main() -> None:
     columns = ["network", "role", "before, FAR 0.01", "after", "before, FAR 0.001", "after"]
     which = f"{len(data)} pairs, preset `{args.preset}`, bundle `{networks.bundle}`"
     report.put(
-        f"privacy-{name}",
-        f"Strangers' networks, {which}: `make bench-privacy`",
+        f"privacy-{name}-{args.pairs}",
+        f"Strangers' networks, {which}: `python -m benchmarks.privacy --pairs {args.pairs}`",
         [
             report.bullets(facts_of(rows) | fidelity(run, rows, data) | diversity(run, data)),
             "True-accept rate before protection, and after it among those that matched before.\n\n"
