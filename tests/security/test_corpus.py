@@ -17,8 +17,8 @@ from deploy.local import LocalStack
 from tests.api.conftest import Service
 from tests.e2e.test_service import finished, noise
 from tests.security import corpus
-from tests.security.corpus import ACCEPTED, Upload
 from tests.security.report import Report
+from tests.security.uploads import ACCEPTED, Upload
 
 SECONDS = 2.0
 API_MIB = 600
