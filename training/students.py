@@ -1,6 +1,6 @@
 """Distil the teachers into our own encoders: `python -m training.students residual --minutes 60`
 
-Reads the shards of `training.views`. Checkpoints every few minutes and goes on from there: the learning rate is
+Reads the shards of `training.shards`. Checkpoints every few minutes and goes on from there: the learning rate is
 held, and falls to nothing in the last part of `--minutes` (`--falling`; of several runs only the last needs one).
 Logs a line a minute, and the equal-error rate on the development pairs (never trained on) at each checkpoint.
 """
@@ -26,7 +26,7 @@ from training import muon, schedule, views
 from training.pairs import Scores
 from training.precision import fast
 
-FOLDER = Path(".work/students")
+FOLDER, SHARDS = Path(".work/students"), Path(".work/views")
 BATCH = 32
 RATE, DECAY = 1.1e-3, 0.05  # of AdamW: biases, norms, depthwise kernels, first and last layer
 STEP = 0.02  # of Muon: all other matrices and kernels
@@ -60,8 +60,7 @@ class Run:
     @classmethod
     def start(cls, family: str, device: torch.device) -> Run:
         """From the checkpoint where there is one, else from the packaged weights where there are some."""
-        dim = sum(DIMS[t] for t in MIXES[family])
-        student, average = (FAMILIES[family](dim).to(device) for _ in range(2))
+        student, average = (FAMILIES[family](dim_of(family)).to(device) for _ in range(2))
         student.to(memory_format=torch.channels_last)
         average.load_state_dict(student.state_dict())
         run = cls(family, student, average.eval(), muon.optimisers(student, EDGES, STEP, RATE, DECAY), device)
@@ -126,6 +125,11 @@ def name_of(family: str) -> str:
     return f"student-{family.replace('_', '-')}"
 
 
+def dim_of(family: str) -> int:
+    """A student says side by side what each of its teachers would."""
+    return sum(DIMS[t] for t in MIXES[family])
+
+
 def as_encoder(family: str, student: Student) -> Encoder:
     """The student behind the crop it was trained on; not centred, without thresholds."""
     edge = (views.SIDE - student.side) / 2
@@ -139,8 +143,18 @@ def finished() -> Iterator[tuple[str, Student]]:
     for path in sorted(FOLDER.glob("*.json")):
         if not json.loads(path.read_text(encoding="utf-8")).get("finished"):
             continue
-        dim = sum(DIMS[t] for t in MIXES[path.stem])
-        yield path.stem, load(path.with_suffix(".safetensors"), path.stem, dim)
+        yield path.stem, load(path.with_suffix(".safetensors"), path.stem, dim_of(path.stem))
+
+
+def surrogates() -> list[Student]:
+    """The students that a search may ask, as training has left them, else packaged; those that there are."""
+    found = []
+    for family in MIXES:
+        places = FOLDER / f"{family}.safetensors", PACKAGED / "encoders" / f"{name_of(family)}.safetensors"
+        path = next((p for p in places if p.is_file()), None)
+        if path and family != REFEREE:
+            found.append(load(path, family, dim_of(family)))
+    return found
 
 
 def train(run: Run, minutes: float, falling: float) -> None:
@@ -160,9 +174,9 @@ def batches(run: Run) -> Iterator[tuple[Tensor, list[Tensor]]]:
     """Views and what the run's teachers say of them, shard by shard in random order, without end."""
     chance = np.random.default_rng()
     while True:
-        shards = sorted(views.FOLDER.glob("*.safetensors"))
+        shards = sorted(SHARDS.glob("*.safetensors"))
         if not shards:
-            raise FileNotFoundError(f"no shards in {views.FOLDER}; make some: python -m training.views")
+            raise FileNotFoundError(f"no shards in {SHARDS}; make some: python -m training.shards")
         shard = load_file(shards[chance.integers(len(shards))])
         targets = [shard[name].float().to(run.device) for name in MIXES[run.family]]
         for rows in torch.randperm(len(shard["images"])).split(BATCH):

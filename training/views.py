@@ -1,32 +1,28 @@
-"""Augmented faces and what every teacher makes of them: `python -m training.views --shards 8`
+"""Augmented faces, for students to learn from what teachers make of them (training/shards.py).
 
 Students learn to be the teachers as functions: each view is embedded by the teachers as it is, so distortions and
 mixtures of two faces are as good as photos, and 11,000 portraits become as many faces as there is time for
-(Beyer et al. 2022, arXiv:2106.05237). Shards lie in .work/views; a further run adds new ones.
+(Beyer et al. 2022, arXiv:2106.05237).
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from rich.progress import track
-from safetensors.torch import save_file
 from torch import Tensor
 
 from core.networks import warp
+from core.networks.students import Student
 from core.stages.optimise import blur
-from training import portraits, teachers
-from training.precision import fast
+from training import composites, portraits
 
-FOLDER = Path(".work/views")
-SHARD = 8192
 BATCH = 128
+COMPOSITES = 48  # of a batch
 SIDE = 128  # px; the middle 112 are the crop that the teachers see
 # Where the landmarks land in a view, px: the teachers' template (ArcFace's), 8 px further in.
 TEMPLATE = ((46.2946, 59.6963), (81.5318, 59.5014), (64.0252, 79.6663), (49.5493, 100.3655), (78.7299, 100.2041))
@@ -60,10 +56,11 @@ class Faces:
         return cls(images, marks)
 
 
-def draw(faces: Faces, generator: torch.Generator) -> Tensor:
-    """A batch of views, float RGB in [0, 1] (BATCH, 3, SIDE, SIDE)."""
-    images = _cut(faces, generator)
-    images = _mixed(images, generator)
+def draw(faces: Faces, generator: torch.Generator, students: list[Student]) -> Tensor:
+    """A batch of views, float RGB in [0, 1] (BATCH, 3, SIDE, SIDE); students, if any, spoil the composites."""
+    cut = _cut(faces, generator)
+    made = composites.composites(cut[:COMPOSITES], cut[-COMPOSITES:], students, generator)
+    images = torch.cat((made, _mixed(cut, generator)[COMPOSITES:]))
     images = _photographed(images, generator)
     return _occluded(images, generator).clamp(0, 1)
 
@@ -125,42 +122,3 @@ def _rectangles(low: float, high: float, g: torch.Generator) -> Tensor:
     ramp = torch.arange(SIDE)[None]
     rows, columns = ((ramp >= start[:, d, None]) & (ramp < (start + size)[:, d, None]) for d in (0, 1))
     return (rows[:, None, :, None] & columns[:, None, None, :]).float()
-
-
-def make_shard(faces: Faces, generator: torch.Generator, device: torch.device, label: str) -> dict[str, Tensor]:
-    """SHARD views: images uint8, and the unit vectors of each teacher in half precision, by its name."""
-    wide = torch.channels_last
-    networks = [t.to(device, memory_format=wide) for t, _ in teachers.networks("teacher")]
-    images: list[Tensor] = []
-    vectors: dict[str, list[Tensor]] = {t.name: [] for t in networks}
-    for _ in track(range(SHARD // BATCH), label):
-        eight = (draw(faces, generator) * 255).round().byte()
-        images.append(eight)
-        edge = (SIDE - 112) // 2
-        crops = eight[:, :, edge:-edge, edge:-edge].to(device, memory_format=wide).float() / 255
-        with torch.no_grad(), fast(device):
-            for teacher in networks:
-                vectors[teacher.name].append(teacher(crops).half().cpu())
-    return {"images": torch.cat(images)} | {name: torch.cat(v) for name, v in vectors.items()}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shards", type=int, default=8, help=f"of {SHARD} views each")
-    parser.add_argument("--clean", action="store_true", help="public-domain and CC-BY portraits only")
-    parser.add_argument("--out", type=Path, default=FOLDER)
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    faces = Faces.read(portraits.CLEAN if args.clean else portraits.ALL)
-    first = len(list(args.out.glob("*.safetensors")))
-    for number in range(first, first + args.shards):
-        generator = torch.Generator().manual_seed(number)
-        shard = make_shard(faces, generator, device, f"shard {number}")
-        fresh = args.out / f"{number:03d}.new"
-        save_file(shard, fresh)
-        fresh.rename(fresh.with_suffix(".safetensors"))
-
-
-if __name__ == "__main__":
-    main()
