@@ -20,7 +20,7 @@ from core.networks import Persona
 from core.networks.personas import Traits
 from core.presentation import Presenting
 from core.stages.align import SIDE, AlignedFaces
-from core.stages.decouple import HAIR, Appearance, face_mask, features_mask, skin_likeness, to_arrays
+from core.stages.decouple import HAIR, Appearance, face_mask, features_mask, fringe, skin_likeness, to_arrays
 from core.stages.pose import Pose
 
 # Structural similarity (inside the face, same landmarks and light) above which a look might be taken for the
@@ -142,10 +142,13 @@ def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: tor
 def compose(
     source: NDArray[np.float32], landmarks: NDArray[np.float32], hair: NDArray[np.float32], persona: Persona
 ) -> NDArray[np.float32]:
-    """The source (256, 256, 3) with the persona's interior, in the source's geometry and light; its `fringe` stays."""
+    """The source (256, 256, 3) with the persona's interior, in the source's geometry and light.
+
+    What hair falls over the source's forehead stays, and none comes with the persona's: the source's skin is there.
+    """
     target = target_landmarks(landmarks, persona.landmarks)
     picture = bring_to(np.asarray(persona.image / 255, np.float32), persona.landmarks, target, Pose.of(landmarks).angle)
-    bare = 1 - hair
+    bare = 1 - np.maximum(hair, around(fringe(picture, target)))
     # Light is compared where both pictures show skin: dark brows, lips and hair are no shadow to be handed on.
     inside = face_mask(landmarks, feather=0.5) * (1 - np.maximum(features_mask(landmarks), features_mask(target)))
     here = shading(source, inside * bare * skin_likeness(source, landmarks, SHADE))
@@ -154,6 +157,11 @@ def compose(
     mask = (face_mask(landmarks) * bare)[..., None]
     mixed = source + mask * (lit(picture, (here + 0.02) / (there + 0.02), there) - source)
     return np.asarray(np.clip(mixed, 0, 1), np.float32)
+
+
+def around(hair: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Hair (256, 256) and what it shades: that of a mean of six faces has no edge."""
+    return np.asarray(np.clip(3 * gaussian_filter(hair, 4.0), 0, 1), np.float32)
 
 
 def as_sharp_as(
@@ -193,15 +201,15 @@ def _saturation(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def target_landmarks(source: NDArray[np.float32], persona: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Where the persona's landmarks go: onto the source's, but its mouth keeps its own width.
+    """Where the persona's landmarks go: onto the source's, but its mouth goes half of the way to the source's width.
 
-    A smile squeezed to the width of a closed mouth is a grimace; a smile on a face that did not smile is a smile.
+    A smile squeezed to the width of a closed mouth is a grimace; one that stays is not the source's expression.
     """
     spans = [float(np.linalg.norm(m[1] - m[0])) for m in (source, persona)]
     widths = [float(np.linalg.norm(m[4] - m[3])) for m in (source, persona)]
     grow = (widths[1] / spans[1]) / (widths[0] / spans[0])
     target = source.copy()
-    target[3:] = source[3:].mean(0) + (source[3:] - source[3:].mean(0)) * grow
+    target[3:] = source[3:].mean(0) + (source[3:] - source[3:].mean(0)) * np.sqrt(grow)
     return target
 
 

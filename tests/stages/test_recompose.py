@@ -27,6 +27,7 @@ from core.stages.recompose import (
     fitting,
     pixel_gain,
     recompose,
+    target_landmarks,
     wear,
 )
 
@@ -138,6 +139,30 @@ def test_hair_over_the_forehead_stays_and_skin_does_not_count_as_hair(faces: Ali
     inside = (face_mask(marks) > 0.9) & (hair > 0.95)
     assert inside.any()
     assert np.abs(composed - haired)[inside].max() < 0.05
+
+
+def test_a_personas_hair_does_not_come_with_its_face(faces: AlignedFaces, networks: Networks) -> None:
+    source, marks = to_arrays(faces.images)[0], faces.landmarks[0].numpy()
+    persona = networks.personas[0]
+    left, right = persona.landmarks[0], persona.landmarks[1]
+    image = persona.image.copy()
+    image[: int((left[1] + right[1]) / 2 - 0.55 * np.linalg.norm(right - left))] //= 4  # hair down to its forehead
+    bald = np.zeros((256, 256), np.float32)
+    composed = compose(source, marks, bald, replace(persona, image=image))
+    upper = (face_mask(marks) > 0.9) & (
+        np.arange(256)[:, None] < marks[:2, 1].mean() - 0.6 * (marks[1, 0] - marks[0, 0])
+    )
+    assert upper.sum() > 100
+    assert np.abs(composed - source)[upper].max() < 0.02
+
+
+def test_a_mouth_goes_half_of_the_way_to_the_sources_width() -> None:
+    source = np.array([[96, 120], [160, 120], [128, 160], [108, 188], [148, 188]], np.float32)
+    persona = np.array([[96, 120], [160, 120], [128, 160], [88, 190], [168, 190]], np.float32)
+    target = target_landmarks(source, persona)
+    assert np.array_equal(target[:3], source[:3])
+    assert target[3:].mean(0) == pytest.approx(source[3:].mean(0))
+    assert target[4, 0] - target[3, 0] == pytest.approx(np.sqrt(40 * 80))
 
 
 @pytest.mark.parametrize(("presentation", "side"), [(Presenting.feminine, -1), (Presenting.masculine, 1)])
