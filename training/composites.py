@@ -62,12 +62,12 @@ def persuaded(images: Tensor, towards: Tensor, mask: Tensor, net: Student, g: to
     """Images after a few steps inside the mask that bring what the network reads nearer to what it reads in others."""
     size = CHANGE[0] + (CHANGE[1] - CHANGE[0]) * torch.rand(len(images), 1, 1, 1, generator=g)
     with torch.no_grad():
-        wanted = F.normalize(net(seen(towards, net)), dim=1)
+        wanted = F.normalize(net(middle(towards, net.side)), dim=1)
     change, speed = torch.zeros_like(images), torch.zeros_like(images)
     for _ in range(STEPS):
         change = change.detach().requires_grad_(True)
         with fast(images.device):
-            vectors = net(seen(images + change, net))
+            vectors = net(middle(images + change, net.side))
         cosine = (F.normalize(vectors.float(), dim=1) * wanted).sum()
         (gradient,) = torch.autograd.grad(cosine, change)
         speed = MOMENTUM * speed + _unit(blur(gradient, SMOOTH), mask)
@@ -75,10 +75,10 @@ def persuaded(images: Tensor, towards: Tensor, mask: Tensor, net: Student, g: to
     return images + change.detach()
 
 
-def seen(images: Tensor, net: Student) -> Tensor:
-    """What of views a network sees."""
-    edge = (images.shape[-1] - net.side) // 2
-    return images[:, :, edge : edge + net.side, edge : edge + net.side]
+def middle(images: Tensor, side: int) -> Tensor:
+    """What of views (B, 3, s, s) a network sees that sees squares of this side, px."""
+    edge = (images.shape[-1] - side) // 2
+    return images[:, :, edge : edge + side, edge : edge + side]
 
 
 def _unit(change: Tensor, mask: Tensor) -> Tensor:

@@ -15,9 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from training import portraits, students, teachers, views
+from training.composites import middle
 from training.precision import fast
 
 SHARD = 8192  # views
+TEACHERS_SIDE = 112  # px
 
 
 def make_shard(faces: views.Faces, generator: torch.Generator, device: torch.device, label: str) -> dict[str, Tensor]:
@@ -30,8 +32,7 @@ def make_shard(faces: views.Faces, generator: torch.Generator, device: torch.dev
     for _ in track(range(SHARD // views.BATCH), label):
         eight = (views.draw(faces, generator, persuadable) * 255).round().byte()
         images.append(eight)
-        edge = (views.SIDE - 112) // 2
-        crops = eight[:, :, edge:-edge, edge:-edge].to(device, memory_format=wide).float() / 255
+        crops = middle(eight, TEACHERS_SIDE).to(device, memory_format=wide).float() / 255
         with torch.no_grad(), fast(device):
             for teacher in networks:
                 vectors[teacher.name].append(teacher(crops).half().cpu())

@@ -23,6 +23,7 @@ from core.networks.bundle import PACKAGED
 from core.networks.encoder import Crop, Encoder
 from core.networks.students import FAMILIES, Student, load
 from training import muon, schedule, views
+from training.composites import middle
 from training.pairs import Scores
 from training.precision import fast
 
@@ -77,8 +78,9 @@ class Run:
     def learn(self, images: Tensor, targets: list[Tensor], share: float) -> float:
         """One step on uint8 views (B, 3, 128, 128), with this share of the full learning rates; the loss."""
         muon.scale(self.optimisers, share, STEP, RATE)
+        seen = middle(images, self.student.side).to(self.device, memory_format=torch.channels_last).float() / 255
         with fast(self.device):
-            vectors = self.student(crop(images, self.student.side, self.device))
+            vectors = self.student(seen)
         loss = loss_of(vectors.float(), targets)
         self.student.zero_grad()
         loss.backward()
@@ -103,13 +105,6 @@ class Run:
         facts = {"step": self.step, "minutes": round(self.minutes, 1), "eer": round(error, 4), "finished": finished}
         (FOLDER / f"{self.family}.json").write_text(json.dumps(facts), encoding="utf-8")
         return error
-
-
-def crop(images: Tensor, side: int, device: torch.device) -> Tensor:
-    """The middle of uint8 views, RGB in [0, 1]."""
-    edge = (images.shape[-1] - side) // 2
-    middle = images[:, :, edge : edge + side, edge : edge + side]
-    return middle.to(device, memory_format=torch.channels_last).float() / 255
 
 
 def loss_of(vectors: Tensor, targets: list[Tensor]) -> Tensor:

@@ -54,7 +54,7 @@ def test_a_student_is_persuaded_by_a_small_change_inside(packaged: list[Student]
     moved = composites.persuaded(images, towards, mask, net, torch.Generator().manual_seed(4))
 
     def cosine(x: Tensor) -> Tensor:
-        return F.cosine_similarity(net(composites.seen(x, net)), net(composites.seen(towards, net)))
+        return F.cosine_similarity(net(composites.middle(x, net.side)), net(composites.middle(towards, net.side)))
 
     assert (cosine(moved) > cosine(images) + 0.02).all()
     assert torch.equal(moved[(mask == 0).expand_as(moved)], images[(mask == 0).expand_as(images)])
