@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from skimage.transform import ThinPlateSplineTransform, downscale_local_mean
+from skimage.transform import ThinPlateSplineTransform
 from torch import Tensor, nn
 
 from core import objectives
@@ -21,6 +21,7 @@ from core.networks.personas import Traits
 from core.presentation import Presenting
 from core.stages.align import SIDE, AlignedFaces
 from core.stages.decouple import HAIR, Appearance, face_mask, features_mask, fringe, skin_likeness, to_arrays
+from core.stages.light import as_deep_as, lit, shading
 from core.stages.pose import Pose
 
 # Structural similarity (inside the face, same landmarks and light) above which a look might be taken for the
@@ -30,12 +31,9 @@ RECOGNISABLE = 0.76
 SPARE = 0.04  # what the optimiser may add
 SPREAD = 3  # personas that a seed draws from beyond those that are tried, best fitting first
 REACH = 24  # how many may be tried in all, when those look too much like the source
-LIGHT_SIGMA = 14.0  # px; shading coarser than this is the photo's, finer detail the persona's
-LIGHT_GRID = 4  # px; so coarse a light needs no finer grid, and a coarse one takes a quarter of the time
 LINE_SIGMA = 1.2  # px; detail finer than this is what a sharper lens shows more of
 CRISPER = 2.0  # how many times as much of it a persona may be given
 SHADE = 60.0  # CIELAB lightness: how much darker than the cheeks skin may be in a photo of any light
-LIGHT_RANGE = (0.3, 3.0)  # how far the persona may be brightened or darkened to fit
 # Points far from the face that a landmark warp leaves in place, px.
 ANCHORS = ((0, 0), (SIDE - 1, 0), (0, SIDE - 1), (SIDE - 1, SIDE - 1), (SIDE / 2, SIDE - 1), (SIDE / 2, 0))
 PIXELS = np.mgrid[:SIDE, :SIDE][::-1].reshape(2, -1).T.astype(np.float64)  # (x, y), row by row
@@ -154,8 +152,9 @@ def compose(
     here = shading(source, inside * bare * skin_likeness(source, landmarks, SHADE))
     there = shading(picture, inside * skin_likeness(picture, target, HAIR))
     picture = as_sharp_as(source, landmarks, picture, target)
-    mask = (face_mask(landmarks) * bare)[..., None]
-    mixed = source + mask * (lit(picture, (here + 0.02) / (there + 0.02), there) - source)
+    mask = face_mask(landmarks) * bare
+    worn = as_deep_as(source, lit(picture, (here + 0.02) / (there + 0.02), there), mask)
+    mixed = source + mask[..., None] * (worn - source)
     return np.asarray(np.clip(mixed, 0, 1), np.float32)
 
 
@@ -181,23 +180,6 @@ def as_sharp_as(
     shown = (np.square(fine).mean(-1) * there).sum() / there.sum()
     amount = np.clip(np.sqrt(wanted / max(shown, 1e-9)), 1, CRISPER) - 1
     return np.asarray(image + amount * gaussian_filter(there, 3.0)[..., None] * fine, np.float32)
-
-
-def lit(image: NDArray[np.float32], light: NDArray[np.float32], skin: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The image (256, 256, 3) in the light given as a ratio; the ratio's colour is for what has the skin's colour.
-
-    Whites of eyes and teeth are grey: they take the brightness only, or they would turn blue where pale skin
-    replaces ruddy.
-    """
-    light = np.clip(light, *LIGHT_RANGE)
-    brightness = light.mean(-1, keepdims=True)
-    share = np.clip(_saturation(image) / (_saturation(skin) + 1e-3), 0, 1)
-    return np.asarray(image * brightness * (light / brightness) ** share, np.float32)
-
-
-def _saturation(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    top = image.max(-1, keepdims=True)
-    return np.asarray((top - image.min(-1, keepdims=True)) / (top + 1e-3), np.float32)
 
 
 def target_landmarks(source: NDArray[np.float32], persona: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -228,14 +210,6 @@ def bring_to(
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
     moved = F.grid_sample(pixels, grid, mode="bicubic", padding_mode="border", align_corners=False)
     return np.asarray(to_arrays(moved)[0])
-
-
-def shading(image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Light and colour coarser than LIGHT_SIGMA inside the mask (normalised convolution)."""
-    weighed = downscale_local_mean(np.dstack((image * mask[..., None], mask)), (LIGHT_GRID, LIGHT_GRID, 1))
-    spread = gaussian_filter(weighed, (LIGHT_SIGMA / LIGHT_GRID, LIGHT_SIGMA / LIGHT_GRID, 0))
-    light = torch.from_numpy(spread[..., :3] / (spread[..., 3:] + 1e-4)).permute(2, 0, 1)[None]
-    return np.asarray(to_arrays(F.interpolate(light, scale_factor=LIGHT_GRID, mode="bilinear"))[0])
 
 
 def encode(images: Float[Tensor, "b 3 h w"], autoencoder: nn.Module) -> Float[Tensor, "b c u v"]:

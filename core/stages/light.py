@@ -1,0 +1,62 @@
+"""Light and contrast of one picture of a face, for another."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from skimage.transform import downscale_local_mean
+
+from core.stages.decouple import to_arrays
+
+LIGHT_SIGMA = 14.0  # px; shading coarser than this is the photo's, finer detail the persona's
+LIGHT_GRID = 4  # px; so coarse a light needs no finer grid, and a coarse one takes a quarter of the time
+LIGHT_RANGE = (0.3, 3.0)  # how far the persona may be brightened or darkened to fit
+DEEPER = 1.5  # how many times as dark its features may be drawn against the light around them
+WRINKLE = 2.5  # px; detail finer than this is not drawn darker: it would only make a persona older
+
+
+def shading(image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Light and colour coarser than LIGHT_SIGMA inside the mask (normalised convolution)."""
+    weighed = downscale_local_mean(np.dstack((image * mask[..., None], mask)), (LIGHT_GRID, LIGHT_GRID, 1))
+    spread = gaussian_filter(weighed, (LIGHT_SIGMA / LIGHT_GRID, LIGHT_SIGMA / LIGHT_GRID, 0))
+    light = torch.from_numpy(spread[..., :3] / (spread[..., 3:] + 1e-4)).permute(2, 0, 1)[None]
+    return np.asarray(to_arrays(F.interpolate(light, scale_factor=LIGHT_GRID, mode="bilinear"))[0])
+
+
+def lit(image: NDArray[np.float32], light: NDArray[np.float32], skin: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The image (256, 256, 3) in the light given as a ratio; the ratio's colour is for what has the skin's colour.
+
+    Whites of eyes and teeth are grey: they take the brightness only, or they would turn blue where pale skin
+    replaces ruddy.
+    """
+    light = np.clip(light, *LIGHT_RANGE)
+    brightness = light.mean(-1, keepdims=True)
+    share = np.clip(_saturation(image) / (_saturation(skin) + 1e-3), 0, 1)
+    return np.asarray(image * brightness * (light / brightness) ** share, np.float32)
+
+
+def _saturation(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    top = image.max(-1, keepdims=True)
+    return np.asarray((top - image.min(-1, keepdims=True)) / (top + 1e-3), np.float32)
+
+
+def as_deep_as(
+    source: NDArray[np.float32], image: NDArray[np.float32], mask: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The image (256, 256, 3) with as much contrast inside the mask (256, 256) as the source; it is not made flatter.
+
+    A mean of six faces is: in a photo of hard light or strong make-up it looks as if seen through fog.
+    """
+    depth, own = (_relief(x, mask) for x in (source, image))
+    ratio = np.sqrt((depth**2 * mask).sum() / max((own**2 * mask).sum(), 1e-9))
+    deeper = (np.clip(ratio, 1, DEEPER) - 1) * gaussian_filter(own, WRINKLE)
+    return np.asarray(image * np.exp(deeper)[..., None], np.float32)
+
+
+def _relief(image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How much lighter (logarithm) each place is than what lies around it inside the mask."""
+    here, around = (np.log(x.mean(-1).clip(0, 1) + 0.03) for x in (image, shading(image, mask)))
+    return np.asarray(here - around, np.float32)
