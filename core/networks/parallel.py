@@ -20,7 +20,8 @@ def side_by_side(nets: Sequence[Net], x: Tensor) -> tuple[Tensor, ...]:
     """
     threads = torch.get_num_threads()
     if threads == 1 or len(nets) == 1 or x.device.type != "cpu":
-        return tuple(net(x) for net in nets)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
+            return tuple(net(x) for net in nets)
     workers = min(threads, len(nets))
     answers: tuple[Tensor, ...] = _SideBySide.apply(x, nets, _pool(workers, threads // workers))
     return answers
