@@ -25,10 +25,10 @@ from benchmarks.strangers import FARS, Pairs, Pixels, Recogniser, degradations, 
 from core import methods, objectives
 from core.networks import Encoder, Networks
 from core.stages.align import align
-from core.stages.decouple import face_masks
 from core.stages.measure import measure
 from core.stages.optimise import Protected
 from core.stages.recompose import RECOGNISABLE
+from core.stages.regions import face_masks
 from core.stages.validate import Photo
 
 START = "student-residual"  # what attackers begin with: the best of the packaged students

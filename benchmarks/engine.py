@@ -20,7 +20,7 @@ from benchmarks import look, report
 from core import objectives
 from core.networks import Networks
 from core.pipeline import Outcome, Request, attempt
-from core.stages.decouple import face_mask
+from core.stages.regions import face_mask
 from core.stages.validate import read_photo
 from training import portraits
 from training.portraits import Portrait

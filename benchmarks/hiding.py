@@ -47,8 +47,9 @@ from core.methods import cloak
 from core.networks import Networks
 from core.pipeline import Clock, make
 from core.stages.align import AlignedFaces, align, paste
-from core.stages.decouple import Identity, cosines, face_masks, identify
+from core.stages.decouple import Identity, cosines, identify
 from core.stages.optimise import Jitter, blur
+from core.stages.regions import face_masks
 from core.stages.validate import Photo
 
 FOLDER = Path(".work/hiding")

@@ -36,8 +36,8 @@ from core.networks import Networks
 from core.networks.bundle import MANIFEST, PACKAGED
 from core.pipeline import Clock, make
 from core.stages.align import AlignedFaces, align, paste
-from core.stages.decouple import face_mask, face_masks
 from core.stages.optimise import Jitter
+from core.stages.regions import face_mask, face_masks
 from core.stages.validate import Photo
 
 FOLDER = Path(".work/privacy")

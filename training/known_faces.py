@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from core.networks import Networks, warp
-from core.stages.decouple import change_masks, region_weights
+from core.stages.regions import change_masks, region_weights
 from training import portraits, teachers, views
 from training.precision import fast
 

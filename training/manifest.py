@@ -12,6 +12,7 @@ LONDON = "Face Research Lab London Set (CC-BY 4.0)"
 CLEAN = f"{CONGRESS}; Congress photos 200x250 (public domain); {LONDON}"
 ORIGINS = {
     "autoencoder": CLEAN,
+    "occlusion": CLEAN,
     "personas": f"means of groups of {CONGRESS}, or of {LONDON}",
     "encoders/dlib.json": f"mean embedding: {CLEAN}; thresholds measured on evaluation pairs, not trained on",
     "denoiser": f"{CLEAN}; omi (CC BY-NC-SA 4.0)",

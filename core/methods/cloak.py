@@ -35,19 +35,11 @@ from core.errors import ConfigurationError
 from core.networks import Networks
 from core.promise import Promise
 from core.stages.align import AlignedFaces, stored
-from core.stages.decouple import (
-    Identity,
-    change_masks,
-    cosines,
-    embed,
-    identify,
-    identify_personas,
-    region_weights,
-    similarity,
-)
+from core.stages.decouple import Identity, cosines, embed, identify, identify_personas, similarity
 from core.stages.denoise import invert, learn_embeddings, regenerate, timesteps, watched
 from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise, part
 from core.stages.recompose import apply_change, decode, encode, pixel_gain
+from core.stages.regions import change_masks, region_weights
 
 PROMISE = Promise(people_recognise=True, machines_match=False)
 NETWORKS = ("detector", "autoencoder", "encoders", "personas")

@@ -32,17 +32,7 @@ from core.networks import Networks
 from core.presentation import Presenting
 from core.promise import Promise
 from core.stages.align import AlignedFaces
-from core.stages.decouple import (
-    Identity,
-    change_masks,
-    decouple,
-    embed,
-    identify,
-    identify_personas,
-    mean_traits,
-    region_weights,
-    similarity,
-)
+from core.stages.decouple import Identity, decouple, embed, identify, identify_personas, mean_traits, similarity
 from core.stages.generate import Subject, Turning, turn_away
 from core.stages.optimise import Progress, Protected
 from core.stages.recompose import (
@@ -56,6 +46,7 @@ from core.stages.recompose import (
     recompose,
     wear,
 )
+from core.stages.regions import change_masks, region_weights
 
 PROMISE = Promise(people_recognise=False, machines_match=False)
 NETWORKS = ("detector", "encoders", "personas")

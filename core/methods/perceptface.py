@@ -30,9 +30,10 @@ from core.errors import ConfigurationError
 from core.networks import Networks
 from core.promise import Promise
 from core.stages.align import AlignedFaces
-from core.stages.decouple import change_masks, identify, region_weights
+from core.stages.decouple import identify
 from core.stages.generate import Subject, Turning, turn_away
 from core.stages.optimise import Progress, Protected
+from core.stages.regions import change_masks, region_weights
 
 PROMISE = Promise(people_recognise=True, machines_match=False)
 NETWORKS = ("detector", "autoencoder", "encoders", "personas", "generator")

@@ -35,7 +35,7 @@ from core.networks import Networks
 from core.presentation import Presenting
 from core.promise import Promise
 from core.stages.align import AlignedFaces, stored
-from core.stages.decouple import Appearance, Identity, change_masks, cosines, decouple
+from core.stages.decouple import Appearance, Identity, cosines, decouple
 from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise, part
 from core.stages.recompose import (
     RECOGNISABLE,
@@ -48,6 +48,7 @@ from core.stages.recompose import (
     pixel_gain,
     recompose,
 )
+from core.stages.regions import change_masks
 
 PROMISE = Promise(people_recognise=False, machines_match=True)
 LOOK_AROUND = 12  # px, more than the windows in which structure is compared
@@ -167,7 +168,7 @@ class Source:
     ) -> None:
         self.faces, self.identity, self.networks, self.config = faces, identity, networks, config
         self.mask = appearance.masks
-        self.M = change_masks(faces.landmarks) * (1 - appearance.fringe)
+        self.M = change_masks(faces.landmarks) * (1 - appearance.covered)
         self.gain = pixel_gain(encode(faces.images, networks.autoencoder), networks.autoencoder)
         self.region = region_of(self.mask)
         self.threshold = faces.images.new_tensor([e.thresholds[1e-3] for e in networks.surrogates])[:, None, None]

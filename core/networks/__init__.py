@@ -14,12 +14,13 @@ from torch import nn
 
 from core.errors import ConfigurationError
 from core.networks import bundle as bundles
-from core.networks import dlib, facenet, generator, personas, students
+from core.networks import dlib, facenet, generator, occlusion, personas, students
 from core.networks.autoencoder import PatchAutoencoder
 from core.networks.denoiser import Denoiser
 from core.networks.detector import Detector
 from core.networks.encoder import Encoder
 from core.networks.generator import Generator
+from core.networks.occlusion import Occlusion
 from core.networks.personas import Persona
 from core.networks.presentation import Presentation
 
@@ -43,6 +44,7 @@ class Networks:
     presentation: Presentation
     denoiser: Denoiser | None
     generator: Generator | None
+    occlusion: Occlusion
     missing: dict[str, str]
 
     @classmethod
@@ -72,6 +74,7 @@ class Networks:
             presentation=Presentation.load(folder / "presentation.json", place),
             denoiser=Denoiser.load(folder / "denoiser", place),
             generator=generator.load(folder / "generator", place),
+            occlusion=occlusion.load(folder / "occlusion", place),
             missing=missing,
         )
 

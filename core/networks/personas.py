@@ -23,8 +23,8 @@ class Traits:
 
     presentation: gender presentation, about -1 (feminine) to +1 (masculine). tone: mean CIELAB of the face.
     yaw: nose tip off the middle of the eyes; smile: mouth width; drop: eyes to mouth; each in inter-ocular
-    distances. texture: energy of fine detail in the skin, a stand-in for apparent age. light: how much lighter the
-    right cheek is than the left, CIELAB.
+    distances. teeth: share of the middle of the mouth that shows them. texture: energy of fine detail in the skin, a
+    stand-in for apparent age. light: how much lighter the right cheek is than the left, CIELAB.
     """
 
     presentation: float
@@ -32,6 +32,7 @@ class Traits:
     yaw: float
     smile: float
     drop: float
+    teeth: float
     texture: float
     light: float
 
@@ -43,12 +44,13 @@ class Traits:
     def distance(self, other: Traits) -> float:
         """How badly a persona with traits `other` fits. Each term is about 1 where a misfit shows."""
         tone = np.subtract(self.tone, other.tone) / (14.0, 10.0, 10.0)
-        rougher = other.texture - self.texture
+        rougher, barer = other.texture - self.texture, other.teeth - self.teeth
         terms = (
             (self.presentation - other.presentation) / 0.5,
             (self.yaw - other.yaw) / 0.25,  # what is left is turned
             self._hidden(other) / 0.06,
-            (self.smile - other.smile) / 0.06,  # teeth on closed lips are a grimace
+            (self.smile - other.smile) / 0.06,
+            barer / (0.10 if barer > 0 else 0.30),  # teeth on closed lips are a grimace
             (self.drop - other.drop) / 0.12,
             rougher / (0.25 if rougher > 0 else 0.40),  # wrinkles on smooth skin show, smooth skin does not
             (self.light - other.light) / 12.0,

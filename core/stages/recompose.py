@@ -20,9 +20,10 @@ from core.networks import Persona
 from core.networks.personas import Traits
 from core.presentation import Presenting
 from core.stages.align import SIDE, AlignedFaces
-from core.stages.decouple import HAIR, Appearance, face_mask, features_mask, fringe, skin_likeness, to_arrays
+from core.stages.decouple import HAIR, Appearance, fringe, skin_likeness, to_arrays
 from core.stages.light import as_deep_as, lit, shading
 from core.stages.pose import Pose
+from core.stages.regions import LEAST_TURN, face_mask, features_mask
 
 # Structural similarity (inside the face, same landmarks and light) above which a look might be taken for the
 # source's. Measured: two people 0.64 (median; 95 % of pairs below 0.76), one person in two photos 0.78; see
@@ -107,8 +108,8 @@ def wear(faces: AlignedFaces, appearance: Appearance, bank: tuple[Persona, ...],
 
 def _put_on(faces: AlignedFaces, appearance: Appearance, b: int, persona: Persona) -> Recomposed:
     face, mask = faces.images[b : b + 1], appearance.masks[b : b + 1]
-    hair = appearance.fringe[b, 0].cpu().numpy()
-    composed = compose(to_arrays(face)[0], faces.landmarks[b].cpu().numpy(), hair, persona)
+    covered = appearance.covered[b, 0].cpu().numpy()
+    composed = compose(to_arrays(face)[0], faces.landmarks[b].cpu().numpy(), covered, persona)
     image = torch.from_numpy(composed).permute(2, 0, 1)[None].to(face)
     return Recomposed(image, (persona.name,), objectives.structure(image, face, mask))
 
@@ -138,21 +139,22 @@ def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: tor
 
 
 def compose(
-    source: NDArray[np.float32], landmarks: NDArray[np.float32], hair: NDArray[np.float32], persona: Persona
+    source: NDArray[np.float32], landmarks: NDArray[np.float32], covered: NDArray[np.float32], persona: Persona
 ) -> NDArray[np.float32]:
     """The source (256, 256, 3) with the persona's interior, in the source's geometry and light.
 
-    What hair falls over the source's forehead stays, and none comes with the persona's: the source's skin is there.
+    It stays as it is where the face is `covered` (256, 256), 0..1, and where the persona's hair would come with it.
     """
     target = target_landmarks(landmarks, persona.landmarks)
     picture = bring_to(np.asarray(persona.image / 255, np.float32), persona.landmarks, target, Pose.of(landmarks).angle)
-    bare = 1 - np.maximum(hair, around(fringe(picture, target)))
+    bare = 1 - np.maximum(covered, around(fringe(picture, target)))
     # Light is compared where both pictures show skin: dark brows, lips and hair are no shadow to be handed on.
-    inside = face_mask(landmarks, feather=0.5) * (1 - np.maximum(features_mask(landmarks), features_mask(target)))
+    features = np.maximum(features_mask(landmarks), features_mask(target))
+    inside = face_mask(landmarks, feather=0.5, hidden=LEAST_TURN) * (1 - features)
     here = shading(source, inside * bare * skin_likeness(source, landmarks, SHADE))
     there = shading(picture, inside * skin_likeness(picture, target, HAIR))
     picture = as_sharp_as(source, landmarks, picture, target)
-    mask = face_mask(landmarks) * bare
+    mask = face_mask(landmarks, hidden=LEAST_TURN) * bare
     worn = as_deep_as(source, lit(picture, (here + 0.02) / (there + 0.02), there), mask)
     mixed = source + mask[..., None] * (worn - source)
     return np.asarray(np.clip(mixed, 0, 1), np.float32)

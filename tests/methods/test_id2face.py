@@ -12,9 +12,10 @@ from core.methods import id2face
 from core.networks import Networks
 from core.objectives import structure
 from core.stages.align import AlignedFaces, align, stored
-from core.stages.decouple import decouple, face_masks, identify
+from core.stages.decouple import decouple, identify
 from core.stages.optimise import Protected
 from core.stages.recompose import wear
+from core.stages.regions import face_masks
 from core.stages.validate import Photo
 
 VARIANTS = 3

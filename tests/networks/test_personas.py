@@ -12,7 +12,7 @@ import torch
 from core.networks import Networks
 from core.networks.bundle import PACKAGED
 from core.networks.personas import TABLE
-from core.stages.decouple import face_masks
+from core.stages.regions import face_masks
 
 
 def test_bank_is_large_and_balanced(networks: Networks) -> None:

@@ -1,50 +1,56 @@
-"""The outline of a face follows the way its head is turned."""
+"""What covers a face is found within reason, and traits tell what they are named after."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
-import pytest
+import torch
+from torch import nn
 
-from core.stages.align import TEMPLATE, AlignedFaces
-from core.stages.decouple import face_mask, region_weights, turn
-
-FRONTAL = np.array(TEMPLATE, np.float32)
-
-
-def turned(pixels: float) -> np.ndarray:
-    """The template with its nose to the side."""
-    marks = FRONTAL.copy()
-    marks[2, 0] = FRONTAL[:2, 0].mean() + pixels
-    return marks
+from core.networks import Networks
+from core.stages.align import AlignedFaces
+from core.stages.decouple import decouple, measure, to_arrays
+from core.stages.regions import between_lips
 
 
-def extent(marks: np.ndarray) -> tuple[float, float]:
-    """How far the mask reaches to the left and right of the middle, px."""
-    columns = np.flatnonzero((face_mask(marks) > 0.5).any(0))
-    middle = FRONTAL[:2, 0].mean()
-    return middle - columns[0], columns[-1] - middle
+class Finding(nn.Module):
+    """Says of every face that this is where it is covered."""
+
+    def __init__(self, where: torch.Tensor) -> None:
+        super().__init__()
+        self.where = where
+
+    def covered(self, images: torch.Tensor) -> torch.Tensor:
+        return self.where.expand(len(images), -1, -1, -1)
 
 
-@pytest.mark.parametrize("side", [-1, 1])
-def test_the_far_side_of_a_turned_head_is_narrow_and_the_near_side_is_not(side: int) -> None:
-    marks = turned(side * 20)
-    assert turn(marks) == pytest.approx(side * 20 / (FRONTAL[1, 0] - FRONTAL[0, 0]))
-    near, far = extent(marks)[::side]
-    straight = extent(turned(0))
-    assert near == pytest.approx(straight[0], abs=1)
-    assert far < 0.9 * straight[1]
+def test_what_covers_a_face_stays_and_does_not_count_as_another_look(faces: AlignedFaces, networks: Networks) -> None:
+    hand = torch.zeros(1, 1, 256, 256)
+    hand[..., 170:, :140] = 1
+    bare = decouple(faces, networks)[1]
+    appearance = decouple(faces, dataclasses.replace(networks, occlusion=Finding(hand)))[1]
+    assert (appearance.covered[..., 170:, :140] == 1).all()
+    assert torch.equal(appearance.masks, bare.masks)
 
 
-def test_a_nose_beyond_its_face_leaves_a_mask_all_the_same() -> None:
-    assert (face_mask(turned(300)) > 0.5).sum() > 1000
+def test_a_face_that_is_said_to_be_covered_nearly_everywhere_is_taken_as_bare(
+    faces: AlignedFaces, networks: Networks
+) -> None:
+    """Or its own eyes, nose and mouth would be what is protected."""
+    everywhere = dataclasses.replace(networks, occlusion=Finding(torch.ones(1, 1, 256, 256)))
+    appearance = decouple(faces, everywhere)[1]
+    assert float((appearance.covered * appearance.masks).sum() / appearance.masks.sum()) < 0.2
 
 
-def test_each_region_has_its_share_whatever_its_size(faces: AlignedFaces) -> None:
-    weights = region_weights(faces.landmarks)[0, 0]
-    left, right, nose, mouth_left, mouth_right = (tuple(p.round().int().tolist()) for p in faces.landmarks[0])
-    cheek = ((left[0] + mouth_left[0]) // 2, (left[1] + mouth_left[1]) // 2)
-    eye, tip, lip, skin = (float(weights[y, x]) for x, y in (right, nose, mouth_right, cheek))
-    assert float(weights.max()) == pytest.approx(1, abs=0.1)
-    assert eye > tip > skin > 0
-    assert eye > lip > skin
-    assert float(weights[0].max()) == 0
+def test_teeth_are_told_from_lips(faces: AlignedFaces) -> None:
+    picture, marks = to_arrays(faces.images)[0], faces.landmarks[0].numpy()
+    smiling = measure(picture, marks, 0.0)
+    assert smiling.teeth > 0.2
+    lips = picture.copy()
+    lips[between_lips(marks) > 0] = (0.6, 0.3, 0.3)
+    closed = measure(lips, marks, 0.0)
+    assert closed.teeth == 0
+    assert np.isclose(closed.smile, smiling.smile)
+    # Closed lips under teeth lose a smile; teeth on closed lips are a grimace.
+    assert closed.distance(smiling) > 2 * smiling.distance(closed) > 0

@@ -10,9 +10,10 @@ import torch
 from core.networks import Networks
 from core.networks.generator import Generator
 from core.stages.align import AlignedFaces
-from core.stages.decouple import Identity, change_masks, cosines, identify, identify_personas, region_weights
+from core.stages.decouple import Identity, cosines, identify, identify_personas
 from core.stages.generate import LIMIT, MIXED, Scene, Subject, Turning, mixture, recognised, shown, turn_away
 from core.stages.recompose import encode, pixel_gain
+from core.stages.regions import change_masks, region_weights
 
 
 @pytest.fixture(scope="module")
