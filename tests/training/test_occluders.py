@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from training import occluders, occlusion
-from training.occluders import KINDS, SIDE, Palette
+from training.occluders import KINDS, SIDE, Face, Palette
 
 MARKS = np.array(((48, 60), (80, 60), (64, 80), (50, 94), (78, 94)), np.float32)
+FACE = Face.of(MARKS)
 PALETTE = Palette(
     np.array((0.8, 0.6, 0.5)), np.array((0.2, 0.15, 0.1)), np.random.default_rng(1).random((SIDE, SIDE, 3))
 )
@@ -16,7 +17,7 @@ PALETTE = Palette(
 
 @pytest.mark.parametrize("kind", [k for k, _ in KINDS], ids=lambda k: k.__name__)
 def test_each_kind_covers_something_and_not_everything(kind: occluders.Kind) -> None:
-    layers = np.stack([kind(np.random.default_rng(seed), MARKS, PALETTE) for seed in range(24)])
+    layers = np.stack([kind(np.random.default_rng(seed), FACE, PALETTE) for seed in range(24)])
     assert layers.shape == (24, SIDE, SIDE, 4)
     assert layers.min() >= 0
     assert layers.max() <= 1
