@@ -19,7 +19,17 @@ from core.networks.occlusion import Occlusion
 from core.networks.parallel import side_by_side
 from core.networks.personas import Persona, Traits
 from core.stages.align import AlignedFaces
-from core.stages.regions import between_lips, cheek_masks, eye_distance, face_mask, face_masks, frame, skin_mask, turn
+from core.stages.regions import (
+    around,
+    between_lips,
+    cheek_masks,
+    eye_distance,
+    face_mask,
+    face_masks,
+    frame,
+    skin_mask,
+    turn,
+)
 
 # How far from the cheeks' colour skin may be, CIELAB: chroma, and lightness where darker means hair.
 CHROMA, HAIR = 18.0, 22.0
@@ -53,13 +63,13 @@ def decouple(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appeara
     """Identity by every encoder, and appearance."""
     identity = identify(networks.encoders, faces.images, faces.landmarks)
     scores = networks.presentation.score(identity.vectors[networks.presentation.encoder])
-    pictures = to_arrays(faces.images)
-    marks = faces.landmarks.cpu().numpy()
-    traits = tuple(measure(p, m, float(s)) for p, m, s in zip(pictures, marks, scores, strict=True))
+    pictures, marks = to_arrays(faces.images), faces.landmarks.cpu().numpy()
     hair = torch.from_numpy(np.stack([fringe(p, m)[None] for p, m in zip(pictures, marks, strict=True)]))
     hair = hair.to(faces.images)
     masks = face_masks(faces.landmarks) * (1 - hair)
-    return identity, Appearance(masks, torch.maximum(hair, covered(faces, masks, networks.occlusion)), traits)
+    hidden = torch.maximum(hair, covered(faces, masks, networks.occlusion))
+    seen = zip(pictures, marks, scores.tolist(), hidden[:, 0].cpu().numpy(), strict=True)
+    return identity, Appearance(masks, hidden, tuple(measure(*face) for face in seen))
 
 
 def covered(
@@ -108,19 +118,25 @@ def similarity(read: Identity, identity: Identity) -> Float[Tensor, "k n b"]:
     return torch.stack([(vectors.view(-1, *v.shape) * v).sum(-1) for vectors, v in own])
 
 
-def measure(picture: NDArray[np.float32], landmarks: NDArray[np.float32], presentation: float) -> Traits:
-    """Traits of one aligned face, RGB in [0, 1] (256, 256, 3)."""
+def measure(
+    picture: NDArray[np.float32],
+    landmarks: NDArray[np.float32],
+    presentation: float,
+    covered: NDArray[np.float32] | None = None,
+) -> Traits:
+    """Traits of one aligned face, RGB in [0, 1] (256, 256, 3), by what of it is not `covered` (256, 256), 0..1."""
     left, right, _, mouth_left, mouth_right = landmarks
     eyes, mouth, span = (left + right) / 2, (mouth_left + mouth_right) / 2, eye_distance(landmarks)
     lab = rgb2lab(picture)
-    mask = face_mask(landmarks)
+    bare = np.ones_like(lab[..., 0]) if covered is None else 1 + 1e-6 - around(covered)  # never none
+    mask = face_mask(landmarks) * bare
     tone = (lab * mask[..., None]).sum((0, 1)) / mask.sum()
-    fine = lab[..., 0] - gaussian_filter(lab[..., 0], 2.5)
+    fine = lab[..., 0] - gaussian_filter(lab[..., 0] * bare, 2.5) / gaussian_filter(bare, 2.5)
     # The cheeks and the brow above the nose: skin, without eyes, nostrils and mouth.
     skin = mask * skin_mask(landmarks)
-    cheeks = [float(lab[..., 0][cheek > 0].mean()) for cheek in cheek_masks(landmarks)]
-    pale = lab - np.median(lab[skin > 0.5], 0)
-    teeth = (pale[..., 1] < -PALE) & (pale[..., 0] > -SHADED)
+    cheeks = [float(np.average(lab[..., 0], weights=cheek * bare)) for cheek in cheek_masks(landmarks)]
+    pale = lab - np.median(lab[skin > skin.max() / 2], 0)
+    teeth = (pale[..., 1] < -PALE) & (pale[..., 0] > -SHADED) & (bare > 0.5)
     texture = np.log(np.sqrt((fine**2 * skin).sum() / skin.sum()) + 0.3)
     return Traits(
         presentation=round(presentation, 4),

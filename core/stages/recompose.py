@@ -23,7 +23,7 @@ from core.stages.align import SIDE, AlignedFaces
 from core.stages.decouple import HAIR, Appearance, fringe, skin_likeness, to_arrays
 from core.stages.light import as_deep_as, lit, shading
 from core.stages.pose import Pose
-from core.stages.regions import LEAST_TURN, face_mask, features_mask
+from core.stages.regions import LEAST_TURN, around, face_mask, features_mask
 
 # Structural similarity (inside the face, same landmarks and light) above which a look might be taken for the
 # source's. Measured: two people 0.64 (median; 95 % of pairs below 0.76), one person in two photos 0.78; see
@@ -158,11 +158,6 @@ def compose(
     worn = as_deep_as(source, lit(picture, (here + 0.02) / (there + 0.02), there), mask)
     mixed = source + mask[..., None] * (worn - source)
     return np.asarray(np.clip(mixed, 0, 1), np.float32)
-
-
-def around(hair: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Hair (256, 256) and what it shades: that of a mean of six faces has no edge."""
-    return np.asarray(np.clip(3 * gaussian_filter(hair, 4.0), 0, 1), np.float32)
 
 
 def as_sharp_as(

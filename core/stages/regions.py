@@ -145,6 +145,11 @@ def _discs(centres: Iterable[NDArray[np.float32]], radius: float) -> NDArray[np.
     return np.asarray(np.any([(x - c[0]) ** 2 + (y - c[1]) ** 2 < radius**2 for c in centres], 0), np.float32)
 
 
+def around(mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a mask (256, 256) covers, and what that shades and blurs."""
+    return np.asarray(np.clip(3 * gaussian_filter(mask, 4.0), 0, 1), np.float32)
+
+
 def eye_distance(landmarks: NDArray[np.float32]) -> float:
     return float(np.linalg.norm(landmarks[1] - landmarks[0]))
 

@@ -54,3 +54,18 @@ def test_teeth_are_told_from_lips(faces: AlignedFaces) -> None:
     assert np.isclose(closed.smile, smiling.smile)
     # Closed lips under teeth lose a smile; teeth on closed lips are a grimace.
     assert closed.distance(smiling) > 2 * smiling.distance(closed) > 0
+
+
+def test_traits_are_those_of_the_face_and_not_of_what_covers_it(faces: AlignedFaces) -> None:
+    picture, marks = to_arrays(faces.images)[0], faces.landmarks[0].numpy()
+    rims = np.zeros((256, 256), np.float32)
+    rims[136:141, 60:196] = 1  # below the eyes, over the cheeks
+    behind = picture * (1 - rims[..., None])
+    bare, wrong = measure(picture, marks, 0.0), measure(behind, marks, 0.0)
+    right = measure(behind, marks, 0.0, rims)
+    assert wrong.texture > bare.texture + 0.5  # as of a wrinkled face
+    assert abs(right.texture - bare.texture) < 0.1
+    assert bare.distance(right) < 0.1 * bare.distance(wrong)
+    everything = measure(picture, marks, 0.0, np.ones((256, 256), np.float32))
+    assert np.isclose(everything.texture, bare.texture)
+    assert everything.teeth == 0
