@@ -58,6 +58,7 @@ class Bare:
 
 
 def read() -> list[Bare]:
+    """All clean portraits without glasses."""
     rows = [p for p in portraits.read() if glasses_score(p) <= GLASSES]
     small = [shrunk(p.pixels()) for p in rows]
     return [bare(p, i, small) for i, p in enumerate(track(rows, "portraits"))]
@@ -165,7 +166,7 @@ def evaluate(net: Occlusion, held: list[Bare]) -> str:
     """On held-out portraits, the same at every call: intersection over union, and face taken for something else."""
     rng = np.random.default_rng(0)
     layers = torch.cat([batch(held, rng) for _ in range(8)])
-    logits = torch.cat([net(part[:, :3]) for part in layers.split(BATCH)])
+    logits = torch.cat([net(part[:, :3].to(net.device)).cpu() for part in layers.split(BATCH)])
     found, label, known = logits > 0, layers[:, 3:4] > 0.5, layers[:, 4:5] > 0.5
     both, either = (found & label & known).sum(), ((found | label) & known).sum()
     wrong = (found & ~label & known).sum() / (~label & known).sum()
@@ -181,8 +182,8 @@ class Run:
     minutes: float = 0.0
 
     @classmethod
-    def start(cls) -> Run:
-        net = Occlusion()
+    def start(cls, device: torch.device) -> Run:
+        net = Occlusion().to(device)
         average = deepcopy(net).eval().requires_grad_(False)
         run = cls(net, average, torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY))
         if (FOLDER / "facts.json").is_file():
@@ -196,6 +197,7 @@ class Run:
         """One step; the loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = RATE * share
+        layers = layers.to(self.net.device)
         with fast(layers.device):
             logits = self.net(layers[:, :3]).float()
         loss = loss_of(logits, layers)
@@ -211,9 +213,8 @@ class Run:
     def save(self) -> None:
         FOLDER.mkdir(parents=True, exist_ok=True)
         for part, name in ((self.net, "now"), (self.average, "average")):
-            save_file(
-                {k: v.detach().contiguous() for k, v in part.state_dict().items()}, FOLDER / f"{name}.safetensors"
-            )
+            state = {k: v.detach().cpu().contiguous() for k, v in part.state_dict().items()}
+            save_file(state, FOLDER / f"{name}.safetensors")
         facts = {"step": self.step, "minutes": round(self.minutes, 1)}
         (FOLDER / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
@@ -225,7 +226,7 @@ def main() -> None:
     parser.add_argument("--package", action="store_true", help="put the average into the bundle, in half precision")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    faces, run = read(), Run.start()
+    faces, run = read(), Run.start(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     held = faces[::HELD_OUT]
     faces = [f for i, f in enumerate(faces) if i % HELD_OUT]
     drawn_ahead = DataLoader(Batches(faces, run.step), batch_size=None, num_workers=1)
