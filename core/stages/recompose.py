@@ -22,7 +22,7 @@ from core.presentation import Presenting
 from core.stages.align import SIDE, AlignedFaces
 from core.stages.decouple import HAIR, Appearance, fringe, skin_likeness, to_arrays
 from core.stages.light import as_deep_as, lit, shading
-from core.stages.pose import Pose
+from core.stages.pose import Points, Pose
 from core.stages.regions import LEAST_TURN, around, face_mask, features_mask
 
 # Structural similarity (inside the face, same landmarks and light) above which a look might be taken for the
@@ -35,6 +35,8 @@ REACH = 24  # how many may be tried in all, when those look too much like the so
 LINE_SIGMA = 1.2  # px; detail finer than this is what a sharper lens shows more of
 CRISPER = 2.0  # how many times as much of it a persona may be given
 SHADE = 60.0  # CIELAB lightness: how much darker than the cheeks skin may be in a photo of any light
+# Neighbours so far apart, px, are taken partly or wholly from an image that is softer by SOFT (standard deviations).
+SQUEEZED, SOFT = (1.4, 2.6), (1.0, 4.0, 0.0)
 # Points far from the face that a landmark warp leaves in place, px.
 ANCHORS = ((0, 0), (SIDE - 1, 0), (0, SIDE - 1), (SIDE - 1, SIDE - 1), (SIDE / 2, SIDE - 1), (SIDE / 2, 0))
 PIXELS = np.mgrid[:SIDE, :SIDE][::-1].reshape(2, -1).T.astype(np.float64)  # (x, y), row by row
@@ -203,10 +205,24 @@ def bring_to(
     anchors = np.array(ANCHORS)
     spline = ThinPlateSplineTransform.from_estimate(np.vstack((target, anchors)), np.vstack((marks, anchors)))
     points = own.project(turned.unproject(spline(PIXELS)))
+    moved, soft = sampled(image, points), sampled(gaussian_filter(image, SOFT), points)
+    share = np.clip((squeezed(points) - SQUEEZED[0]) / (SQUEEZED[1] - SQUEEZED[0]), 0, 1)
+    return np.asarray(moved + gaussian_filter(share, 1.0)[..., None] * (soft - moved), np.float32)
+
+
+def sampled(image: NDArray[np.float32], points: Points) -> NDArray[np.float32]:
+    """The image (256, 256, 3) at points (65536, 2), px, row by row."""
     grid = torch.from_numpy((2 * points + 1) / SIDE - 1).float().view(1, SIDE, SIDE, 2)
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
     moved = F.grid_sample(pixels, grid, mode="bicubic", padding_mode="border", align_corners=False)
     return np.asarray(to_arrays(moved)[0])
+
+
+def squeezed(points: Points) -> NDArray[np.float64]:
+    """How far apart neighbours (256, 256) are where they are taken from, px: the far side of a turned nose ends up in a
+    line."""
+    apart = np.gradient(points.reshape(SIDE, SIDE, 2), axis=(0, 1))
+    return np.asarray(np.linalg.norm(apart, axis=-1).max(0))
 
 
 def encode(images: Float[Tensor, "b 3 h w"], autoencoder: nn.Module) -> Float[Tensor, "b c u v"]:

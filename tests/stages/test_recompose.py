@@ -17,9 +17,13 @@ from core.networks import Networks
 from core.presentation import Presenting
 from core.stages.align import AlignedFaces
 from core.stages.decouple import decouple, fringe, to_arrays
+from core.stages.pose import Pose
 from core.stages.recompose import (
+    PIXELS,
     RECOGNISABLE,
+    SQUEEZED,
     as_sharp_as,
+    bring_to,
     choose,
     compose,
     decode,
@@ -27,6 +31,8 @@ from core.stages.recompose import (
     fitting,
     pixel_gain,
     recompose,
+    sampled,
+    squeezed,
     target_landmarks,
     wear,
 )
@@ -191,3 +197,26 @@ def test_a_persona_is_worn_turned_as_the_face_is(faces: AlignedFaces, networks: 
     worn = wear(faces, appearance, networks.personas, (name,))
     assert worn.personas == (min(ways, key=lambda way: ways[way]),)
     assert len(ways) == 2
+
+
+def test_a_face_that_stays_as_it_is_keeps_every_line(networks: Networks) -> None:
+    persona = networks.personas[0]
+    image = np.asarray(persona.image / 255, np.float32)
+    moved = bring_to(image, persona.landmarks, persona.landmarks, Pose.of(persona.landmarks).angle)
+    assert np.abs(moved - image)[8:-8, 8:-8].max() < 0.02
+
+
+def test_what_a_turn_squeezes_becomes_soft_instead_of_a_line(networks: Networks) -> None:
+    own = Pose.of(networks.personas[0].landmarks)
+    turned = own.turned(0.4)
+    marks = own.unproject(networks.personas[0].landmarks)
+    stripes = np.zeros((256, 256, 3), np.float32)
+    stripes[:, ::4] = stripes[:, 1::4] = 1
+    moved = bring_to(stripes, own.project(marks), turned.project(marks), turned.angle)
+    points = own.project(turned.unproject(PIXELS))
+    plain, apart = sampled(stripes, points), squeezed(points)
+    behind_the_nose = (apart > SQUEEZED[1])[140:170, 120:160]
+    assert behind_the_nose.sum() > 30
+    contrast, before = (np.abs(x - 0.5).mean(-1)[140:170, 120:160][behind_the_nose].mean() for x in (moved, plain))
+    assert contrast < 0.6 * before
+    assert np.allclose(moved[apart < 1.1], plain[apart < 1.1], atol=0.05)
