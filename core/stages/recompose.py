@@ -8,22 +8,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from skimage.transform import ThinPlateSplineTransform
 from torch import Tensor, nn
 
 from core import objectives
 from core.networks import Persona
 from core.networks.personas import Traits
 from core.presentation import Presenting
-from core.stages.align import SIDE, AlignedFaces
+from core.stages.align import AlignedFaces
 from core.stages.decouple import HAIR, Appearance, fringe, skin_likeness, to_arrays
 from core.stages.light import as_deep_as, lit, shading
-from core.stages.pose import Points, Pose
+from core.stages.pose import Pose
 from core.stages.regions import LEAST_TURN, around, face_mask, features_mask
+from core.stages.shape import heights, levelled, origins, sampled, taken, target_landmarks
 
 # Structural similarity (inside the face, same landmarks and light) above which a look might be taken for the
 # source's. Measured: two people 0.64 (median; 95 % of pairs below 0.76), one person in two photos 0.78; see
@@ -35,11 +34,6 @@ REACH = 24  # how many may be tried in all, when those look too much like the so
 LINE_SIGMA = 1.2  # px; detail finer than this is what a sharper lens shows more of
 CRISPER = 2.0  # how many times as much of it a persona may be given
 SHADE = 60.0  # CIELAB lightness: how much darker than the cheeks skin may be in a photo of any light
-# Neighbours so far apart, px, are taken partly or wholly from an image that is softer by SOFT (standard deviations).
-SQUEEZED, SOFT = (1.4, 2.6), (1.0, 4.0, 0.0)
-# Points far from the face that a landmark warp leaves in place, px.
-ANCHORS = ((0, 0), (SIDE - 1, 0), (0, SIDE - 1), (SIDE - 1, SIDE - 1), (SIDE / 2, SIDE - 1), (SIDE / 2, 0))
-PIXELS = np.mgrid[:SIDE, :SIDE][::-1].reshape(2, -1).T.astype(np.float64)  # (x, y), row by row
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +142,10 @@ def compose(
     It stays as it is where the face is `covered` (256, 256), 0..1, and where the persona's hair would come with it.
     """
     target = target_landmarks(landmarks, persona.landmarks)
-    picture = bring_to(np.asarray(persona.image / 255, np.float32), persona.landmarks, target, Pose.of(landmarks).angle)
+    image = np.asarray(persona.image / 255, np.float32)
+    points = origins(persona.landmarks, target, Pose.of(landmarks).angle)
+    here, there = heights(source, landmarks, covered), heights(sampled(image, points), target)
+    picture = taken(image, levelled(points, target, here, there))
     bare = 1 - np.maximum(covered, around(fringe(picture, target)))
     # Light is compared where both pictures show skin: dark brows, lips and hair are no shadow to be handed on.
     features = np.maximum(features_mask(landmarks), features_mask(target))
@@ -179,50 +176,6 @@ def as_sharp_as(
     shown = (np.square(fine).mean(-1) * there).sum() / there.sum()
     amount = np.clip(np.sqrt(wanted / max(shown, 1e-9)), 1, CRISPER) - 1
     return np.asarray(image + amount * gaussian_filter(there, 3.0)[..., None] * fine, np.float32)
-
-
-def target_landmarks(source: NDArray[np.float32], persona: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Where the persona's landmarks go: onto the source's, but its mouth goes half of the way to the source's width.
-
-    A smile squeezed to the width of a closed mouth is a grimace; one that stays is not the source's expression.
-    """
-    spans = [float(np.linalg.norm(m[1] - m[0])) for m in (source, persona)]
-    widths = [float(np.linalg.norm(m[4] - m[3])) for m in (source, persona)]
-    grow = (widths[1] / spans[1]) / (widths[0] / spans[0])
-    target = source.copy()
-    target[3:] = source[3:].mean(0) + (source[3:] - source[3:].mean(0)) * np.sqrt(grow)
-    return target
-
-
-def bring_to(
-    image: NDArray[np.float32], landmarks: NDArray[np.float32], target: NDArray[np.float32], angle: float
-) -> NDArray[np.float32]:
-    """An image of a face, turned to an angle, then warped by the thin-plate spline that takes its landmarks to the
-    target, px."""
-    own = Pose.of(landmarks)
-    turned = own.turned(angle)
-    marks = turned.project(own.unproject(landmarks))
-    anchors = np.array(ANCHORS)
-    spline = ThinPlateSplineTransform.from_estimate(np.vstack((target, anchors)), np.vstack((marks, anchors)))
-    points = own.project(turned.unproject(spline(PIXELS)))
-    moved, soft = sampled(image, points), sampled(gaussian_filter(image, SOFT), points)
-    share = np.clip((squeezed(points) - SQUEEZED[0]) / (SQUEEZED[1] - SQUEEZED[0]), 0, 1)
-    return np.asarray(moved + gaussian_filter(share, 1.0)[..., None] * (soft - moved), np.float32)
-
-
-def sampled(image: NDArray[np.float32], points: Points) -> NDArray[np.float32]:
-    """The image (256, 256, 3) at points (65536, 2), px, row by row."""
-    grid = torch.from_numpy((2 * points + 1) / SIDE - 1).float().view(1, SIDE, SIDE, 2)
-    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-    moved = F.grid_sample(pixels, grid, mode="bicubic", padding_mode="border", align_corners=False)
-    return np.asarray(to_arrays(moved)[0])
-
-
-def squeezed(points: Points) -> NDArray[np.float64]:
-    """How far apart neighbours (256, 256) are where they are taken from, px: the far side of a turned nose ends up in a
-    line."""
-    apart = np.gradient(points.reshape(SIDE, SIDE, 2), axis=(0, 1))
-    return np.asarray(np.linalg.norm(apart, axis=-1).max(0))
 
 
 def encode(images: Float[Tensor, "b 3 h w"], autoencoder: nn.Module) -> Float[Tensor, "b c u v"]:

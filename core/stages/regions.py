@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,11 +73,14 @@ def change_masks(landmarks: Float[Tensor, "b 5 2"]) -> Float[Tensor, "b 1 256 25
     return face_masks(landmarks, grow=0.12, feather=9.0)
 
 
-def frame(landmarks: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """How far each pixel is to the right of the middle of the eyes, and below it, in inter-ocular distances."""
+def frame(
+    landmarks: NDArray[np.float32], points: NDArray[np.floating[Any]] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How far each pixel, or each of `points` (n, 2), px, is to the right of the middle of the eyes, and below it, in
+    inter-ocular distances."""
     left, right = landmarks[0], landmarks[1]
     across, eyes = (right - left) / eye_distance(landmarks) ** 2, (left + right) / 2
-    y, x = _grid()
+    x, y = _grid()[::-1] if points is None else points.T
     x, y = x - eyes[0], y - eyes[1]
     return x * across[0] + y * across[1], y * across[0] - x * across[1]
 

@@ -17,13 +17,9 @@ from core.networks import Networks
 from core.presentation import Presenting
 from core.stages.align import AlignedFaces
 from core.stages.decouple import decouple, fringe, to_arrays
-from core.stages.pose import Pose
 from core.stages.recompose import (
-    PIXELS,
     RECOGNISABLE,
-    SQUEEZED,
     as_sharp_as,
-    bring_to,
     choose,
     compose,
     decode,
@@ -31,9 +27,6 @@ from core.stages.recompose import (
     fitting,
     pixel_gain,
     recompose,
-    sampled,
-    squeezed,
-    target_landmarks,
     wear,
 )
 from core.stages.regions import LEAST_TURN, face_mask, features_mask, skin_mask
@@ -163,15 +156,6 @@ def test_a_personas_hair_does_not_come_with_its_face(faces: AlignedFaces, networ
     assert np.abs(composed - source)[upper].max() < 0.02
 
 
-def test_a_mouth_goes_half_of_the_way_to_the_sources_width() -> None:
-    source = np.array([[96, 120], [160, 120], [128, 160], [108, 188], [148, 188]], np.float32)
-    persona = np.array([[96, 120], [160, 120], [128, 160], [88, 190], [168, 190]], np.float32)
-    target = target_landmarks(source, persona)
-    assert np.array_equal(target[:3], source[:3])
-    assert target[3:].mean(0) == pytest.approx(source[3:].mean(0))
-    assert target[4, 0] - target[3, 0] == pytest.approx(np.sqrt(40 * 80))
-
-
 @pytest.mark.parametrize(("presentation", "side"), [(Presenting.feminine, -1), (Presenting.masculine, 1)])
 def test_a_presentation_that_is_asked_for_is_given_whatever_the_face_has(
     faces: AlignedFaces, networks: Networks, presentation: Presenting, side: int
@@ -197,26 +181,3 @@ def test_a_persona_is_worn_turned_as_the_face_is(faces: AlignedFaces, networks: 
     worn = wear(faces, appearance, networks.personas, (name,))
     assert worn.personas == (min(ways, key=lambda way: ways[way]),)
     assert len(ways) == 2
-
-
-def test_a_face_that_stays_as_it_is_keeps_every_line(networks: Networks) -> None:
-    persona = networks.personas[0]
-    image = np.asarray(persona.image / 255, np.float32)
-    moved = bring_to(image, persona.landmarks, persona.landmarks, Pose.of(persona.landmarks).angle)
-    assert np.abs(moved - image)[8:-8, 8:-8].max() < 0.02
-
-
-def test_what_a_turn_squeezes_becomes_soft_instead_of_a_line(networks: Networks) -> None:
-    own = Pose.of(networks.personas[0].landmarks)
-    turned = own.turned(0.4)
-    marks = own.unproject(networks.personas[0].landmarks)
-    stripes = np.zeros((256, 256, 3), np.float32)
-    stripes[:, ::4] = stripes[:, 1::4] = 1
-    moved = bring_to(stripes, own.project(marks), turned.project(marks), turned.angle)
-    points = own.project(turned.unproject(PIXELS))
-    plain, apart = sampled(stripes, points), squeezed(points)
-    behind_the_nose = (apart > SQUEEZED[1])[140:170, 120:160]
-    assert behind_the_nose.sum() > 30
-    contrast, before = (np.abs(x - 0.5).mean(-1)[140:170, 120:160][behind_the_nose].mean() for x in (moved, plain))
-    assert contrast < 0.6 * before
-    assert np.allclose(moved[apart < 1.1], plain[apart < 1.1], atol=0.05)
