@@ -23,6 +23,7 @@ from core.networks.generator import Generator
 from core.networks.occlusion import Occlusion
 from core.networks.personas import Persona
 from core.networks.presentation import Presentation
+from core.networks.settle import settled
 
 __all__ = ["Detector", "Encoder", "Networks", "Persona"]
 
@@ -95,7 +96,7 @@ def _autoencoder(folder: Path, device: torch.device) -> nn.Module:
         net: nn.Module = AUTOENCODERS[name].from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigurationError(f"the autoencoder in {folder} cannot be loaded: {error}") from error
-    return net.eval().requires_grad_(False).to(device)
+    return settled(net).to(device)
 
 
 def _encoders(folder: Path, device: torch.device) -> tuple[tuple[Encoder, ...], dict[str, str]]:

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from core.errors import ConfigurationError
+from core.networks.settle import settled
 
 FILE = "models/dlib_face_recognition_resnet_model_v1.dat"
 CHIP = 150  # px, side of the input
@@ -93,7 +94,7 @@ def load(path: Path) -> DlibResNet:
         _fill(net, layers)
     except (OSError, ValueError, IndexError, RuntimeError) as error:
         raise ConfigurationError(f"{path.name} is not dlib's face-recognition network: {error}") from error
-    return net.eval().requires_grad_(False)
+    return settled(net)
 
 
 @dataclass(frozen=True, slots=True)

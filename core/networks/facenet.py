@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from core.errors import ConfigurationError
+from core.networks.settle import settled
 
 FILES = {
     "facenet-vggface2": "20180402-114759-vggface2.pt",
@@ -54,7 +55,7 @@ def load(path: Path) -> Facenet:
         model.net.load_state_dict(kept)
     except (OSError, RuntimeError, ValueError, AttributeError, pickle.UnpicklingError) as error:
         raise ConfigurationError(f"{path.name} holds no InceptionResnetV1: {type(error).__name__}") from error
-    return model.eval().requires_grad_(False)
+    return settled(model)
 
 
 def download(name: str) -> Path:

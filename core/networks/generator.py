@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from core.errors import ConfigurationError
+from core.networks.settle import settled
 
 REACH = 0.0025  # of an untrained generator's look, in pixel units a latent channel
 STEEPEST = 3.0  # root mean squares beyond which a gradient says no more
@@ -129,4 +130,4 @@ def load(folder: Path, device: torch.device) -> Generator | None:
         net: nn.Module = Generator.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigurationError(f"the generator in {folder} cannot be loaded: {error}") from error
-    return cast(Generator, net.float().eval().requires_grad_(False).to(device))
+    return cast(Generator, settled(net.float()).to(device))

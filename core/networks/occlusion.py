@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from core.errors import ConfigurationError
+from core.networks.settle import settled
 
 SIDE = 128  # px that it sees a face in
 GROUPS = 8  # of channels that are normalised together
@@ -73,4 +74,4 @@ def load(folder: Path, device: torch.device) -> Occlusion:
         net: nn.Module = Occlusion.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigurationError(f"the occlusion network in {folder} cannot be loaded: {error}") from error
-    return cast(Occlusion, net.float().eval().requires_grad_(False).to(device))
+    return cast(Occlusion, settled(net.float()).to(device))

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from core.errors import ConfigurationError
+from core.networks.settle import settled
 
 SLOPE = 0.2  # of the rectifiers below zero; a learned slope is slow to train on a CPU
 
@@ -104,7 +105,7 @@ def load(path: Path, family: str, dim: int) -> Student:
         student.load_state_dict(load_file(path))
     except (OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise ConfigurationError(f"{path} holds no student of the family {family!r}: {error}") from error
-    return student.eval().requires_grad_(False)
+    return settled(student)
 
 
 class ResidualBlock(nn.Module):
