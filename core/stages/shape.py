@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, label, sum_labels
 from skimage.transform import ThinPlateSplineTransform
 
 from core.stages.align import SIDE
@@ -25,13 +25,14 @@ PIXELS = np.mgrid[:SIDE, :SIDE][::-1].reshape(2, -1).T.astype(np.float64)  # (x,
 
 ROW = 0.02  # inter-ocular distances; features are looked for by rows of this height
 SEEN = 0.6  # share of the rows that must be seen
-FAINT = 0.05  # a feature is darker (logarithm) than the skin above and below it, by more than this
+FAINT = 0.08  # a feature is darker (logarithm) than the skin above it, by more than this
+NEARLY = 0.6  # hair, lids and creases may get darker, too: the first of those that do by this share of the darkest
 MOST = 0.10  # inter-ocular distances that a feature may be moved
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Something darker than the skin above and below it. In inter-ocular distances:
+    """Something darker than the skin above it. In inter-ocular distances:
 
     at: landmarks around which it is looked for. aside: how far to both sides. rows: from where to where below them.
     reach: how far to both sides, up and down (standard deviations) skin goes with it.
@@ -44,7 +45,7 @@ class Feature:
 
 
 FEATURES = (
-    Feature((0, 1), 0.16, (-0.62, -0.06), (0.34, 0.30, 0.13)),  # brows
+    Feature((0, 1), 0.16, (-0.62, -0.10), (0.34, 0.30, 0.13)),  # brows
     Feature((2,), 0.14, (-0.06, 0.24), (0.26, 0.11, 0.14)),  # nostrils
 )
 
@@ -98,7 +99,7 @@ def levelled(points: Points, landmarks: NDArray[np.float32], here: Numbers, ther
 def heights(
     image: NDArray[np.float32], landmarks: NDArray[np.float32], covered: NDArray[np.float32] | None = None
 ) -> Numbers:
-    """How far below its landmarks each of FEATURES is in a picture (256, 256, 3), in inter-ocular distances; of the
+    """How far below its landmarks each of FEATURES begins in a picture (256, 256, 3), in inter-ocular distances; of the
     brows, the mean. nan where it is `covered` (256, 256), 0..1, or not to be told from the skin around it."""
     x, y = frame(landmarks)
     luma = np.log(image.mean(-1).clip(0, 1) + 0.03)
@@ -109,29 +110,29 @@ def heights(
         for u, v in zip(*frame(landmarks, landmarks[list(feature.at)]), strict=True):
             edges = np.arange(*feature.rows, ROW)
             inside = (np.abs(x - u) < feature.aside) & (y - v > edges[0]) & (y - v < edges[-1])
-            seen += _darkest(luma[inside], bare[inside], (y - v)[inside], edges)
+            seen += _darker(luma[inside], bare[inside], (y - v)[inside], edges)
         found.append(np.mean(seen) if seen else np.nan)
     return np.array(found)
 
 
-def _darkest(luma: Numbers, bare: Numbers, y: Numbers, edges: Numbers) -> list[float]:
-    """The middle of the darkest of the rows between `edges`, if there is one between lighter ones."""
+def _darker(luma: Numbers, bare: Numbers, y: Numbers, edges: Numbers) -> list[float]:
+    """Where, from top to bottom, it first gets nearly as much darker as anywhere between `edges`, if it does at all.
+
+    The upper edge of a brow is there even where a low one and the shadow of its eye are all one.
+    """
     count, weight, total = (np.histogram(y, edges, weights=w)[0] for w in (None, bare, bare * luma))
     seen = weight > 0.5 * np.maximum(count, 1)
     if seen.mean() < SEEN:
         return []
     rows = (edges[:-1] + edges[1:]) / 2
     line = gaussian_filter1d(np.interp(rows, rows[seen], total[seen] / weight[seen]), 0.8)
-    above, below = np.maximum.accumulate(line), np.maximum.accumulate(line[::-1])[::-1]
-    depth = np.minimum(above, below) - line
-    deepest = int(depth.argmax())
-    if depth[deepest] < FAINT:
+    falls = np.where(seen[:-1] & seen[1:], -np.diff(line), 0).clip(0)
+    slopes, count = label(falls)
+    depths = sum_labels(falls, slopes, np.arange(1, count + 1))
+    if depths.max(initial=0) < FAINT:
         return []
-    # Only the rows around it: something else may be nearly as dark.
-    shallow = np.flatnonzero(depth < 0.6 * depth[deepest])
-    first = shallow[shallow < deepest].max(initial=-1) + 1
-    last = shallow[shallow > deepest].min(initial=len(rows))
-    return [float(np.average(rows[first:last], weights=depth[first:last]))]
+    first = int((depths >= NEARLY * depths.max()).argmax()) + 1
+    return [float(np.average(edges[1:-1], weights=falls * (slopes == first)))]
 
 
 def taken(image: NDArray[np.float32], points: Points) -> NDArray[np.float32]:

@@ -31,18 +31,25 @@ UNSEEN = np.full(2, np.nan)
 
 
 def drawn(left: float, right: float, nostrils: float) -> NDArray[np.float32]:
-    """Skin with dark bars so far below the landmarks, in inter-ocular distances."""
+    """Skin with dark bars that begin so far below the landmarks, in inter-ocular distances."""
     x, y = frame(MARKS)
     u, v = frame(MARKS, MARKS[:3])
     luma = np.full((SIDE, SIDE), 0.6, np.float32)
     for k, height in enumerate((left, right, nostrils)):
-        luma[(np.abs(x - u[k]) < 0.2) & (np.abs(y - v[k] - height) < 0.03)] = 0.3
+        luma[(np.abs(x - u[k]) < 0.2) & (np.abs(y - v[k] - height - 0.03) < 0.03)] = 0.3
     return np.repeat(gaussian_filter(luma, 1.0)[..., None], 3, 2)
 
 
 def test_brows_and_nostrils_are_found_where_they_are() -> None:
     assert heights(drawn(-0.30, -0.30, 0.10), MARKS) == pytest.approx([-0.30, 0.10], abs=0.015)
     assert heights(drawn(-0.36, -0.28, 0.06), MARKS) == pytest.approx([-0.32, 0.06], abs=0.015)
+
+
+def test_a_brow_is_found_above_the_shadow_of_its_eye_and_below_a_crease() -> None:
+    picture, y = drawn(-0.30, -0.30, 0.10), frame(MARKS)[1]
+    picture[(y > -0.26) & (y < 0)] = 0.25
+    picture[np.abs(y + 0.5) < 0.02] *= 0.8
+    assert heights(picture, MARKS) == pytest.approx([-0.30, 0.10], abs=0.02)
 
 
 def test_what_is_covered_or_not_there_has_no_height() -> None:
