@@ -103,11 +103,17 @@ def wear(faces: AlignedFaces, appearance: Appearance, bank: tuple[Persona, ...],
 
 
 def _put_on(faces: AlignedFaces, appearance: Appearance, b: int, persona: Persona) -> Recomposed:
+    """Face `b` with the persona; levelled with it, unless then it might be taken for it."""
     face, mask = faces.images[b : b + 1], appearance.masks[b : b + 1]
+    source, landmarks = to_arrays(face)[0], faces.landmarks[b].cpu().numpy()
     covered = appearance.covered[b, 0].cpu().numpy()
-    composed = compose(to_arrays(face)[0], faces.landmarks[b].cpu().numpy(), covered, persona)
-    image = torch.from_numpy(composed).permute(2, 0, 1)[None].to(face)
-    return Recomposed(image, (persona.name,), objectives.structure(image, face, mask))
+    for level in (True, False):
+        composed = compose(source, landmarks, covered, persona, level)
+        image = torch.from_numpy(composed).permute(2, 0, 1)[None].to(face)
+        alike = objectives.structure(image, face, mask)
+        if alike <= RECOGNISABLE - SPARE:
+            break
+    return Recomposed(image, (persona.name,), alike)
 
 
 def fitting(traits: Traits, bank: tuple[Persona, ...], presentation: Presenting) -> tuple[Traits, tuple[Persona, ...]]:
@@ -135,17 +141,24 @@ def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: tor
 
 
 def compose(
-    source: NDArray[np.float32], landmarks: NDArray[np.float32], covered: NDArray[np.float32], persona: Persona
+    source: NDArray[np.float32],
+    landmarks: NDArray[np.float32],
+    covered: NDArray[np.float32],
+    persona: Persona,
+    level: bool = True,
 ) -> NDArray[np.float32]:
     """The source (256, 256, 3) with the persona's interior, in the source's geometry and light.
 
     It stays as it is where the face is `covered` (256, 256), 0..1, and where the persona's hair would come with it.
+    `level`: brows and nostrils are as high as the source's, not as the persona's.
     """
     target = target_landmarks(landmarks, persona.landmarks)
     image = np.asarray(persona.image / 255, np.float32)
     points = origins(persona.landmarks, target, Pose.of(landmarks).angle)
-    here, there = heights(source, landmarks, covered), heights(sampled(image, points), target)
-    picture = taken(image, levelled(points, target, here, there))
+    if level:
+        here, there = heights(source, landmarks, covered), heights(sampled(image, points), target)
+        points = levelled(points, target, here, there)
+    picture = taken(image, points)
     bare = 1 - np.maximum(covered, around(fringe(picture, target)))
     # Light is compared where both pictures show skin: dark brows, lips and hair are no shadow to be handed on.
     features = np.maximum(features_mask(landmarks), features_mask(target))

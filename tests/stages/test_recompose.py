@@ -15,6 +15,7 @@ from torch import nn
 from core import objectives
 from core.networks import Networks
 from core.presentation import Presenting
+from core.stages import recompose as recomposition
 from core.stages.align import AlignedFaces
 from core.stages.decouple import decouple, fringe, to_arrays
 from core.stages.recompose import (
@@ -172,6 +173,27 @@ def test_any_presentation_looks_at_all_else(faces: AlignedFaces, networks: Netwo
     other = replace(asked, presentation=-asked.presentation)
     [one, two] = ([p.name for p in choose(*fitting(t, bank, Presenting.any), 4, seeded())] for t in (asked, other))
     assert one == two
+
+
+def test_a_persona_that_would_be_taken_for_the_face_keeps_its_own_brows(
+    faces: AlignedFaces, networks: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, appearance = decouple(faces, networks)
+    persona = networks.personas[0]
+
+    def worn() -> NDArray[np.float32]:
+        return to_arrays(wear(faces, appearance, (persona,), (persona.plain,)).images)[0]
+
+    pictures = [
+        compose(
+            to_arrays(faces.images)[0], faces.landmarks[0].numpy(), appearance.covered[0, 0].numpy(), persona, level
+        )
+        for level in (True, False)
+    ]
+    assert np.abs(pictures[0] - pictures[1]).max() > 0.1
+    assert np.array_equal(worn(), pictures[0])
+    monkeypatch.setattr(recomposition, "RECOGNISABLE", 0.0)
+    assert np.array_equal(worn(), pictures[1])
 
 
 def test_a_persona_is_worn_turned_as_the_face_is(faces: AlignedFaces, networks: Networks) -> None:
