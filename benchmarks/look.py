@@ -13,8 +13,8 @@ from skimage.feature import hog
 from benchmarks.strangers import Pairs
 from core.networks import Persona
 from core.networks.personas import Traits
+from core.stages.compose import Setting, compose
 from core.stages.decouple import fringe
-from core.stages.recompose import compose
 
 # (top, bottom, left, right) px of an aligned face.
 REGIONS = {
@@ -32,7 +32,8 @@ NOBODY = Traits(0.0, (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 def worn_by(source: Face, landmarks: Marks, image: NDArray[np.uint8], own: Marks) -> Face:
     """The source with the interior of another photo (landmarks `own`), in the source's geometry and light."""
-    return compose(source, landmarks, fringe(source, landmarks), Persona("", image, own, NOBODY))
+    setting = Setting.of(source, landmarks, fringe(source, landmarks))
+    return next(compose(setting, Persona("", image, own, NOBODY)))
 
 
 def line_up(data: Pairs, i: int, people: int) -> list[Face]:

@@ -1,16 +1,28 @@
-"""Several networks at once: with a face or two in a batch one network cannot keep more than one core busy."""
+"""Several networks, or pictures, at once: a network with a face or two in its batch cannot keep more than one core
+busy, and numpy never does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 Net = Callable[[Tensor], Tensor]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """What `work` makes of each item, in their order; they share the CPU's cores."""
+    threads = torch.get_num_threads()
+    workers = min(threads, len(items))
+    if workers < 2:
+        return [work(item) for item in items]
+    return list(_pool(workers, threads // workers).map(work, items))
 
 
 def side_by_side(nets: Sequence[Net], x: Tensor) -> tuple[Tensor, ...]:

@@ -5,24 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from core import objectives
 from core.networks import Persona
+from core.networks.parallel import spread
 from core.networks.personas import Traits
 from core.presentation import Presenting
 from core.stages.align import AlignedFaces
-from core.stages.decouple import HAIR, Appearance, fringe, skin_likeness, to_arrays
-from core.stages.light import as_deep_as, lit, shading
-from core.stages.pose import Pose
-from core.stages.regions import LEAST_TURN, around, face_mask, features_mask
-from core.stages.shape import heights, levelled, origins, sampled, taken, target_landmarks
+from core.stages.compose import Setting, compose
+from core.stages.decouple import Appearance, to_arrays
 
 # Structural similarity (inside the face, same landmarks and light) above which a look might be taken for the
 # source's. Measured: two people 0.64 (median; 95 % of pairs below 0.76), one person in two photos 0.78; see
@@ -31,9 +27,6 @@ RECOGNISABLE = 0.76
 SPARE = 0.04  # what the optimiser may add
 SPREAD = 3  # personas that a seed draws from beyond those that are tried, best fitting first
 REACH = 24  # how many may be tried in all, when those look too much like the source
-LINE_SIGMA = 1.2  # px; detail finer than this is what a sharper lens shows more of
-CRISPER = 2.0  # how many times as much of it a persona may be given
-SHADE = 60.0  # CIELAB lightness: how much darker than the cheeks skin may be in a photo of any light
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +74,12 @@ def _recompose_one(
     faces: AlignedFaces, appearance: Appearance, b: int, candidates: list[Persona], variants: int
 ) -> list[Recomposed]:
     """The first `variants` candidates that do not look like face `b`; if too few, those that look least like it."""
+    put_on = partial(_put_on, faces, appearance, b, _setting(faces, appearance, b))
     tried: list[Recomposed] = []
-    good = 0
-    for persona in candidates:
-        tried.append(_put_on(faces, appearance, b, persona))
-        good += bool(tried[-1].alike <= RECOGNISABLE - SPARE)
-        if good == variants:
-            break
+    missing = variants
+    while missing and len(tried) < len(candidates):
+        tried += spread(put_on, candidates[len(tried) : len(tried) + missing])
+        missing = variants - sum(bool(r.alike <= RECOGNISABLE - SPARE) for r in tried)
     # Stable: among those that are unlike enough the generator's order stays.
     tried.sort(key=lambda r: max(0.0, float(r.alike) - RECOGNISABLE + SPARE))
     return tried[:variants]
@@ -98,17 +90,20 @@ def wear(faces: AlignedFaces, appearance: Appearance, bank: tuple[Persona, ...],
     rows = []
     for b, (name, traits) in enumerate(zip(names, appearance.traits, strict=True)):
         ways = (p for p in bank if p.plain == name)
-        rows.append(_put_on(faces, appearance, b, min(ways, key=lambda p: traits.distance(p.traits))))
+        persona = min(ways, key=lambda p: traits.distance(p.traits))
+        rows.append(_put_on(faces, appearance, b, _setting(faces, appearance, b), persona))
     return gather(rows)
 
 
-def _put_on(faces: AlignedFaces, appearance: Appearance, b: int, persona: Persona) -> Recomposed:
+def _setting(faces: AlignedFaces, appearance: Appearance, b: int) -> Setting:
+    picture, covered = to_arrays(faces.images[b : b + 1])[0], appearance.covered[b, 0].cpu().numpy()
+    return Setting.of(picture, faces.landmarks[b].cpu().numpy(), covered)
+
+
+def _put_on(faces: AlignedFaces, appearance: Appearance, b: int, setting: Setting, persona: Persona) -> Recomposed:
     """Face `b` with the persona; levelled with it, unless then it might be taken for it."""
     face, mask = faces.images[b : b + 1], appearance.masks[b : b + 1]
-    source, landmarks = to_arrays(face)[0], faces.landmarks[b].cpu().numpy()
-    covered = appearance.covered[b, 0].cpu().numpy()
-    for level in (True, False):
-        composed = compose(source, landmarks, covered, persona, level)
+    for composed in compose(setting, persona):
         image = torch.from_numpy(composed).permute(2, 0, 1)[None].to(face)
         alike = objectives.structure(image, face, mask)
         if alike <= RECOGNISABLE - SPARE:
@@ -138,57 +133,6 @@ def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: tor
     pool = min(len(found), count + SPREAD)
     drawn = torch.randperm(pool, generator=generator).tolist()
     return [found[i] for i in drawn] + found[pool:REACH]
-
-
-def compose(
-    source: NDArray[np.float32],
-    landmarks: NDArray[np.float32],
-    covered: NDArray[np.float32],
-    persona: Persona,
-    level: bool = True,
-) -> NDArray[np.float32]:
-    """The source (256, 256, 3) with the persona's interior, in the source's geometry and light.
-
-    It stays as it is where the face is `covered` (256, 256), 0..1, and where the persona's hair would come with it.
-    `level`: brows and nostrils are as high as the source's, not as the persona's.
-    """
-    target = target_landmarks(landmarks, persona.landmarks)
-    image = np.asarray(persona.image / 255, np.float32)
-    points = origins(persona.landmarks, target, Pose.of(landmarks).angle)
-    if level:
-        here, there = heights(source, landmarks, covered), heights(sampled(image, points), target)
-        points = levelled(points, target, here, there)
-    picture = taken(image, points)
-    bare = 1 - np.maximum(covered, around(fringe(picture, target)))
-    # Light is compared where both pictures show skin: dark brows, lips and hair are no shadow to be handed on.
-    features = np.maximum(features_mask(landmarks), features_mask(target))
-    inside = face_mask(landmarks, feather=0.5, hidden=LEAST_TURN) * (1 - features)
-    here = shading(source, inside * bare * skin_likeness(source, landmarks, SHADE))
-    there = shading(picture, inside * skin_likeness(picture, target, HAIR))
-    picture = as_sharp_as(source, landmarks, picture, target)
-    mask = face_mask(landmarks, hidden=LEAST_TURN) * bare
-    worn = as_deep_as(source, lit(picture, (here + 0.02) / (there + 0.02), there), mask)
-    mixed = source + mask[..., None] * (worn - source)
-    return np.asarray(np.clip(mixed, 0, 1), np.float32)
-
-
-def as_sharp_as(
-    source: NDArray[np.float32],
-    landmarks: NDArray[np.float32],
-    image: NDArray[np.float32],
-    marks: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """The image (256, 256, 3) with eyes and mouth as sharp as those of the source; sharper ones stay.
-
-    Softer than the hair around them they look painted. Skin is left alone: there pores and noise are as fine.
-    """
-    here, there = features_mask(landmarks), features_mask(marks)
-    fine = image - gaussian_filter(image, (LINE_SIGMA, LINE_SIGMA, 0))
-    fine_source = source - gaussian_filter(source, (LINE_SIGMA, LINE_SIGMA, 0))
-    wanted = (np.square(fine_source).mean(-1) * here).sum() / here.sum()
-    shown = (np.square(fine).mean(-1) * there).sum() / there.sum()
-    amount = np.clip(np.sqrt(wanted / max(shown, 1e-9)), 1, CRISPER) - 1
-    return np.asarray(image + amount * gaussian_filter(there, 3.0)[..., None] * fine, np.float32)
 
 
 def encode(images: Float[Tensor, "b 3 h w"], autoencoder: nn.Module) -> Float[Tensor, "b c u v"]:

@@ -1,4 +1,4 @@
-"""Networks side by side answer as they do one after the other."""
+"""Networks and pictures side by side come out as they do one after the other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.networks.parallel import side_by_side
+from core.networks.parallel import side_by_side, spread
 
 
 @pytest.fixture
@@ -62,3 +62,20 @@ def test_one_core_is_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_error_of_a_network_reaches_the_caller(nets: list[nn.Module]) -> None:
     with pytest.raises(RuntimeError, match="channels"):
         side_by_side(nets, torch.rand(2, 4, 8, 8))
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_work_is_spread_in_order_and_errors_come_back(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    together, seen = threading.Barrier(cores), set()
+
+    def work(item: int) -> int:
+        together.wait(timeout=10)  # raises if it is alone
+        seen.add(threading.get_ident())
+        return 10 // item
+
+    assert spread(work, [5, 2, 1, 10]) == [2, 5, 10, 1]
+    assert len(seen) == cores
+    assert spread(work, []) == []
+    with pytest.raises(ZeroDivisionError):
+        spread(work, [0] * cores)

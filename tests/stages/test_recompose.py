@@ -13,16 +13,16 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from core import objectives
-from core.networks import Networks
+from core.networks import Networks, Persona
 from core.presentation import Presenting
 from core.stages import recompose as recomposition
 from core.stages.align import AlignedFaces
+from core.stages.compose import Setting, as_sharp_as, compose
 from core.stages.decouple import decouple, fringe, to_arrays
 from core.stages.recompose import (
     RECOGNISABLE,
-    as_sharp_as,
+    Recomposed,
     choose,
-    compose,
     decode,
     encode,
     fitting,
@@ -56,7 +56,7 @@ def test_personas_fit_presentation_and_tone(faces: AlignedFaces, networks: Netwo
 
 def test_nothing_outside_the_mask_changes_and_the_inside_does(faces: AlignedFaces, networks: Networks) -> None:
     source, marks = to_arrays(faces.images)[0], faces.landmarks[0].numpy()
-    composed = compose(source, marks, fringe(source, marks), networks.personas[0])
+    composed = next(compose(Setting.of(source, marks, fringe(source, marks)), networks.personas[0]))
     mask = face_mask(marks, hidden=LEAST_TURN)
     assert (composed[mask == 0] == source[mask == 0]).all()
     assert np.abs(composed - source)[mask > 0.9].mean() > 0.02
@@ -136,7 +136,7 @@ def test_hair_over_the_forehead_stays_and_skin_does_not_count_as_hair(faces: Ali
     hair = fringe(haired, marks)
     assert hair[top - 4, 128] > 0.9
     assert hair[int(left[1]) - 6 :].max() < 0.01
-    composed = compose(haired, marks, hair, networks.personas[0])
+    composed = next(compose(Setting.of(haired, marks, hair), networks.personas[0]))
     inside = (face_mask(marks) > 0.9) & (hair > 0.95)
     assert inside.any()
     assert np.abs(composed - haired)[inside].max() < 0.05
@@ -149,7 +149,7 @@ def test_a_personas_hair_does_not_come_with_its_face(faces: AlignedFaces, networ
     image = persona.image.copy()
     image[: int((left[1] + right[1]) / 2 - 0.55 * np.linalg.norm(right - left))] //= 4  # hair down to its forehead
     bald = np.zeros((256, 256), np.float32)
-    composed = compose(source, marks, bald, replace(persona, image=image))
+    composed = next(compose(Setting.of(source, marks, bald), replace(persona, image=image)))
     upper = (face_mask(marks) > 0.9) & (
         np.arange(256)[:, None] < marks[:2, 1].mean() - 0.6 * (marks[1, 0] - marks[0, 0])
     )
@@ -184,16 +184,44 @@ def test_a_persona_that_would_be_taken_for_the_face_keeps_its_own_brows(
     def worn() -> NDArray[np.float32]:
         return to_arrays(wear(faces, appearance, (persona,), (persona.plain,)).images)[0]
 
-    pictures = [
-        compose(
-            to_arrays(faces.images)[0], faces.landmarks[0].numpy(), appearance.covered[0, 0].numpy(), persona, level
-        )
-        for level in (True, False)
-    ]
+    source, marks = to_arrays(faces.images)[0], faces.landmarks[0].numpy()
+    pictures = list(compose(Setting.of(source, marks, appearance.covered[0, 0].numpy()), persona))
     assert np.abs(pictures[0] - pictures[1]).max() > 0.1
     assert np.array_equal(worn(), pictures[0])
     monkeypatch.setattr(recomposition, "RECOGNISABLE", 0.0)
     assert np.array_equal(worn(), pictures[1])
+
+
+@pytest.mark.parametrize(
+    ("alike", "taken", "tries"),
+    [
+        ((0.5, 0.5, 0.5, 0.5, 0.5, 0.5), (0, 1, 2), 3),
+        ((0.9, 0.5, 0.8, 0.5, 0.9, 0.5), (1, 3, 5), 6),
+        ((0.9, 0.5, 0.8, 0.9, 0.8, 0.5), (1, 5, 2), 6),
+    ],
+)
+def test_as_many_personas_are_tried_as_it_takes(
+    alike: tuple[float, ...],
+    taken: tuple[int, ...],
+    tries: int,
+    faces: AlignedFaces,
+    networks: Networks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    appearance = decouple(faces, networks)[1]
+    candidates = choose(appearance.traits[0], networks.personas, 1, seeded())[: len(alike)]
+    names, tried = [p.name for p in candidates], []
+
+    def put_on(_: AlignedFaces, __: object, b: int, ___: object, persona: Persona) -> Recomposed:
+        tried.append(persona.name)
+        looks = torch.tensor([alike[names.index(persona.name)]])
+        return Recomposed(faces.images[b : b + 1], (persona.name,), looks)
+
+    monkeypatch.setattr(recomposition, "choose", lambda *_: candidates)
+    monkeypatch.setattr(recomposition, "_put_on", put_on)
+    found = recompose(faces, appearance, networks.personas, 3, seeded())
+    assert [r.personas[0] for r in found] == [names[k] for k in taken]
+    assert sorted(tried) == sorted(names[:tries])
 
 
 def test_a_persona_is_worn_turned_as_the_face_is(faces: AlignedFaces, networks: Networks) -> None:

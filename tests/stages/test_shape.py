@@ -9,9 +9,9 @@ from scipy.ndimage import gaussian_filter
 
 from core.networks import Networks
 from core.stages.align import SIDE, TEMPLATE, AlignedFaces
+from core.stages.compose import Setting, compose
 from core.stages.decouple import decouple, to_arrays
 from core.stages.pose import Pose
-from core.stages.recompose import compose
 from core.stages.regions import eye_distance, frame
 from core.stages.shape import (
     MOST,
@@ -96,7 +96,7 @@ def test_a_worn_persona_has_its_brows_where_the_photo_has_them(faces: AlignedFac
     for persona in networks.personas[:24:2]:
         image = np.asarray(persona.image / 255, np.float32)
         before = heights(sampled(image, origins(persona.landmarks, marks, Pose.of(marks).angle)), marks)[0]
-        after = heights(compose(source, marks, covered, persona), marks, covered)[0]
+        after = heights(next(compose(Setting.of(source, marks, covered), persona)), marks, covered)[0]
         off.append((abs(before - own), abs(after - own)))
     before, after = np.nanmean(off, 0)
     assert after < 0.5 * before

@@ -1,0 +1,87 @@
+"""Put the inside of a persona's face into a photo: in its pose, shape, light and sharpness, behind what is in front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from core.networks import Persona
+from core.stages.decouple import HAIR, fringe, skin_likeness
+from core.stages.light import as_deep_as, lit, shading
+from core.stages.pose import Numbers, Points, Pose
+from core.stages.regions import LEAST_TURN, around, face_mask, features_mask
+from core.stages.shape import heights, levelled, origins, sampled, taken, target_landmarks
+
+LINE_SIGMA = 1.2  # px; detail finer than this is what a sharper lens shows more of
+CRISPER = 2.0  # how many times as much of it a persona may be given
+SHADE = 60.0  # CIELAB lightness: how much darker than the cheeks skin may be in a photo of any light
+Face = NDArray[np.float32]  # RGB in [0, 1] (256, 256, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The face that personas are put into, and what of it is the same for all of them.
+
+    landmarks: (5, 2) px. bare: where it is to be seen; skin: how much each pixel has its colour, in whatever light;
+    both (256, 256), 0..1.
+    angle: radians, to which it is turned. heights: of its features.
+    """
+
+    picture: Face
+    landmarks: NDArray[np.float32]
+    bare: NDArray[np.float32]
+    skin: NDArray[np.float32]
+    angle: float
+    heights: Numbers
+
+    @classmethod
+    def of(cls, picture: Face, landmarks: NDArray[np.float32], covered: NDArray[np.float32]) -> Setting:
+        """A face that stays as it is where it is `covered` (256, 256), 0..1."""
+        skin = skin_likeness(picture, landmarks, SHADE)
+        own = heights(picture, landmarks, covered)
+        return cls(picture, landmarks, 1 - covered, skin, Pose.of(landmarks).angle, own)
+
+
+def compose(setting: Setting, persona: Persona) -> Iterator[Face]:
+    """The face with the inside of the persona's, twice: brows and nostrils as high as the face's own, then as high as
+    the persona's. Its hair stays behind."""
+    target = target_landmarks(setting.landmarks, persona.landmarks)
+    image = np.asarray(persona.image / 255, np.float32)
+    points = origins(persona.landmarks, target, setting.angle)
+    theirs = heights(sampled(image, points), target)
+    yield _inside(setting, image, levelled(points, target, setting.heights, theirs), target)
+    yield _inside(setting, image, points, target)
+
+
+def _inside(setting: Setting, image: Face, points: Points, target: NDArray[np.float32]) -> Face:
+    """The face with what comes from `points` of an image, whose landmarks come to be at the target."""
+    picture = taken(image, points)
+    bare = np.minimum(setting.bare, 1 - around(fringe(picture, target)))
+    # Light is compared where both pictures show skin: dark brows, lips and hair are no shadow to be handed on.
+    features = np.maximum(features_mask(setting.landmarks), features_mask(target))
+    inside = face_mask(setting.landmarks, feather=0.5, hidden=LEAST_TURN) * (1 - features)
+    here = shading(setting.picture, inside * bare * setting.skin)
+    there = shading(picture, inside * skin_likeness(picture, target, HAIR))
+    picture = as_sharp_as(setting.picture, setting.landmarks, picture, target)
+    mask = face_mask(setting.landmarks, hidden=LEAST_TURN) * bare
+    worn = as_deep_as(setting.picture, lit(picture, (here + 0.02) / (there + 0.02), there), mask)
+    mixed = setting.picture + mask[..., None] * (worn - setting.picture)
+    return np.asarray(np.clip(mixed, 0, 1), np.float32)
+
+
+def as_sharp_as(source: Face, landmarks: NDArray[np.float32], image: Face, marks: NDArray[np.float32]) -> Face:
+    """The image with eyes and mouth as sharp as those of the source; sharper ones stay.
+
+    Softer than the hair around them they look painted. Skin is left alone: there pores and noise are as fine.
+    """
+    here, there = features_mask(landmarks), features_mask(marks)
+    fine = image - gaussian_filter(image, (LINE_SIGMA, LINE_SIGMA, 0))
+    fine_source = source - gaussian_filter(source, (LINE_SIGMA, LINE_SIGMA, 0))
+    wanted = (np.square(fine_source).mean(-1) * here).sum() / here.sum()
+    shown = (np.square(fine).mean(-1) * there).sum() / there.sum()
+    amount = np.clip(np.sqrt(wanted / max(shown, 1e-9)), 1, CRISPER) - 1
+    return np.asarray(image + amount * gaussian_filter(there, 3.0)[..., None] * fine, np.float32)
