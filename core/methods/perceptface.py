@@ -32,11 +32,13 @@ from core.promise import Promise
 from core.stages.align import AlignedFaces
 from core.stages.decouple import identify
 from core.stages.generate import Subject, Turning, turn_away
+from core.stages.measure import SAME_LOOK
 from core.stages.optimise import Progress, Protected
 from core.stages.regions import change_masks, region_weights
 
 PROMISE = Promise(people_recognise=True, machines_match=False)
 NETWORKS = ("detector", "autoencoder", "encoders", "personas", "generator")
+KEPT = SAME_LOOK + 0.003  # what a fringe may cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +46,14 @@ class Config:
     """margin: share of the threshold at FAR 1e-2 by which surrogates must read less than that."""
 
     margin: float = 0.2
-    turning: Turning = field(default_factory=Turning)
+    turning: Turning = field(default_factory=lambda: Turning(kept=KEPT))
     variants: int = 1
 
 
 PRESETS = {
-    "natural": Config(margin=0.0, turning=Turning(aim=0.15, confirmation=0.05)),
+    "natural": Config(margin=0.0, turning=Turning(aim=0.15, confirmation=0.05, kept=KEPT)),
     "standard": Config(),
-    "strong": Config(margin=0.5, turning=Turning(aim=0.65, confirmation=0.5)),
+    "strong": Config(margin=0.5, turning=Turning(aim=0.65, confirmation=0.5, kept=KEPT)),
 }
 
 

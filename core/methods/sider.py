@@ -5,11 +5,11 @@ No formula, weight or code of the paper is public; the hyper-parameters are ours
 
 Notation: x source, p recomposed face (persona in context), z latent, u its change in pixel units, e_k identity by
 encoder k, m_k aim, T random draw, V visual distance, R resurfacing of the source's drawing, S change of texture,
-M mask, C takes most of the colour out of a change. At each step some encoders are asked, all in their turns: momentum
-remembers what the others want.
+M mask, C takes most of the colour out of a change, l limit of a pixel's change. At each step some encoders are asked,
+all in their turns: momentum remembers what the others want.
 
     z = z_p + u / gain
-    x(u) = p + M C(Dec(z) - Dec(z_p))
+    x(u) = p + M C(l tanh((Dec(z) - Dec(z_p)) / l))
     J(u) = sum_k w_k [m_k - cos(E_k(T(x(u))), e_k)]_+ + lambda V(x(u), p) + sigma S(x(u), p) + rho R(x(u)) + nu mean u^2
 
 Of several personas that fit, one is taken that two long steps bring near the source for machines, because the less
@@ -45,6 +45,7 @@ from core.stages.recompose import (
     decode,
     encode,
     gather,
+    limited,
     pixel_gain,
     recompose,
 )
@@ -62,15 +63,15 @@ NETWORKS = ("detector", "autoencoder", "encoders", "personas")
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """margin: share of the way from each surrogate's threshold at FAR 1e-3 to 1 that is promised. aim: the share that
-    the search stops at; a hard face may end between the two. slack: what the hinge asks for beyond the aim, because
-    8-bit pixels and draws cost some. confirmation: share of that way that a referee must be on; until it is, a face's
-    aim is raised by `lift` at each look, up to `ceiling`. draws: T a step. asked: surrogates a step. tau:
-    cosine, sharpness of the encoders' weights. balance: lambda, the semantic-visual balancing factor. texture: sigma.
-    colour: share of a change's colour that C leaves. resurfacing: rho. anchor: nu. ease: share of lambda, sigma, rho
-    and nu that a hard face is spared in the end. candidates: personas tried for each variant, CANDIDATES in all.
-    unlike: what a unit of structural similarity to the source counts against one, in shares of the way to 1.
-    presentation: of the personas.
+    """margin: share of the way from each surrogate's threshold at FAR 1e-3 to 1 that is promised. aim: the share that the
+    search stops at; a hard face may end between the two. slack: what the hinge asks for beyond the aim, because
+    8-bit pixels and draws cost some. confirmation: share of that way that a referee must be on; until it is, a
+    face's aim is raised by `lift` at each look, up to `ceiling`. draws: T a step. asked: surrogates a step. tau:
+    cosine, sharpness of the encoders' weights. balance: lambda, the semantic-visual balancing factor. texture:
+    sigma. limit: l, 1 is black to white. colour: share of a change's colour that C leaves. resurfacing: rho.
+    anchor: nu. ease: share of lambda, sigma, rho and nu that a hard face is spared in the end. candidates: personas
+    tried for each variant, CANDIDATES in all. unlike: what a unit of structural similarity to the source counts
+    against one, in shares of the way to 1. presentation: of the personas.
     """
 
     margin: float = 0.5
@@ -84,6 +85,7 @@ class Config:
     tau: float = 0.1
     balance: float = 0.2
     texture: float = 0.14
+    limit: float = 0.17
     colour: float = 0.5
     resurfacing: float = 1.0
     anchor: float = 10.0
@@ -225,7 +227,7 @@ class Search:
     def render(self, u: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 256 256"]:
         """The faces of latents that are moved by `u`."""
         change = decode(self.z_p + u / self.source.gain, self.networks.autoencoder) - self.decoded_p
-        return apply_change(self.p, self.source.M, change, self.config.colour)
+        return apply_change(self.p, self.source.M, limited(change, self.config.limit), self.config.colour)
 
     def objective(self, u: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, " b"]:
         """The objective under a fresh draw."""

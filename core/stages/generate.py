@@ -15,13 +15,15 @@ from core.networks.generator import Generator, Look
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import Identity, embed, identify_personas, similarity
 from core.stages.optimise import Jitter, draw
-from core.stages.recompose import apply_change, decode, encode
+from core.stages.recompose import apply_change, decode, encode, limited
+from core.stages.regions import face_masks
 
 LIMIT = 0.1  # how far a pixel may be moved, 1 is black to white: what is beyond it looks painted
 COLOUR = 0.4  # share of a change's colour that is left
 DRAWS = 2  # of every face, at every look
 FLOOR = 0.7  # share of the threshold at FAR 1e-2 below it, down to which an encoder is turned away
 MIXED = 6  # personas, of which a secret is a mixture
+LESS = tuple(share / 32 for share in range(31, 7, -1))  # of a change that shows too much
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,15 @@ class Subject:
 class Turning:
     """aim: share of the threshold at FAR 1e-2 by which surrogates must read less than that for a face to be taken.
     confirmation: the same for a referee, which the generator is not shown. looks: at most; those beyond the
-    generator's own are like its last. weaker: shares of the change that are tried once it does, in this order.
+    generator's own are like its last. weaker: shares of the change that are tried once it does, in this order. kept:
+    structural similarity to the source that stays, whatever machines say.
     """
 
     aim: float = 0.35
     confirmation: float = 0.2
     looks: int = 12
     weaker: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
+    kept: float = 0.0
 
 
 class Scene:
@@ -128,7 +132,11 @@ def turn_away(
 def weakest(
     change: Float[Tensor, "b 3 256 256"], subject: Subject, faces: AlignedFaces, networks: Networks, turning: Turning
 ) -> Float[Tensor, "b 3 256 256"]:
-    """Faces changed by the first share of the change with which nobody recognises them; by all of it, if none does."""
+    """Faces changed by the first share of the change with which nobody recognises them; by all of it, if none does.
+
+    Where that shows too much, by the largest share that does not: it may hide them from machines less than is aimed at,
+    and still as well as is promised.
+    """
     found = shown(subject, change)
     open_ = torch.ones(len(found), dtype=torch.bool, device=found.device)
     for share in turning.weaker:
@@ -136,6 +144,10 @@ def weakest(
         held = open_ & (recognised(tried, subject, faces, networks, turning) <= 1)
         found = torch.where(held[:, None, None, None], tried, found)
         open_ = open_ & ~held
+    looks = face_masks(subject.landmarks)
+    for share in LESS:
+        much = objectives.structure(stored(faces, found), subject.images, looks) < turning.kept
+        found = torch.where(much[:, None, None, None], shown(subject, share * change), found)
     return found
 
 
@@ -153,7 +165,7 @@ def known(
 
 def shown(subject: Subject, change: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     """The faces with a change of which no value is beyond LIMIT; what is small stays as it is."""
-    return apply_change(subject.images, subject.masks, LIMIT * torch.tanh(change / LIMIT), COLOUR)
+    return apply_change(subject.images, subject.masks, limited(change, LIMIT), COLOUR)
 
 
 def visible(face: Float[Tensor, "b 3 h w"], subject: Subject) -> Float[Tensor, " b"]:

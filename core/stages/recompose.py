@@ -149,6 +149,11 @@ def decode(z: Float[Tensor, "b c u v"], autoencoder: nn.Module) -> Float[Tensor,
     return (sample + 1) / 2
 
 
+def limited(change: Float[Tensor, "b 3 h w"], limit: float) -> Float[Tensor, "b 3 h w"]:
+    """A change of which no value is beyond the limit, where it looks painted; what is small stays as it is."""
+    return limit * torch.tanh(change / limit)
+
+
 def apply_change(
     images: Float[Tensor, "b 3 h w"], mask: Float[Tensor, "b 1 h w"], change: Float[Tensor, "b 3 h w"], colour: float
 ) -> Float[Tensor, "b 3 h w"]:

@@ -13,6 +13,7 @@ from core.networks import Networks
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import cosines, identify
 from core.stages.generate import LIMIT, Turning
+from core.stages.measure import SAME_LOOK
 from core.stages.optimise import Protected
 
 HOPELESS = Turning(aim=0.9999, confirmation=0.9999, looks=3)
@@ -34,6 +35,10 @@ def test_the_promise_is_reached_in_a_few_looks_and_no_pixel_moves_far(faces: Ali
     moved = (made.images[0] - faces.images).abs()
     assert 0 < moved.max() < LIMIT
     assert moved[..., :8, :].max() == 0
+
+
+def test_no_preset_hides_a_face_from_people() -> None:
+    assert all(preset.turning.kept > SAME_LOOK for preset in perceptface.PRESETS.values())
 
 
 def test_two_protections_differ_in_all_of_the_face(faces: AlignedFaces, networks: Networks) -> None:

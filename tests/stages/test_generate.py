@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from core import objectives
 from core.networks import Networks
 from core.networks.generator import Generator
-from core.stages.align import AlignedFaces
+from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import Identity, cosines, identify, identify_personas
 from core.stages.generate import LIMIT, MIXED, Scene, Subject, Turning, mixture, recognised, shown, turn_away
 from core.stages.recompose import encode, pixel_gain
-from core.stages.regions import change_masks, region_weights
+from core.stages.regions import change_masks, face_masks, region_weights
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,20 @@ def test_where_nothing_does_all_looks_are_taken_and_nothing_is_taken_back(
     fewer, _ = turned(subject, faces, networks, replace(HOPELESS, looks=1))
     least, less = (recognised(m, subject, faces, networks, HOPELESS) for m in (made, fewer))
     assert 1 < least < less
+
+
+def test_what_shows_too_much_is_taken_back_as_far_as_it_must(
+    subject: Subject, faces: AlignedFaces, networks: Networks
+) -> None:
+    def look(images: torch.Tensor) -> float:
+        return float(objectives.structure(stored(faces, images), subject.images, face_masks(subject.landmarks)))
+
+    whole, _ = turned(subject, faces, networks, HOPELESS)
+    kept = (1 + look(whole)) / 2
+    made, _ = turned(subject, faces, networks, replace(HOPELESS, kept=kept))
+    assert kept <= look(made) < (1 + kept) / 2
+    assert recognised(made, subject, faces, networks, HOPELESS) > recognised(whole, subject, faces, networks, HOPELESS)
+    assert torch.equal(turned(subject, faces, networks, replace(HOPELESS, kept=look(whole)))[0], whole)
 
 
 def test_a_face_that_nobody_recognises_stays_as_it_is(

@@ -26,6 +26,7 @@ from core.stages.recompose import (
     decode,
     encode,
     fitting,
+    limited,
     pixel_gain,
     recompose,
     wear,
@@ -106,6 +107,15 @@ def test_any_autoencoder_of_diffusers_fits(autoencoder: nn.Module) -> None:
         z = encode(images, autoencoder)
         assert decode(z, autoencoder).shape == images.shape
         assert torch.equal(z, encode(images, autoencoder))
+
+
+def test_a_limit_holds_what_is_large_and_leaves_what_is_small() -> None:
+    change = torch.linspace(-2, 2, 401)
+    held = limited(change, 0.1)
+    assert held.abs().max() <= 0.1
+    assert torch.equal(held.sort().values, held)
+    small = change.abs() < 0.015
+    assert torch.allclose(held[small], change[small], rtol=0.01)
 
 
 def test_features_become_as_sharp_as_those_of_the_photo_and_skin_stays(faces: AlignedFaces) -> None:
