@@ -63,8 +63,8 @@ NETWORKS = ("detector", "autoencoder", "encoders", "personas")
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """margin: share of the way from each surrogate's threshold at FAR 1e-3 to 1 that is promised. aim: the share that the
-    search stops at; a hard face may end between the two. slack: what the hinge asks for beyond the aim, because
+    """margin: share of the way from each surrogate's threshold at FAR 1e-3 to 1 that is promised. aim: the share that
+    the search stops at; a hard face may end between the two. slack: what the hinge asks for beyond the aim, because
     8-bit pixels and draws cost some. confirmation: share of that way that a referee must be on; until it is, a
     face's aim is raised by `lift` at each look, up to `ceiling`. draws: T a step. asked: surrogates a step. tau:
     cosine, sharpness of the encoders' weights. balance: lambda, the semantic-visual balancing factor. texture:
