@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from copy import copy
+from typing import Any
 
 import numpy as np
 import pytest
 
-from core import methods
+from core import methods, pipeline
 from core.errors import NoFaceFound, PromiseNotMet, RequestRefused, RestoreDenied
 from core.networks import Networks
-from core.pipeline import Outcome, Request, attempt, protect, restore
+from core.pipeline import Made, Outcome, Request, attempt, protect, restore
+from core.stages.optimise import Protected
 from core.stages.validate import Photo
 from tests.fakes import picture
 
@@ -89,6 +91,27 @@ def test_a_missed_promise_is_an_error_with_the_numbers(
     with pytest.raises(PromiseNotMet) as caught:
         protect(astronaut, Request(seed=1), networks, lambda *_: None)
     assert caught.value.details["report"]["held"] is False
+
+
+@pytest.mark.parametrize(("asked", "held", "tries"), [(None, True, 2), (None, False, 2), (5, False, 1)])
+def test_a_promise_that_is_missed_is_tried_with_another_seed_unless_one_was_asked_for(
+    asked: int | None,
+    held: bool,
+    tries: int,
+    astronaut: Photo,
+    networks: Networks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seeds: list[int] = []
+
+    def make(*arguments: Any) -> Made:
+        seeds.append(arguments[3])
+        return Made(Protected((), 0), (astronaut,), [[{"held": held and len(seeds) == tries}]])
+
+    monkeypatch.setattr(pipeline, "make", make)
+    made = attempt(astronaut, Request(seed=asked), networks, lambda *_: None)
+    assert (made.held, made.report["seed"], len(set(seeds)), len(seeds)) == (held, asked, tries, tries)
+    assert asked in (None, *seeds)
 
 
 def test_refusals(networks: Networks, astronaut: Photo) -> None:
