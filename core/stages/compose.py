@@ -27,8 +27,7 @@ class Setting:
     """The face that personas are put into, and what of it is the same for all of them.
 
     landmarks: (5, 2) px. bare: where it is to be seen; skin: how much each pixel has its colour, in whatever light;
-    both (256, 256), 0..1.
-    angle: radians, to which it is turned. heights: of its features.
+    both (256, 256), 0..1. angle: radians, to which it is turned. heights: of its features.
     """
 
     picture: Face

@@ -147,6 +147,8 @@ def weakest(
     looks = face_masks(subject.landmarks)
     for share in LESS:
         much = objectives.structure(stored(faces, found), subject.images, looks) < turning.kept
+        if not much.any():
+            break
         found = torch.where(much[:, None, None, None], shown(subject, share * change), found)
     return found
 
