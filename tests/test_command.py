@@ -112,6 +112,8 @@ def test_a_missed_promise_writes_no_picture_unless_asked(folder: Path, monkeypat
         "--json",
         "--preset",
         "natural",
+        "--seed",
+        "3",
     )
     code, lines = run(*args, "--out", folder / "a")
     assert (code, lines[0]["error"]["code"], lines[0]["held"]) == (1, "promise_not_met", False)
