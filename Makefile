@@ -9,7 +9,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11
           --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 IMAGES := deploy/requirements
 # See worker/app.py.
-export GOMP_SPINCOUNT ?= 1000
+export GOMP_SPINCOUNT ?= 2000
 # Accepted by the fault tests on each database.
 JOBS   ?= 1000
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -38,7 +40,7 @@ def structure_map(
     (Wang et al. 2004, equation 10).
     """
     a, b = luminance(x), luminance(y)
-    mean_a, mean_b, aa, bb, ab = (F.avg_pool2d(v, window, 2) for v in (a, b, a * a, b * b, a * b))
+    mean_a, mean_b, aa, bb, ab = (box_means(v, window, 2) for v in (a, b, a * a, b * b, a * b))
     variance_a = (aa - mean_a**2).clamp_min(0)
     variance_b = (bb - mean_b**2).clamp_min(0)
     spread = (variance_a * variance_b + 1e-12).sqrt()
@@ -49,7 +51,7 @@ def structure(
     x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"], mask: Float[Tensor, "b 1 H W"], window: int = 11
 ) -> Float[Tensor, " b"]:
     """Mean structural similarity inside a mask, in [-1, 1]; 1 is the same drawing."""
-    weight = F.avg_pool2d(mask, window, 2)
+    weight = box_means(mask, window, 2)
     return (structure_map(x, y, window) * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1e-6)
 
 
@@ -112,7 +114,7 @@ def resurfacing(
     asks no recognition network.
     """
     gained = structure_map(x, source) - start
-    weight = F.avg_pool2d(mask, 11, 2)
+    weight = box_means(mask, 11, 2)
     return (F.relu(gained) * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1e-6)
 
 
@@ -125,6 +127,26 @@ def attention_change(maps: list[Tensor], before: list[Tensor], batch: int) -> Fl
     return torch.stack(changes).mean(0) if changes else torch.zeros(batch)
 
 
+def box_means(x: Float[Tensor, "b 1 H W"], window: int, stride: int = 1, padding: int = 0) -> Float[Tensor, "b 1 h w"]:
+    """Means over square windows, as average pooling has them; over a border, of what there is of the window.
+
+    Two products with narrow matrices: a CPU has them in a third of the time that it takes to pool.
+    """
+    down, across = (_windows(n, window, stride, padding, x.dtype, x.device) for n in x.shape[-2:])
+    return down @ x @ across.T
+
+
+@lru_cache(maxsize=64)
+def _windows(
+    length: int, window: int, stride: int, padding: int, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "windows length"]:
+    """A row for each window on a line: the weights of its mean."""
+    first = torch.arange(-padding, length + padding - window + 1, stride)[:, None]
+    place = torch.arange(length)
+    inside = ((place >= first) & (place < first + window)).to(device, dtype)
+    return inside / inside.sum(1, keepdim=True)
+
+
 def _box(x: Float[Tensor, "b 1 H W"], window: int) -> Float[Tensor, "b 1 H W"]:
-    """Mean over an odd window; at the border over what there is of it."""
-    return F.avg_pool2d(x, window, 1, window // 2, count_include_pad=False)
+    """Mean over an odd window around each pixel."""
+    return box_means(x, window, padding=window // 2)

@@ -22,7 +22,7 @@ from sider.operating import Data, Json, console
 if TYPE_CHECKING:
     from sider.runs import Protector, Run
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see worker/app.py
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # see worker/app.py
 
 app = typer.Typer(
     name="sider", help="Face privacy: a new look for people, the same identity for machines, and a way back.",

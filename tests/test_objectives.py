@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from core import objectives
 
@@ -100,3 +101,10 @@ def test_strokes_stand_out_more_than_the_same_change_spread() -> None:
     alike = (float((y - x).abs().sum()) for y in (spread, stroke))
     assert next(alike) == pytest.approx(next(alike), rel=1e-3)
     assert float(objectives.prominence(stroke, x)) > 10 * float(objectives.prominence(spread, x))
+
+
+@pytest.mark.parametrize(("window", "stride", "padding"), [(11, 2, 0), (9, 1, 4)])
+def test_means_over_windows_are_average_pooling(window: int, stride: int, padding: int) -> None:
+    x = torch.rand(2, 1, 40, 33)
+    pooled = F.avg_pool2d(x, window, stride, padding, count_include_pad=False)
+    assert torch.allclose(objectives.box_means(x, window, stride, padding), pooled, atol=1e-6)

@@ -32,9 +32,9 @@ from worker.sweeper import Sweeper
 if TYPE_CHECKING:
     from worker.presence import Presence
 
-# Before torch is loaded: its threads wait 1,000 rounds for work, then sleep. By default they spin so long that on
-# busy cores a photo takes 3 to 15 times as long; on idle ones nothing is lost (measured, DESIGN.md).
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# Before torch is loaded: its threads wait 2,000 rounds for work, then sleep. By default they spin so long that they
+# are in the way of whoever has work; with 1,000 they sleep where work is about to come (measured, DESIGN.md).
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 HARD_LIMIT_SECONDS = 900
 SWEEP_SECONDS = 3.0

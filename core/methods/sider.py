@@ -32,10 +32,11 @@ from torch import Tensor
 
 from core import objectives
 from core.networks import Networks
+from core.networks.parallel import Net, side_by_side, spread
 from core.presentation import Presenting
 from core.promise import Promise
 from core.stages.align import AlignedFaces, stored
-from core.stages.decouple import Appearance, Identity, cosines, decouple
+from core.stages.decouple import Appearance, Identity, cosines, decouple, similarity
 from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise, part
 from core.stages.recompose import (
     RECOGNISABLE,
@@ -49,7 +50,7 @@ from core.stages.recompose import (
     pixel_gain,
     recompose,
 )
-from core.stages.regions import change_masks
+from core.stages.regions import change_masks, rectangle
 
 PROMISE = Promise(people_recognise=False, machines_match=True)
 LOOK_AROUND = 12  # px, more than the windows in which structure is compared
@@ -116,7 +117,7 @@ def protect(
     starts = recompose(faces, appearance, networks.personas, tried, generator, config.presentation)
     source = Source(faces, identity, appearance, networks, config)
     # Under the same draws for all of them.
-    prospects = torch.stack([Search(source, start).prospect(generator.clone_state()) for start in starts])
+    prospects = torch.stack(spread(lambda start: Search(source, start).prospect(generator.clone_state()), starts))
     starts = promising(starts, prospects, appearance.masks, config)
     images, used = [], 0
     for v, start in enumerate(starts):
@@ -172,7 +173,7 @@ class Source:
         self.mask = appearance.masks
         self.M = change_masks(faces.landmarks) * (1 - appearance.covered)
         self.gain = pixel_gain(encode(faces.images, networks.autoencoder), networks.autoencoder)
-        self.region = region_of(self.mask)
+        self.region = rectangle(self.mask, LOOK_AROUND)
         self.threshold = faces.images.new_tensor([e.thresholds[1e-3] for e in networks.surrogates])[:, None, None]
 
     def read(self, images: Float[Tensor, "b 3 256 256"]) -> Float[Tensor, "k 1 b"]:
@@ -232,23 +233,31 @@ class Search:
     def objective(self, u: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, " b"]:
         """The objective under a fresh draw."""
         self.step += 1
-        config, source, region = self.config, self.source, self.source.region
+        config, source = self.config, self.source
         face = self.render(u)
+        seen, found = draw(face, source.faces.landmarks, config.jitter, generator, config.draws)
+        turn = self.turn(generator)
+        asked = [self.networks.surrogates[k] for k in turn]
+        # What people see is worked out beside what machines read.
+        nets: list[Net] = [*(partial(e.embed, landmarks=found) for e in asked), self.visible]
+        *vectors, visible = side_by_side(nets, [*(seen for _ in asked), face])
+        read = Identity({e.name: v for e, v in zip(asked, vectors, strict=True)})
+        cosine = similarity(read, source.identity)
+        self.near = (cosine >= source.at(config.aim - NEAR)[turn]).all(0).any()
+        shortfall = objectives.margin_shortfall(cosine, source.at((self.aim + config.slack).clamp_max(1))[turn])
+        w = objectives.ensemble_weights(shortfall, config.tau)
+        moved = config.anchor * (u**2).mean((1, 2, 3))
+        return self.strictness() * (visible + moved) + (w * shortfall).sum(0).mean(0)
+
+    def visible(self, face: Float[Tensor, "b 3 256 256"]) -> Float[Tensor, " b"]:
+        """What people see of the change, lambda V + sigma S + rho R."""
+        config, source, region = self.config, self.source, self.source.region
         shown, p, mask = face[region], self.p[region], source.mask[region]
-        visible = (
+        return (
             config.balance * objectives.visual_distance(shown, p, mask)
             + config.texture * objectives.texture_change(shown, p, mask)
             + config.resurfacing * objectives.resurfacing(shown, source.faces.images[region], self.drawn, mask)
-            + config.anchor * (u**2).mean((1, 2, 3))
         )
-        seen, found = draw(face, source.faces.landmarks, config.jitter, generator, config.draws)
-        turn = self.turn(generator)
-        margin = source.at((self.aim + config.slack).clamp_max(1))[turn]
-        cosine = cosines(tuple(self.networks.surrogates[k] for k in turn), seen, found, source.identity)
-        self.near = (cosine >= source.at(config.aim - NEAR)[turn]).all(0).any()
-        shortfall = objectives.margin_shortfall(cosine, margin)
-        w = objectives.ensemble_weights(shortfall, config.tau)
-        return self.strictness() * visible + (w * shortfall).sum(0).mean(0)
 
     def turn(self, generator: torch.Generator) -> list[int]:
         """The surrogates that are asked at this step: each one comes once before any comes again."""
@@ -285,10 +294,3 @@ class Search:
             cosine = cosines((encoder,), seen, self.source.faces.landmarks, self.source.identity)[0, 0]
             agreed &= cosine >= encoder.at(self.config.confirmation)
         return agreed
-
-
-def region_of(mask: Float[Tensor, "b 1 h w"]) -> tuple[slice, ...]:
-    """The rectangle around all masks: looking only there saves half of the work and changes nothing."""
-    rows, columns = (mask.amax((0, 1, d)).nonzero()[:, 0] for d in (3, 2))
-    rectangle = (slice(max(0, int(i.min()) - LOOK_AROUND), int(i.max()) + LOOK_AROUND + 1) for i in (rows, columns))
-    return (slice(None), slice(None), *rectangle)

@@ -25,17 +25,16 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result
     return list(_pool(workers, threads // workers).map(work, items))
 
 
-def side_by_side(nets: Sequence[Net], x: Tensor) -> tuple[Tensor, ...]:
-    """What each network says of `x`. Differentiable to it, not to the networks' weights.
+def side_by_side(nets: Sequence[Net], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """What each network says of its input. Differentiable to the inputs, not to the networks' weights.
 
     On a CPU they share the cores, forward and backward; elsewhere one comes after the other.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or len(nets) == 1 or x.device.type != "cpu":
-        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
-            return tuple(net(x) for net in nets)
+    if threads == 1 or len(nets) == 1 or inputs[0].device.type != "cpu":
+        return tuple(_answer(net, x, _learning(x)) for net, x in zip(nets, inputs, strict=True))
     workers = min(threads, len(nets))
-    answers: tuple[Tensor, ...] = _SideBySide.apply(x, nets, _pool(workers, threads // workers))
+    answers: tuple[Tensor, ...] = _SideBySide.apply(nets, _pool(workers, threads // workers), *inputs)
     return answers
 
 
@@ -43,25 +42,28 @@ class _SideBySide(torch.autograd.Function):
     """A graph a network, which is made and walked by threads of the pool."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, nets: Sequence[Net], pool: ThreadPoolExecutor) -> tuple[Tensor, ...]:
-        learning = ctx.needs_input_grad[0]
-        leaves = [x.detach().requires_grad_(learning) for _ in nets]
-
-        def answer(net: Net, leaf: Tensor) -> Tensor:
-            with torch.set_grad_enabled(learning):
-                return net(leaf)
-
-        answers = list(pool.map(answer, nets, leaves))
-        if learning:
-            ctx.pool, ctx.leaves, ctx.answers = pool, leaves, answers
+    def forward(ctx: Any, nets: Sequence[Net], pool: ThreadPoolExecutor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        learning = ctx.needs_input_grad[2:]
+        leaves = [x.detach().requires_grad_(needed) for x, needed in zip(inputs, learning, strict=True)]
+        answers = list(pool.map(_answer, nets, leaves, learning))
+        ctx.pool, ctx.leaves, ctx.answers = pool, leaves, answers
         return tuple(a.detach() for a in answers)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        def walk(answer: Tensor, leaf: Tensor, gradient: Tensor) -> Tensor:
-            return torch.autograd.grad(answer, leaf, gradient)[0]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        def walk(answer: Tensor, leaf: Tensor, gradient: Tensor) -> Tensor | None:
+            return torch.autograd.grad(answer, leaf, gradient)[0] if leaf.requires_grad else None
 
-        return sum(ctx.pool.map(walk, ctx.answers, ctx.leaves, gradients)), None, None
+        return (None, None, *ctx.pool.map(walk, ctx.answers, ctx.leaves, gradients))
+
+
+def _learning(x: Tensor) -> bool:
+    return torch.is_grad_enabled() and x.requires_grad
+
+
+def _answer(net: Net, x: Tensor, learning: bool) -> Tensor:
+    with torch.set_grad_enabled(learning):
+        return net(x)
 
 
 @cache

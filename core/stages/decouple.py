@@ -108,7 +108,7 @@ def cosines(
 
 def embed(encoders: tuple[Encoder, ...], images: Tensor, landmarks: Tensor) -> Identity:
     """What each encoder reads in images. Differentiable to them."""
-    vectors = side_by_side([partial(e.embed, landmarks=landmarks) for e in encoders], images)
+    vectors = side_by_side([partial(e.embed, landmarks=landmarks) for e in encoders], [images] * len(encoders))
     return Identity({e.name: v for e, v in zip(encoders, vectors, strict=True)})
 
 

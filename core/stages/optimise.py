@@ -132,7 +132,8 @@ def blur(images: Float[Tensor, "b 3 h w"], sigma: float) -> Float[Tensor, "b 3 h
     taps = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
     kernel = torch.exp(-(taps**2) / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).expand(3, 1, -1)
-    padded = F.pad(images, (reach,) * 4, mode="reflect")
+    # Channels last: a CPU's convolution by channels takes half of the time there.
+    padded = F.pad(images.contiguous(memory_format=torch.channels_last), (reach,) * 4, mode="reflect")
     rows = F.conv2d(padded, kernel[:, :, None], groups=3)
     return F.conv2d(rows, kernel[..., None], groups=3)
 

@@ -154,6 +154,13 @@ def around(mask: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.clip(3 * gaussian_filter(mask, 4.0), 0, 1), np.float32)
 
 
+def rectangle(masks: Float[Tensor, "b 1 h w"], margin: int) -> tuple[slice, ...]:
+    """The smallest part of images (B, c, h, w) that holds all masks and `margin` px around them."""
+    rows, columns = (masks.amax((0, 1, d)).nonzero()[:, 0] for d in (3, 2))
+    part = (slice(max(0, int(i.min()) - margin), int(i.max()) + margin + 1) for i in (rows, columns))
+    return (slice(None), slice(None), *part)
+
+
 def eye_distance(landmarks: NDArray[np.float32]) -> float:
     return float(np.linalg.norm(landmarks[1] - landmarks[0]))
 

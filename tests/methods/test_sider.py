@@ -127,12 +127,3 @@ def test_where_all_are_twins_the_least_alike_is_taken(faces: AlignedFaces) -> No
     close, less = (face + face.flip(-1) * share for share in (0.02, 0.1))
     images, mask = torch.cat((face, close, less)), torch.ones(1, 1, 256, 256)
     assert sider.distinct([0, 1, 2], images, mask, 2) == [0, 2]
-
-
-def test_only_the_region_of_the_masks_is_looked_at() -> None:
-    mask = torch.zeros(2, 1, 256, 256)
-    mask[0, :, 60:120, 90:100] = 1
-    mask[1, :, 80:200, 95:130] = 0.2
-    region = sider.region_of(mask)
-    assert mask[region].sum() == mask.sum()
-    assert mask[region].shape[-2:] == (140 + 2 * sider.LOOK_AROUND, 40 + 2 * sider.LOOK_AROUND)

@@ -18,20 +18,23 @@ def nets() -> list[nn.Module]:
 
 
 def test_same_answers_and_gradients(nets: list[nn.Module]) -> None:
-    x = torch.rand(2, 3, 8, 8, requires_grad=True)
-    weights = [torch.randn(2, c) for c in (4, 6, 8)]
-    plain = [net(x) for net in nets]
-    (expected,) = torch.autograd.grad(plain, x, weights)
-    answers = side_by_side(nets, x)
+    x, y = (torch.rand(2, 3, 8, 8, requires_grad=True) for _ in range(2))
+    inputs, weights = [x, x, y], [torch.randn(2, c) for c in (4, 6, 8)]
+    plain = [net(v) for net, v in zip(nets, inputs, strict=True)]
+    expected = torch.autograd.grad(plain, (x, y), weights)
+    answers = side_by_side(nets, inputs)
     assert all(torch.equal(a, b) for a, b in zip(answers, plain, strict=True))
-    (gradient,) = torch.autograd.grad(answers, x, weights)
-    assert torch.allclose(gradient, expected, atol=1e-6)
+    gradients = torch.autograd.grad(answers, (x, y), weights)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(gradients, expected, strict=True))
 
 
 def test_no_graph_where_none_is_asked_for(nets: list[nn.Module]) -> None:
+    learning, plain = torch.rand(2, 3, 8, 8, requires_grad=True), torch.rand(2, 3, 8, 8)
     with torch.no_grad():
-        assert not any(a.requires_grad for a in side_by_side(nets, torch.rand(2, 3, 8, 8, requires_grad=True)))
-    assert not any(a.requires_grad for a in side_by_side(nets, torch.rand(2, 3, 8, 8)))
+        assert not any(a.requires_grad for a in side_by_side(nets, [learning] * 3))
+    assert not any(a.requires_grad for a in side_by_side(nets, [plain] * 3))
+    (gradient,) = torch.autograd.grad(side_by_side(nets[:2], [learning, plain])[0].sum(), learning)
+    assert torch.allclose(gradient, torch.autograd.grad(nets[0](learning).sum(), learning)[0], atol=1e-6)
 
 
 def test_two_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +46,7 @@ def test_two_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(threading.get_ident())
         return x
 
-    side_by_side([net, net], torch.zeros(1))
+    side_by_side([net, net], [torch.zeros(1)] * 2)
     assert len({*seen, threading.get_ident()}) == 3
 
 
@@ -55,13 +58,13 @@ def test_one_core_is_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(threading.get_ident())
         return x
 
-    side_by_side([net, net], torch.zeros(1))
+    side_by_side([net, net], [torch.zeros(1)] * 2)
     assert seen == [threading.get_ident()] * 2
 
 
 def test_an_error_of_a_network_reaches_the_caller(nets: list[nn.Module]) -> None:
     with pytest.raises(RuntimeError, match="channels"):
-        side_by_side(nets, torch.rand(2, 4, 8, 8))
+        side_by_side(nets, [torch.rand(2, 4, 8, 8)] * 3)
 
 
 @pytest.mark.parametrize("cores", [1, 2])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from core.stages.align import TEMPLATE, AlignedFaces
-from core.stages.regions import LEAST_TURN, TURN, face_mask, region_weights, turn
+from core.stages.regions import LEAST_TURN, TURN, face_mask, rectangle, region_weights, turn
 
 FRONTAL = np.array(TEMPLATE, np.float32)
 
@@ -58,3 +59,12 @@ def test_each_region_has_its_share_whatever_its_size(faces: AlignedFaces) -> Non
     assert eye > tip > skin > 0
     assert eye > lip > skin
     assert float(weights[0].max()) == 0
+
+
+def test_a_rectangle_holds_all_masks_and_ends_with_the_image() -> None:
+    masks = torch.zeros(2, 1, 256, 256)
+    masks[0, :, 60:120, 5:100] = 1
+    masks[1, :, 80:200, 95:130] = 0.2
+    part = masks[rectangle(masks, 12)]
+    assert part.sum() == masks.sum()
+    assert part.shape[-2:] == (140 + 2 * 12, 125 + 5 + 12)
