@@ -3,7 +3,8 @@
 For each encoder whose weights are here: the mean raw embedding over the clean portraits (subtracted before
 cosines), and the cosine thresholds at FAR 1e-2 and 1e-3 on the impostor pairs of the development set, which
 are evaluated, never trained on. Also fits the linear gender-presentation score on the public-domain
-portraits. Writes bundle/encoders/*.json.
+portraits. Writes bundle/encoders/*.json. `--measure` takes the encoders as the bundle has them, and measures their
+thresholds anew.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from core.networks import dlib, facenet
+from core.networks import Networks, dlib, facenet
 from core.networks.bundle import PACKAGED
 from core.networks.encoder import Crop, Encoder
 from training import pairs, portraits, students
@@ -96,10 +97,23 @@ def write(path: Path, encoder: Encoder, measured: dict[str, object]) -> None:
     print(path.name, measured, flush=True)
 
 
+def remeasure(encoder: Encoder, path: Path) -> None:
+    """Thresholds and rates of an encoder of a bundle, all else as it stands in its file."""
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    measured = pairs.Scores.of(encoder).summary()
+    path.write_text(json.dumps({k: measured.get(k, v) for k, v in facts.items()}) + "\n", encoding="utf-8")
+    print(path.name, measured, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=PACKAGED)
+    parser.add_argument("--measure", action="store_true", help="only thresholds, of the encoders in the bundle")
     args = parser.parse_args()
+    if args.measure:
+        for encoder in Networks.load(args.out).encoders:
+            remeasure(encoder, args.out / "encoders" / f"{encoder.name}.json")
+        return
     folder = args.out / "encoders"
     folder.mkdir(parents=True, exist_ok=True)
     net = dlib.load(dlib.packaged_file())

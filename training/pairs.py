@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from core.networks.detector import FIRST_PIXEL
 from core.networks.encoder import Encoder
 from training import portraits
 
@@ -26,7 +27,8 @@ def read() -> tuple[Tensor, Tensor]:
         marks = {r[0]: [float(v) for v in r[1:]] for r in list(csv.reader(table))[1:]}
     files = [r["a"] for r in rows] + [r["b"] for r in rows]
     images = np.stack([np.asarray(Image.open(folder / f).convert("RGB")) for f in files])
-    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor([marks[f] for f in files]).view(-1, 5, 2)
+    found = torch.tensor([marks[f] for f in files]).view(-1, 5, 2)
+    return torch.from_numpy(images).permute(0, 3, 1, 2), found - FIRST_PIXEL
 
 
 def embed(encoder: Encoder, images: Tensor, landmarks: Tensor) -> Tensor:

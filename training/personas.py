@@ -27,6 +27,7 @@ from skimage.registration import optical_flow_tvl1
 from skimage.transform import ThinPlateSplineTransform, warp
 
 from core.networks.bundle import PACKAGED
+from core.networks.detector import Detector
 from core.networks.personas import TABLE, Persona, mirror
 from core.stages.decouple import measure
 from training import portraits
@@ -191,29 +192,28 @@ def blend(members: list[Candidate]) -> Image:
     return np.asarray(np.clip(sharp, 0, 1))
 
 
-def make(seed: int, without: set[str], kept: dict[str, Marks], folder: Path) -> list[Persona]:
-    """The bank, saved as it grows; a persona that still matches a source after some attempts is left out."""
-    guard = Guard()
+def make(seed: int, without: set[str], sources: dict[str, list[str]], folder: Path) -> list[Persona]:
+    """The bank, saved as it grows; a persona that still matches a source after some attempts is left out.
+
+    sources: of the personas that are there already, by name.
+    """
+    guard, detector = Guard(), Detector(torch.device("cpu"))
     pool = candidates(guard)
     plan = [group for group, count in GROUPS for _ in range(count)]
     bank: list[Persona] = []
-    sources: dict[str, list[str]] = {}
     folder.mkdir(parents=True, exist_ok=True)
     for number, group in enumerate(track(plan, "personas")):
         name = f"{number:03d}"
         if name in without:
             continue
-        drawn = draws(pool, group, number, seed)
-        if name in kept:
-            members = next(m for m in drawn if np.allclose(mean_landmarks(m), kept[name], atol=0.01))
-        else:
-            made = make_one(drawn, guard)
+        if name not in sources:
+            made = make_one(draws(pool, group, number, seed), guard)
             if made is None:
                 continue
-            members, image, kept[name] = made
+            members, image = made
             Picture.fromarray((image * 255).round().astype(np.uint8)).save(picture(folder, name), quality=95, method=6)
-        bank.append(described(name, kept[name], guard, folder))
-        sources[name] = [f"{m.portrait.source}/{m.portrait.path.stem}" for m in members]
+            sources[name] = [f"{m.portrait.source}/{m.portrait.path.stem}" for m in members]
+        bank.append(described(name, guard, detector, folder))
         save_table(bank, sources, folder)
     for old in set(folder.glob("*.webp")) - {picture(folder, p.name) for p in bank}:
         old.unlink()
@@ -230,12 +230,12 @@ def draws(pool: list[Candidate], group: Group, number: int, seed: int) -> Iterat
         yield choose(half, rng)
 
 
-def make_one(drawn: Iterator[list[Candidate]], guard: Guard) -> tuple[list[Candidate], Image, Marks] | None:
-    """Members, image and landmarks of the first persona that matches none of its members."""
+def make_one(drawn: Iterator[list[Candidate]], guard: Guard) -> tuple[list[Candidate], Image] | None:
+    """Members and image of the first persona that matches none of its members."""
     for members in drawn:
         image, apart = guard.push_away(blend(members), mean_landmarks(members), [m.portrait for m in members])
         if apart:
-            return members, image, mean_landmarks(members).round(2)
+            return members, image
     return None
 
 
@@ -243,13 +243,22 @@ def mean_landmarks(members: list[Candidate]) -> Marks:
     return np.asarray(np.mean([m.landmarks for m in members], 0))
 
 
-def described(name: str, landmarks: Marks, guard: Guard, folder: Path) -> Persona:
-    """The persona with its traits, measured on the picture as it is stored."""
+def described(name: str, guard: Guard, detector: Detector, folder: Path) -> Persona:
+    """The persona with its landmarks and traits, measured on the picture as it is stored.
+
+    What its members' landmarks make of a mean is not where its features are, once they are registered and pushed away.
+
+    Raises:
+        ValueError: the detector does not find one face in it.
+    """
     with Picture.open(picture(folder, name)) as stored:
         image = np.asarray(stored.convert("RGB"))
-    marks = landmarks.astype(np.float32)
-    traits = measure(np.asarray(image / 255, np.float32), marks, guard.presents(image / 255.0, landmarks))
-    return Persona(name, image, marks, traits)
+    ways = [detector(np.ascontiguousarray(way)) for way in (image, image[:, ::-1])]
+    if [len(found) for found in ways] != [1, 1]:
+        raise ValueError(f"persona {name}: one face should be found in it; rule it out with --without")
+    marks = np.mean([ways[0][0], mirror(image, ways[1][0])[1]], 0)
+    traits = measure(np.asarray(image / 255, np.float32), marks.astype(np.float32), guard.presents(image / 255.0, marks))
+    return Persona(name, image, marks.astype(np.float32), traits)
 
 
 def picture(folder: Path, name: str) -> Path:
@@ -282,8 +291,7 @@ def main() -> None:
     torch.set_num_threads(2)
     without = set(args.without.split(","))
     rows = json.loads((args.out / TABLE).read_text(encoding="utf-8")) if args.resume else []
-    kept = {row["name"]: np.array(row["landmarks"]) for row in rows}
-    bank = make(args.seed, without, kept, args.out)
+    bank = make(args.seed, without, {row["name"]: row["sources"] for row in rows}, args.out)
     print(f"{len(bank)} personas in {args.out}")
 
 
