@@ -252,13 +252,14 @@ def described(name: str, guard: Guard, detector: Detector, folder: Path) -> Pers
         ValueError: the detector does not find one face in it.
     """
     with Picture.open(picture(folder, name)) as stored:
-        image = np.asarray(stored.convert("RGB"))
-    ways = [detector(np.ascontiguousarray(way)) for way in (image, image[:, ::-1])]
-    if [len(found) for found in ways] != [1, 1]:
+        image = np.array(stored.convert("RGB"))
+    found = torch.from_numpy(detector(image))
+    if len(found) != 1:
         raise ValueError(f"persona {name}: one face should be found in it; rule it out with --without")
-    marks = np.mean([ways[0][0], mirror(image, ways[1][0])[1]], 0)
-    traits = measure(np.asarray(image / 255, np.float32), marks.astype(np.float32), guard.presents(image / 255.0, marks))
-    return Persona(name, image, marks.astype(np.float32), traits)
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+    marks = detector.refine(pixels, found.float())[0].numpy()
+    traits = measure(np.asarray(image / 255, np.float32), marks, guard.presents(image / 255.0, marks))
+    return Persona(name, image, marks, traits)
 
 
 def picture(folder: Path, name: str) -> Path:

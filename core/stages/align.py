@@ -70,8 +70,9 @@ def align(photo: Photo, detector: Detector, device: torch.device, faces: str = "
     template = torch.tensor(TEMPLATE)
     matrices = warp.similarity(landmarks, template).to(device)
     boxes = tuple(_box(m, photo.height, photo.width) for m in warp.invert(matrices.cpu()))
-    marks = warp.move(landmarks.to(device), matrices)
-    return AlignedFaces(photo, crop(photo, matrices, boxes), marks, matrices, boxes)
+    images = crop(photo, matrices, boxes)
+    marks = detector.refine(images, warp.move(landmarks.to(device), matrices))
+    return AlignedFaces(photo, images, marks, matrices, boxes)
 
 
 def find(photo: Photo, detector: Detector) -> Float[Tensor, "n 5 2"]:
