@@ -1,0 +1,38 @@
+"""Landmarks are where they seem to be: the same in a mirror, wherever they were looked for first."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+
+from core.networks import Networks
+from core.networks.personas import mirror
+from core.stages.align import AlignedFaces
+from core.stages.validate import Photo
+
+
+def test_pixels_are_counted_from_the_first(networks: Networks, astronaut: Photo) -> None:
+    """The same pixel counted from 1 would be two pixels off after a look into the mirror."""
+    off = []
+    for side in range(160, 400, 30):
+        pixels = np.array(Image.fromarray(astronaut.pixels).resize((side, side), Image.Resampling.BOX))
+        (plain,), (seen,) = networks.detector(pixels), networks.detector(np.ascontiguousarray(pixels[:, ::-1]))
+        off.append((plain - mirror(pixels, seen)[1])[:, 0].mean())
+    assert abs(np.mean(off)) < 1
+
+
+def test_refined_landmarks_do_not_hang_on_where_they_were_found(networks: Networks, faces: AlignedFaces) -> None:
+    chance, span = torch.Generator().manual_seed(1), (faces.landmarks[0, 1] - faces.landmarks[0, 0]).norm()
+    starts = faces.landmarks + 3 * torch.randn(6, 5, 2, generator=chance)
+    again = networks.detector.refine(faces.images.expand(6, -1, -1, -1), starts)
+    assert (starts - faces.landmarks).norm(dim=-1).mean() > 0.04 * span
+    assert (again - faces.landmarks).norm(dim=-1).mean() < 0.02 * span
+
+
+def test_refined_landmarks_are_the_same_in_a_mirror(networks: Networks, faces: AlignedFaces) -> None:
+    picture = faces.images[0].permute(1, 2, 0).numpy()
+    image, marks = mirror(picture, faces.landmarks[0].numpy())
+    mirrored = torch.tensor(image.copy()).permute(2, 0, 1)[None]
+    seen = networks.detector.refine(mirrored, torch.tensor(marks, dtype=torch.float32)[None])[0].numpy()
+    assert np.abs(mirror(image, seen)[1] - faces.landmarks[0].numpy()).mean() < 1
