@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from rich.progress import track
 
 from benchmarks import look, report
 from core import objectives
-from core.networks import Networks
+from core.networks import Detector, Networks
 from core.pipeline import Outcome, Request, attempt
 from core.stages.regions import face_mask
 from core.stages.validate import read_photo
@@ -76,9 +77,9 @@ def summary(done: list[tuple[Portrait, Outcome | None, float]]) -> dict[str, str
     }
 
 
-def structure_reference() -> dict[str, str]:
+def structure_reference(detector: Detector) -> dict[str, str]:
     """Structure shared inside the face by two photos, brought to the same landmarks and light (london_set)."""
-    rows = {r.path.stem: r for r in portraits.read(("london_set",))}
+    rows = {r.path.stem: _refined(r, detector) for r in portraits.read(("london_set",))}
     names = sorted(n for n in rows if n.endswith("_neutral") and n.replace("neutral", "smiling") in rows)
     same, different = [], []
     for i, name in enumerate(names):
@@ -88,6 +89,12 @@ def structure_reference() -> dict[str, str]:
         label: ", ".join(f"{q} %: {np.percentile(values, q):.2f}" for q in (5, 50, 95))
         for label, values in (("one person, neutral and smiling", same), ("two people, both neutral", different))
     }
+
+
+def _refined(row: Portrait, detector: Detector) -> Portrait:
+    image = torch.from_numpy(row.pixels().copy()).permute(2, 0, 1)[None] / 255
+    marks = detector.refine(image, torch.tensor(row.landmarks, dtype=torch.float32)[None])
+    return replace(row, landmarks=marks[0].numpy().astype(np.float64))
 
 
 def _shared(row: Portrait, other: Portrait) -> float:
@@ -119,7 +126,7 @@ def main() -> None:
     networks = Networks.load()
     rows = choose(args.photos)
     with torch.no_grad():
-        reference = structure_reference()
+        reference = structure_reference(networks.detector)
     parts = []
     for preset in ("natural", "standard", "strong"):
         done = protect_all(rows, preset, networks)

@@ -155,7 +155,7 @@ def run(name: str, hide: Hide, data: Pairs, networks: Networks) -> Result:
 
 
 def fidelity(result: Result, data: Pairs, networks: Networks) -> list[str]:
-    """PSNR, SSIM and structural distance to the source, and how far landmarks are from where they were in the source, in
+    """PSNR, SSIM and structural distance to the source, and how far landmarks have moved from where they were in it, in
     shares of the distance of the eyes; mean."""
     scores, moved = [], []
     for image, source, marks in zip(result.images, data.a, data.marks_a, strict=True):
