@@ -56,12 +56,11 @@ class Detector:
         targets = _views().to(image)
         matrices = warp.similarity(landmarks.expand(VIEWS, -1, -1), targets)
         views = warp.sample(image.expand(VIEWS, -1, -1, -1), matrices, (WINDOW, WINDOW), padding="border")
-        mirrored = torch.arange(VIEWS) % 2 == 1
-        views[mirrored] = views[mirrored].flip(-1)
+        views[1::2] = views[1::2].flip(-1)
         _, places, _ = self._mtcnn.onet((views * 255 - 127.5) / 128)
         found = torch.stack((places[:, :5], places[:, 5:]), -1) * WINDOW - 0.5
-        turned = found[mirrored][:, [1, 0, 2, 4, 3]]
-        found[mirrored] = torch.stack((WINDOW - 1 - turned[..., 0], turned[..., 1]), -1)
+        found[1::2, :, 0] = WINDOW - 1 - found[1::2, :, 0]
+        found[1::2] = found[1::2, [1, 0, 2, 4, 3]]
         return warp.move(found, warp.invert(matrices)).median(0, keepdim=True).values
 
 
