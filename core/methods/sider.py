@@ -5,8 +5,8 @@ No formula, weight or code of the paper is public; the hyper-parameters are ours
 
 Notation: x source, p recomposed face (persona in context), z latent, u its change in pixel units, e_k identity by
 encoder k, m_k aim, T random draw, V visual distance, R resurfacing of the source's drawing, S change of texture,
-M mask, C takes most of the colour out of a change, l limit of a pixel's change. At each step some encoders are asked,
-all in their turns: momentum remembers what the others want.
+M mask, C takes most of the colour out of a change and gives its light that of p, l limit of a pixel's change. At each
+step some encoders are asked, all in their turns: momentum remembers what the others want.
 
     z = z_p + u / gain
     x(u) = p + M C(l tanh((Dec(z) - Dec(z_p)) / l))
@@ -49,6 +49,7 @@ from core.stages.recompose import (
     limited,
     pixel_gain,
     recompose,
+    tint_of,
 )
 from core.stages.regions import change_masks, rectangle
 
@@ -69,7 +70,7 @@ class Config:
     8-bit pixels and draws cost some. confirmation: share of that way that a referee must be on; until it is, a
     face's aim is raised by `lift` at each look, up to `ceiling`. draws: T a step. asked: surrogates a step. tau:
     cosine, sharpness of the encoders' weights. balance: lambda, the semantic-visual balancing factor. texture:
-    sigma. limit: l, 1 is black to white. colour: share of a change's colour that C leaves. resurfacing: rho.
+    sigma. limit: l, 1 is black to white. colour: share of a change's own colour that C leaves. resurfacing: rho.
     anchor: nu. ease: share of lambda, sigma, rho and nu that a hard face is spared in the end. candidates: personas
     tried for each variant, CANDIDATES in all. unlike: what a unit of structural similarity to the source counts
     against one, in shares of the way to 1. presentation: of the personas.
@@ -202,6 +203,7 @@ class Search:
         self.p = start.images
         self.z_p = encode(self.p, self.networks.autoencoder)
         self.decoded_p = decode(self.z_p, self.networks.autoencoder)
+        self.tint = tint_of(self.p)
         self.drawn = objectives.structure_map(self.p[source.region], source.faces.images[source.region])
         self.aim = self.p.new_full((len(self.p),), self.config.aim)
         self.zero = torch.zeros_like(self.z_p)
@@ -228,7 +230,8 @@ class Search:
     def render(self, u: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 256 256"]:
         """The faces of latents that are moved by `u`."""
         change = decode(self.z_p + u / self.source.gain, self.networks.autoencoder) - self.decoded_p
-        return apply_change(self.p, self.source.M, limited(change, self.config.limit), self.config.colour)
+        change = limited(change, self.config.limit)
+        return apply_change(self.p, self.source.M, change, self.config.colour, self.tint)
 
     def objective(self, u: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, " b"]:
         """The objective under a fresh draw."""

@@ -27,6 +27,7 @@ RECOGNISABLE = 0.76
 SPARE = 0.04  # what the optimiser may add
 SPREAD = 3  # personas that a seed draws from beyond those that are tried, best fitting first
 REACH = 24  # how many may be tried in all, when those look too much like the source
+BLACK = 0.02  # luminance below which a pixel's colour is mostly noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +156,24 @@ def limited(change: Float[Tensor, "b 3 h w"], limit: float) -> Float[Tensor, "b 
 
 
 def apply_change(
-    images: Float[Tensor, "b 3 h w"], mask: Float[Tensor, "b 1 h w"], change: Float[Tensor, "b 3 h w"], colour: float
+    images: Float[Tensor, "b 3 h w"],
+    mask: Float[Tensor, "b 1 h w"],
+    change: Float[Tensor, "b 3 h w"],
+    colour: float,
+    tint: Tensor | float = 1.0,
 ) -> Float[Tensor, "b 3 h w"]:
     """Images with a change inside the mask, of whose colour only a share is left: skin that turns blue or orange shows
-    more than skin that turns darker."""
+    more than skin that turns darker. What it adds of light has the tint, (B, 3, h, w); 1 is white."""
     gray = objectives.luminance(change)
-    return (images + mask * (gray + colour * (change - gray))).clamp(0, 1)
+    return (images + mask * (tint * gray + colour * (change - gray))).clamp(0, 1)
+
+
+def tint_of(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """Each pixel's colour as a share of its luminance; what is nearly black has none.
+
+    Skin that gets lighter or darker in a photo keeps its colour. Under white light it would turn grey as in fog.
+    """
+    return (images + BLACK) / (objectives.luminance(images) + BLACK)
 
 
 @torch.no_grad()

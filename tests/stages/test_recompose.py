@@ -22,6 +22,7 @@ from core.stages.decouple import decouple, fringe, to_arrays
 from core.stages.recompose import (
     RECOGNISABLE,
     Recomposed,
+    apply_change,
     choose,
     decode,
     encode,
@@ -29,6 +30,7 @@ from core.stages.recompose import (
     limited,
     pixel_gain,
     recompose,
+    tint_of,
     wear,
 )
 from core.stages.regions import LEAST_TURN, face_mask, features_mask, skin_mask
@@ -241,3 +243,13 @@ def test_a_persona_is_worn_turned_as_the_face_is(faces: AlignedFaces, networks: 
     worn = wear(faces, appearance, networks.personas, (name,))
     assert worn.personas == (min(ways, key=lambda way: ways[way]),)
     assert len(ways) == 2
+
+
+@pytest.mark.parametrize("light", [-0.1, 0.1])
+def test_light_that_is_added_to_skin_has_its_colour(light: float) -> None:
+    skin = torch.tensor([0.8, 0.6, 0.5]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+    mask, change = torch.ones(1, 1, 8, 8), torch.full((1, 3, 8, 8), light)
+    tinted, plain = (apply_change(skin, mask, change, 0.5, tint) for tint in (tint_of(skin), 1.0))
+    assert torch.allclose(objectives.luminance(tinted), objectives.luminance(plain), atol=1e-3)
+    assert torch.allclose(tinted[:, 0] / tinted[:, 2], skin[:, 0] / skin[:, 2], atol=0.02)
+    assert not torch.allclose(plain[:, 0] / plain[:, 2], skin[:, 0] / skin[:, 2], atol=0.05)
