@@ -28,7 +28,7 @@ from core.stages.align import align
 from core.stages.measure import measure
 from core.stages.optimise import Protected
 from core.stages.recompose import RECOGNISABLE
-from core.stages.regions import face_masks
+from core.stages.regions import region_weights
 from core.stages.validate import Photo
 
 START = "student-residual"  # what attackers begin with: the best of the packaged students
@@ -113,14 +113,14 @@ def _redraw(decoder: attackers.Decoder, image: Pixels) -> Pixels:
 
 
 def scores(images: list[Pixels | None], case: Case, nets: list[Recogniser], people: list[list[look.Face]]) -> list[str]:
-    """PSNR; structural distance; shares that look like the person, and that a line-up gives away; shares matched."""
+    """PSNR; distance; shares that look like the person, and that a line-up gives away; shares matched."""
     data, found = case.data, []
     for i, image in enumerate(images):
         if image is not None:
             x, y = image[None], data.a[i].permute(1, 2, 0).numpy()[None]
             error = float(np.mean((x.astype(float) - y) ** 2))
-            mask = face_masks(data.marks_a[i : i + 1])
-            distance = 1 - float(objectives.structure(tensor([image]), data.a[i : i + 1].float() / 255, mask))
+            features = region_weights(data.marks_a[i : i + 1])
+            distance = 1 - float(objectives.likeness(tensor([image]), data.a[i : i + 1].float() / 255, features))
             apart = [look.distances(np.asarray(image / 255, np.float32), face)["face"] for face in people[i]]
             found.append((10 * np.log10(255**2 / error), distance, distance < 1 - RECOGNISABLE, np.argmin(apart) == 0))
     psnr, distance, alike, picked = np.mean(found, 0)
@@ -215,9 +215,9 @@ def write(case: Case, sizes: list[int], nets: list[Recogniser]) -> None:
             + report.table(["photos", *judged], linkage(case, judges)),
         ]
     parts += [
-        "A decoder that learns to draw originals: PSNR (dB) and structural distance to the original; how many come so "
-        f"near (below {1 - RECOGNISABLE:.2f}) that they might look like the person; how often the look alone picks the "
-        f"person out of a line-up of {LINE_UP} (chance: {1 / LINE_UP:.0%}); and how many networks match with the "
+        "A decoder that learns to draw originals: PSNR (dB) and distance (1 - likeness) to the original; how many come "
+        f"so near (below {1 - RECOGNISABLE:.2f}) that they may look like the person; how often the look alone picks "
+        f"the person out of a line-up of {LINE_UP} (chance: {1 / LINE_UP:.0%}); and how many networks match with the "
         "person's other photo, of those that they matched before.\n\n"
         + report.table(["photos", "PSNR", "distance", "alike", "picked", *heads], redrawn(case, sizes, strangers)),
         "The promise after purification, measured as for a report.\n\n"

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from rich.progress import track
+from torch import Tensor
 
 from benchmarks import look, report
 from core import objectives
-from core.networks import Detector, Networks
+from core.networks import Networks
+from core.networks.personas import Traits
 from core.pipeline import Outcome, Request, attempt
-from core.stages.regions import face_mask
+from core.stages.align import align
+from core.stages.decouple import decouple, to_arrays
 from core.stages.validate import read_photo
 from training import portraits
 from training.portraits import Portrait
@@ -77,32 +80,42 @@ def summary(done: list[tuple[Portrait, Outcome | None, float]]) -> dict[str, str
     }
 
 
-def structure_reference(detector: Detector) -> dict[str, str]:
-    """Structure shared inside the face by two photos, brought to the same landmarks and light (london_set)."""
-    rows = {r.path.stem: _refined(r, detector) for r in portraits.read(("london_set",))}
-    names = sorted(n for n in rows if n.endswith("_neutral") and n.replace("neutral", "smiling") in rows)
-    same, different = [], []
-    for i, name in enumerate(names):
-        same.append(_shared(rows[name], rows[name.replace("neutral", "smiling")]))
-        different.append(_shared(rows[name], rows[names[(i + 7) % len(names)]]))
-    return {
-        label: ", ".join(f"{q} %: {np.percentile(values, q):.2f}" for q in (5, 50, 95))
-        for label, values in (("one person, neutral and smiling", same), ("two people, both neutral", different))
+def likeness_reference(networks: Networks) -> dict[str, str]:
+    """How alike a photo and another are drawn whose face is put into it like a persona's (london_set)."""
+    shown = {
+        row.path.stem: Shown.of(row, networks) for row in track(portraits.read(("london_set",)), "likeness of photos")
     }
+    names = sorted(n for n in shown if n.endswith("_neutral") and n.replace("neutral", "smiling") in shown)
+    found: dict[str, list[float]] = {"one person, neutral and smiling": [], "two people": [], "two people who fit": []}
+    for i, name in enumerate(names):
+        others = [n for n in names if n != name]
+        fit = min(others, key=lambda n: shown[name].traits.distance(shown[n].traits))
+        pairs = (name.replace("neutral", "smiling"), others[(i + 7) % len(others)], fit)
+        for alike, other in zip(found.values(), pairs, strict=True):
+            alike.append(shown[name].likeness(shown[other]))
+    return {k: ", ".join(f"{q} %: {np.percentile(alike, q):.2f}" for q in (5, 50, 95)) for k, alike in found.items()}
 
 
-def _refined(row: Portrait, detector: Detector) -> Portrait:
-    image = torch.from_numpy(row.pixels().copy()).permute(2, 0, 1)[None] / 255
-    marks = detector.refine(image, torch.tensor(row.landmarks, dtype=torch.float32)[None])
-    return replace(row, landmarks=marks[0].numpy().astype(np.float64))
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The face of a photo, RGB in [0, 1] (256, 256, 3), its landmarks (5, 2), features (1, 1, 256, 256) and traits."""
 
+    face: look.Face
+    landmarks: look.Marks
+    features: Tensor
+    traits: Traits
 
-def _shared(row: Portrait, other: Portrait) -> float:
-    marks = row.landmarks.astype(np.float32)
-    source = np.asarray(row.pixels() / 255, np.float32)
-    composed = look.worn_by(source, marks, other.pixels(), other.landmarks.astype(np.float32))
-    a, b = (torch.from_numpy(x).permute(2, 0, 1)[None] for x in (composed, source))
-    return float(objectives.structure(a, b, torch.from_numpy(face_mask(marks))[None, None]))
+    @classmethod
+    def of(cls, row: Portrait, networks: Networks) -> Shown:
+        faces = align(read_photo(row.path.read_bytes()), networks.detector, networks.device, "largest")
+        _, appearance = decouple(faces, networks)
+        return cls(to_arrays(faces.images)[0], faces.landmarks[0].numpy(), appearance.features, appearance.traits[0])
+
+    def likeness(self, other: Shown) -> float:
+        """How alike this face is to itself with the other's inside."""
+        worn = look.worn_by(self.face, self.landmarks, np.rint(other.face * 255).astype(np.uint8), other.landmarks)
+        a, b = (torch.from_numpy(x).permute(2, 0, 1)[None] for x in (worn, self.face))
+        return float(objectives.likeness(a, b, self.features))
 
 
 def draw_sheet(done: list[tuple[Portrait, Outcome | None, float]]) -> None:
@@ -126,14 +139,14 @@ def main() -> None:
     networks = Networks.load()
     rows = choose(args.photos)
     with torch.no_grad():
-        reference = structure_reference(networks.detector)
+        reference = likeness_reference(networks)
     parts = []
     for preset in ("natural", "standard", "strong"):
         done = protect_all(rows, preset, networks)
         parts.append(f"### {args.photos} photos, preset `{preset}`\n\n" + report.bullets(summary(done)))
         if preset == "standard":
             draw_sheet(done)
-    parts.append("### What two photos share in structure\n\n" + report.bullets(reference))
+    parts.append("### How alike two photos are drawn\n\n" + report.bullets(reference))
     report.put("engine", "Engine: `make bench`", parts)
 
 

@@ -37,7 +37,7 @@ from core.networks.bundle import MANIFEST, PACKAGED
 from core.pipeline import Clock, make
 from core.stages.align import AlignedFaces, align, paste
 from core.stages.optimise import Jitter
-from core.stages.regions import face_mask, face_masks
+from core.stages.regions import face_mask, region_weights
 from core.stages.validate import Photo
 
 FOLDER = Path(".work/privacy")
@@ -168,16 +168,16 @@ def line_ups(run: Run, rows: list[Any], data: Pairs) -> list[list[str]]:
 
 
 def diversity(run: Run, data: Pairs) -> dict[str, str]:
-    """How much the variants of a photo differ from one another in structure, inside the face."""
+    """How much the variants of a photo differ from one another, 1 - likeness."""
     apart, every = [], dataclasses.replace(run.config, variants=VARIANTS)
     for i in track(range(0, len(data), max(1, len(data) // DIVERSE)), "variants"):
         faces = _faces(run, data.a[i])
         if faces is None:
             continue
         made = make(faces, methods.load("sider"), every, data.numbers[i], run.networks, Clock(lambda *_: None))
-        mask = face_masks(faces.landmarks)
+        features = region_weights(faces.landmarks)
         for a, b in combinations(made.protected.images, 2):
-            apart.append(1 - float(objectives.structure(a, b, mask)))
+            apart.append(1 - float(objectives.likeness(a, b, features)))
     return {
         f"distance between two of {VARIANTS} variants, mean and least": f"{np.mean(apart):.3f}, {min(apart):.3f}",
     }

@@ -72,7 +72,7 @@ class Config:
     cosine, sharpness of the encoders' weights. balance: lambda, the semantic-visual balancing factor. texture:
     sigma. limit: l, 1 is black to white. colour: share of a change's own colour that C leaves. resurfacing: rho.
     anchor: nu. ease: share of lambda, sigma, rho and nu that a hard face is spared in the end. candidates: personas
-    tried for each variant, CANDIDATES in all. unlike: what a unit of structural similarity to the source counts
+    tried for each variant, CANDIDATES in all. unlike: what a unit of likeness to the source counts
     against one, in shares of the way to 1. presentation: of the personas.
     """
 
@@ -119,7 +119,7 @@ def protect(
     source = Source(faces, identity, appearance, networks, config)
     # Under the same draws for all of them.
     prospects = torch.stack(spread(lambda start: Search(source, start).prospect(generator.clone_state()), starts))
-    starts = promising(starts, prospects, appearance.masks, config)
+    starts = promising(starts, prospects, appearance.features, config)
     images, used = [], 0
     for v, start in enumerate(starts):
         image, steps = Search(source, start).run(generator, part(progress, v, len(starts)))
@@ -131,7 +131,7 @@ def protect(
 def promising(
     starts: list[Recomposed],
     prospects: Float[Tensor, "k b"],
-    masks: Float[Tensor, "b 1 256 256"],
+    features: Float[Tensor, "b 1 256 256"],
     config: Config,
 ) -> list[Recomposed]:
     """A recomposition a variant: of each face those with the best prospects that people find least like the source.
@@ -141,19 +141,18 @@ def promising(
     images, alike = torch.stack([s.images for s in starts]), torch.stack([s.alike for s in starts])
     score = prospects - config.unlike * alike - 100 * (alike - RECOGNISABLE + SPARE).clamp_min(0)
     order = score.argsort(0, descending=True)
-    picked = [
-        distinct(order[:, b].tolist(), images[:, b], masks[b : b + 1], config.variants) for b in range(images.shape[1])
-    ]
+    faces = range(images.shape[1])
+    picked = [distinct(order[:, b].tolist(), images[:, b], features[b : b + 1], config.variants) for b in faces]
     return [gather(starts[rows[v]].face(b) for b, rows in enumerate(picked)) for v in range(config.variants)]
 
 
 def distinct(
-    order: list[int], images: Float[Tensor, "k 3 256 256"], mask: Float[Tensor, "1 1 256 256"], count: int
+    order: list[int], images: Float[Tensor, "k 3 256 256"], features: Float[Tensor, "1 1 256 256"], count: int
 ) -> list[int]:
     """The first `count` in this order whose looks are not taken for one another; if all are, the least alike."""
     taken, rest = order[:1], order[1:]
     while rest and len(taken) < count:
-        pairs = ([objectives.structure(images[i : i + 1], images[j : j + 1], mask) for j in taken] for i in rest)
+        pairs = ([objectives.likeness(images[i : i + 1], images[j : j + 1], features) for j in taken] for i in rest)
         alike = [float(torch.stack(pair).max()) for pair in pairs]
         unlike = (k for k, a in enumerate(alike) if a <= RECOGNISABLE)
         taken.append(rest.pop(next(unlike, alike.index(min(alike)))))

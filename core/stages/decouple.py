@@ -27,6 +27,7 @@ from core.stages.regions import (
     face_mask,
     face_masks,
     frame,
+    region_weights,
     skin_mask,
     turn,
 )
@@ -50,11 +51,13 @@ class Identity:
 class Appearance:
     """What people see of B faces, measured coarsely enough to say nothing about who it is.
 
-    masks: the face's interior without its fringe, 0..1 with a soft border; covered: where the face is not to be seen,
-    0..1: hair, hands, glasses, what lies behind a head; both (B, 1, 256, 256). traits: one a face.
+    masks: the face's interior without its fringe, 0..1 with a soft border; features: of it, what people are told apart
+    by, each feature with its share; covered: where the face is not to be seen, 0..1: hair, hands, glasses, what lies
+    behind a head; all (B, 1, 256, 256). traits: one a face.
     """
 
     masks: Float[Tensor, "b 1 256 256"]
+    features: Float[Tensor, "b 1 256 256"]
     covered: Float[Tensor, "b 1 256 256"]
     traits: tuple[Traits, ...]
 
@@ -69,7 +72,8 @@ def decouple(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appeara
     masks = face_masks(faces.landmarks) * (1 - hair)
     hidden = torch.maximum(hair, covered(faces, masks, networks.occlusion))
     seen = zip(pictures, marks, scores.tolist(), hidden[:, 0].cpu().numpy(), strict=True)
-    return identity, Appearance(masks, hidden, tuple(measure(*face) for face in seen))
+    traits = tuple(measure(*face) for face in seen)
+    return identity, Appearance(masks, masks * region_weights(faces.landmarks), hidden, traits)
 
 
 def covered(

@@ -43,7 +43,13 @@ def measure(
     found = _found_again(faces, photo, networks)
     at_source = cosines(networks.encoders, seen, faces.landmarks, identity)[:, 0]
     at_found = cosines(networks.encoders, seen, found, identity)[:, 0]
-    distance = 1 - objectives.structure(seen, faces.images, appearance.masks)
+    # Who is to be known again must be left as they are everywhere; who is not, is known by their features.
+    alike, where = (
+        (objectives.structure, appearance.masks)
+        if promise.people_recognise
+        else (objectives.likeness, appearance.features)
+    )
+    distance = 1 - alike(seen, faces.images, where)
     rows = []
     for b in range(len(faces)):
         encoders = {
@@ -54,7 +60,7 @@ def measure(
         held = look["distance_held"] and all(e["held"] for e in encoders.values())
         rows.append({"box": list(faces.boxes[b]), "encoders": encoders, **look, "held": held})
     if protected.personas:
-        kept = 1 - objectives.structure(seen, stored(faces, protected.starts[variant]), appearance.masks)
+        kept = 1 - alike(seen, stored(faces, protected.starts[variant]), where)
         for row, persona, k in zip(rows, protected.personas[variant], kept.tolist(), strict=True):
             row |= {"persona": persona, "distance_to_persona": round(k, 4)}
     return rows

@@ -20,13 +20,13 @@ from core.stages.align import AlignedFaces
 from core.stages.compose import Setting, compose
 from core.stages.decouple import Appearance, to_arrays
 
-# Structural similarity (inside the face, same landmarks and light) above which a look might be taken for the
-# source's. Measured: two people 0.68 (median; 95 % of pairs below 0.79), one person in two photos 0.85; see
-# benchmarks/engine.py.
-RECOGNISABLE = 0.79
+# Likeness (same landmarks and light) above which a look might be taken for the source's. Measured: two people 0.55
+# (median; 95 % of pairs below 0.68), two who fit each other 0.60 (0.69), one person in two photos 0.80 (5 % below
+# 0.67); see benchmarks/engine.py.
+RECOGNISABLE = 0.68
 SPARE = 0.04  # what the optimiser may add
 SPREAD = 3  # personas that a seed draws from beyond those that are tried, best fitting first
-REACH = 24  # how many may be tried in all, when those look too much like the source
+REACH = 32  # how many may be tried in all, when those look too much like the source
 BLACK = 0.02  # luminance below which a pixel's colour is mostly noise
 
 
@@ -34,7 +34,7 @@ BLACK = 0.02  # luminance below which a pixel's colour is mostly noise
 class Recomposed:
     """images: faces with a persona's interior in the source's context, RGB in [0, 1] (B, 3, 256, 256).
 
-    alike: structural similarity to the source inside the face, (B,); above RECOGNISABLE it may be taken for it.
+    alike: likeness to the source, (B,); above RECOGNISABLE they may be taken for it.
     """
 
     images: Float[Tensor, "b 3 256 256"]
@@ -103,10 +103,10 @@ def _setting(faces: AlignedFaces, appearance: Appearance, b: int) -> Setting:
 
 def _put_on(faces: AlignedFaces, appearance: Appearance, b: int, setting: Setting, persona: Persona) -> Recomposed:
     """Face `b` with the persona; levelled with it, unless then it might be taken for it."""
-    face, mask = faces.images[b : b + 1], appearance.masks[b : b + 1]
+    face, features = faces.images[b : b + 1], appearance.features[b : b + 1]
     for composed in compose(setting, persona):
         image = torch.from_numpy(composed).permute(2, 0, 1)[None].to(face)
-        alike = objectives.structure(image, face, mask)
+        alike = objectives.likeness(image, face, features)
         if alike <= RECOGNISABLE - SPARE:
             break
     return Recomposed(image, (persona.name,), alike)
