@@ -22,6 +22,22 @@ def test_structure_sees_the_drawing_not_the_light() -> None:
     assert float(objectives.structure(x, 1 - x, MASK)) < -0.5
 
 
+def test_likeness_asks_lines_not_the_smooth_skin_between_them() -> None:
+    def face(brow: slice) -> torch.Tensor:
+        shading = torch.linspace(0.6, 0.61, 64).expand(1, 3, 64, 64).clone()
+        shading[..., brow, 16:48] = 0.2
+        return shading
+
+    x, y = face(slice(20, 24)), face(slice(26, 30))
+    noise = 0.005 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert float(objectives.likeness(x, x + noise, MASK)) > 0.9
+    features = torch.zeros_like(MASK)
+    features[..., 16:34, 16:48] = 1
+    assert float(objectives.likeness(x, y, features)) < 0.5 < 0.75 < float(objectives.structure(x, y, MASK))
+    faint = [0.5 + 0.06 * smooth(seed) for seed in (0, 1)]
+    assert float(objectives.likeness(*faint, MASK)) < float(objectives.structure(*faint, MASK)) - 0.2
+
+
 def test_visual_distance_is_zero_only_for_the_same() -> None:
     x = smooth(0)
     assert float(objectives.visual_distance(x, x, MASK)) == pytest.approx(0, abs=1e-4)
