@@ -133,7 +133,7 @@ def promise_table(report: dict[str, Any]) -> Table:
         table.add_section()
     table.caption = (
         "encoders: cosine to the original; again: with landmarks found anew; needed: threshold at FAR 1e-3, for all "
-        "but the referee (hybrid) with the preset's margin; look: structural distance"
+        "but the referee (hybrid) with the preset's margin; look: difference of brows, eyes, nose and mouth"
     )
     return table
 
