@@ -88,7 +88,7 @@ class Config:
     balance: float = 0.2
     texture: float = 0.14
     limit: float = 0.17
-    colour: float = 0.5
+    colour: float = 0.3
     resurfacing: float = 1.0
     anchor: float = 10.0
     ease: float = 0.5
@@ -101,7 +101,7 @@ class Config:
 
 
 PRESETS = {
-    "natural": Config(margin=0.3, aim=0.5, confirmation=0.5, ceiling=0.6, balance=0.3, texture=0.2, colour=0.3),
+    "natural": Config(margin=0.3, aim=0.5, confirmation=0.5, ceiling=0.6, balance=0.3, texture=0.2),
     "standard": Config(),
     "strong": Config(
         margin=0.6, aim=0.9, confirmation=0.84, ceiling=0.94, balance=0.12, texture=0.1, descent=Descent(steps=160)
