@@ -43,7 +43,7 @@ def measure(
     found = _found_again(faces, photo, networks)
     at_source = cosines(networks.encoders, seen, faces.landmarks, identity)[:, 0]
     at_found = cosines(networks.encoders, seen, found, identity)[:, 0]
-    # Who is to be known again must be left as they are everywhere; who is not, is known by their features.
+    # To be known again a face must be left as it is everywhere; people tell two apart by their features.
     alike, where = (
         (objectives.structure, appearance.masks)
         if promise.people_recognise
