@@ -101,7 +101,7 @@ class Run:
             task = bar.add_task("photos", total=len(photos))
 
             def step(path: Path, fraction: float) -> None:
-                done[path] = fraction
+                done[path] = max(done[path], fraction)  # a second try begins anew
                 bar.update(task, description=path.name, completed=sum(done.values()))
 
             def one(path: Path, stem: Path) -> dict[str, Any]:

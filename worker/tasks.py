@@ -211,7 +211,8 @@ class Heart:
     def beat(self, step: str, fraction: float) -> None:
         """What the engine reports; raises StateConflict once the lease is lost or the job ended: no work in vain."""
         start, length = SPANS.get(step, (self.progress, 0.0))
-        self.step, self.progress = step, round(start + length * fraction, 3)
+        # A photo that missed its promise is tried again: its steps come twice.
+        self.step, self.progress = step, max(self.progress, round(start + length * fraction, 3))
         self._stages.enter(step)
         if self.lost:
             raise StateConflict(f"attempt {self.job.attempt} of {self.job.id} has lost its lease")

@@ -205,8 +205,8 @@ def test_what_a_newer_release_has_sent_is_left_to_its_workers(bench: Bench, of_j
 def test_progress_never_goes_back(bench: Bench) -> None:
     heart = tasks.Heart(bench.context, bench.context.jobs.get(bench.job_id))
     seen = []
-    steps = [("align", 0.0), ("protect", 0.0), ("optimise", 0.0), ("optimise", 1.0), ("paste", 0.0), ("measure", 0.0)]
-    for step, fraction in [*steps, ("done", 1.0), ("a step of a later method", 0.0)]:
+    a_try = [("protect", 0.0), ("optimise", 0.0), ("optimise", 1.0), ("paste", 0.0), ("measure", 0.0)]
+    for step, fraction in [("align", 0.0), *a_try, *a_try, ("done", 1.0), ("a step of a later method", 0.0)]:
         heart.beat(step, fraction)
         seen.append(heart.progress)
     assert seen == sorted(seen)
