@@ -13,7 +13,8 @@ from core.networks import Persona
 from core.stages.decouple import HAIR, fringe, skin_likeness
 from core.stages.light import as_deep_as, lit, shading
 from core.stages.pose import Numbers, Points, Pose
-from core.stages.regions import LEAST_TURN, around, face_mask, features_mask
+from core.stages.regions import LEAST_TURN, around, eye_distance, face_mask, features_mask
+from core.stages.register import registered
 from core.stages.shape import heights, levelled, origins, sampled, taken, target_landmarks
 
 LINE_SIGMA = 1.2  # px; detail finer than this is what a sharper lens shows more of
@@ -46,13 +47,17 @@ class Setting:
 
 
 def compose(setting: Setting, persona: Persona) -> Iterator[Face]:
-    """The face with the inside of the persona's, twice: brows and nostrils as high as the face's own, then as high as
-    the persona's. Its hair stays behind."""
+    """The face with the inside of the persona's, less and less like it: first registered to it, then with brows and
+    nostrils as high as its own, then as high as the persona's. Its hair stays behind."""
     target = target_landmarks(setting.landmarks, persona.landmarks)
     image = np.asarray(persona.image / 255, np.float32)
     points = origins(persona.landmarks, target, setting.angle)
-    theirs = heights(sampled(image, points), target)
-    yield _inside(setting, image, levelled(points, target, setting.heights, theirs), target)
+    level = levelled(points, target, setting.heights, heights(sampled(image, points), target))
+    composed = _inside(setting, image, level, target)
+    mask = face_mask(setting.landmarks, hidden=LEAST_TURN) * setting.bare
+    nearer = registered(level, composed, setting.picture, mask, eye_distance(setting.landmarks))
+    yield _inside(setting, image, nearer, target)
+    yield composed
     yield _inside(setting, image, points, target)
 
 

@@ -102,7 +102,7 @@ def _setting(faces: AlignedFaces, appearance: Appearance, b: int) -> Setting:
 
 
 def _put_on(faces: AlignedFaces, appearance: Appearance, b: int, setting: Setting, persona: Persona) -> Recomposed:
-    """Face `b` with the persona; levelled with it, unless then it might be taken for it."""
+    """Face `b` with the persona, as near to its shape as it may be without being taken for it."""
     face, features = faces.images[b : b + 1], appearance.features[b : b + 1]
     for composed in compose(setting, persona):
         image = torch.from_numpy(composed).permute(2, 0, 1)[None].to(face)
