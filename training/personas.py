@@ -68,7 +68,7 @@ GROUPS = (
     (("london", "male", "light", "smiling"), 3),
     (("congress", "male", "light", "turned"), 8),
     (("congress", "female", "light", "turned"), 4),
-    (("congress", "female", "light", "any"), 12),
+    (("congress", "female", "light", "any"), 24),
 )
 Group = tuple[str, str, str, str]
 Marks = NDArray[np.float64]  # (5, 2) px
