@@ -14,7 +14,7 @@ from core.stages.decouple import HAIR, fringe, skin_likeness
 from core.stages.light import as_deep_as, lit, shading
 from core.stages.pose import Numbers, Points, Pose
 from core.stages.regions import LEAST_TURN, around, eye_distance, face_mask, features_mask
-from core.stages.register import registered
+from core.stages.register import drawing, registered
 from core.stages.shape import heights, levelled, origins, sampled, taken, target_landmarks
 
 LINE_SIGMA = 1.2  # px; detail finer than this is what a sharper lens shows more of
@@ -27,23 +27,28 @@ Face = NDArray[np.float32]  # RGB in [0, 1] (256, 256, 3)
 class Setting:
     """The face that personas are put into, and what of it is the same for all of them.
 
-    landmarks: (5, 2) px. bare: where it is to be seen; skin: how much each pixel has its colour, in whatever light;
-    both (256, 256), 0..1. angle: radians, to which it is turned. heights: of its features.
+    landmarks: (5, 2) px. inside: of its outline; bare: where it is to be seen; skin: how much each pixel has its
+    colour, in whatever light; all (256, 256), 0..1. drawn: its lines, (256, 256). angle: radians, to which it is
+    turned. heights: of its features.
     """
 
     picture: Face
     landmarks: NDArray[np.float32]
+    inside: NDArray[np.float32]
     bare: NDArray[np.float32]
     skin: NDArray[np.float32]
+    drawn: NDArray[np.float32]
     angle: float
     heights: Numbers
 
     @classmethod
     def of(cls, picture: Face, landmarks: NDArray[np.float32], covered: NDArray[np.float32]) -> Setting:
         """A face that stays as it is where it is `covered` (256, 256), 0..1."""
+        inside, bare = face_mask(landmarks, hidden=LEAST_TURN), 1 - covered
         skin = skin_likeness(picture, landmarks, SHADE)
-        own = heights(picture, landmarks, covered)
-        return cls(picture, landmarks, 1 - covered, skin, Pose.of(landmarks).angle, own)
+        drawn = drawing(picture, inside * bare)
+        angle, own = Pose.of(landmarks).angle, heights(picture, landmarks, covered)
+        return cls(picture, landmarks, inside, bare, skin, drawn, angle, own)
 
 
 def compose(setting: Setting, persona: Persona) -> Iterator[Face]:
@@ -53,12 +58,10 @@ def compose(setting: Setting, persona: Persona) -> Iterator[Face]:
     image = np.asarray(persona.image / 255, np.float32)
     points = origins(persona.landmarks, target, setting.angle)
     level = levelled(points, target, setting.heights, heights(sampled(image, points), target))
-    composed = _inside(setting, image, level, target)
-    mask = face_mask(setting.landmarks, hidden=LEAST_TURN) * setting.bare
-    nearer = registered(level, composed, setting.picture, mask, eye_distance(setting.landmarks))
-    yield _inside(setting, image, nearer, target)
-    yield composed
-    yield _inside(setting, image, points, target)
+    mask, span = setting.inside * setting.bare, eye_distance(setting.landmarks)
+    nearer = registered(level, drawing(sampled(image, level), mask), setting.drawn, mask, span)
+    for way in (nearer, level, points):
+        yield _inside(setting, image, way, target)
 
 
 def _inside(setting: Setting, image: Face, points: Points, target: NDArray[np.float32]) -> Face:
@@ -71,7 +74,7 @@ def _inside(setting: Setting, image: Face, points: Points, target: NDArray[np.fl
     here = shading(setting.picture, inside * bare * setting.skin)
     there = shading(picture, inside * skin_likeness(picture, target, HAIR))
     picture = as_sharp_as(setting.picture, setting.landmarks, picture, target)
-    mask = face_mask(setting.landmarks, hidden=LEAST_TURN) * bare
+    mask = setting.inside * bare
     worn = as_deep_as(setting.picture, lit(picture, (here + 0.02) / (there + 0.02), there), mask)
     mixed = setting.picture + mask[..., None] * (worn - setting.picture)
     return np.asarray(np.clip(mixed, 0, 1), np.float32)

@@ -21,16 +21,15 @@ MOST = 0.06  # inter-ocular distances that anything is moved
 
 
 def registered(
-    points: Points, image: NDArray[np.float32], target: NDArray[np.float32], mask: NDArray[np.float32], span: float
+    points: Points, drawn: NDArray[np.float32], target: NDArray[np.float32], mask: NDArray[np.float32], span: float
 ) -> Points:
-    """`points` (65536, 2), px, of which the image (256, 256, 3) was taken, for one that is registered to the target.
+    """`points` (65536, 2), px, of which a picture was taken, for one whose `drawing` comes onto the target.
 
-    Only what both show inside the mask (256, 256), 0..1, is moved, by MOST of the `span` of the eyes: a persona gets
-    the tilt of the brows, the opening of the eyes, the line of the mouth. Dense optical flow (TV-L1: Zach et al. 2007,
-    doi:10.1007/978-3-540-74936-3_22) of drawings, smoothed.
+    Only what is inside the mask (256, 256), 0..1, is moved, by MOST of the `span` of the eyes: a persona gets the tilt
+    of the brows, the opening of the eyes, the line of the mouth. Dense optical flow (TV-L1: Zach et al. 2007,
+    doi:10.1007/978-3-540-74936-3_22), smoothed.
     """
-    here, there = (drawing(x, mask)[::GRID, ::GRID] for x in (target, image))
-    flow = GRID * optical_flow_tvl1(here, there, attachment=3, num_warp=3, num_iter=5, tol=1e-3)
+    flow = GRID * optical_flow_tvl1(target, drawn, attachment=3, num_warp=3, num_iter=5, tol=1e-3)
     weight, sigma = mask[::GRID, ::GRID], SMOOTH / GRID
     flow = gaussian_filter(flow * weight, (0, sigma, sigma)) / (gaussian_filter(weight, sigma) + 0.05)
     length, most = np.linalg.norm(flow, axis=0) + 1e-6, MOST * span
@@ -43,7 +42,15 @@ def registered(
 
 
 def drawing(image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Lines and edges of an image (256, 256, 3) inside the mask, about as strong in any light; (256, 256)."""
-    luma = gaussian_filter(np.log(image.mean(-1).clip(0, 1) + 0.03), LINE)
-    lines = luma - gaussian_filter(luma, AREA)
-    return np.asarray(lines / np.sqrt(gaussian_filter(np.square(lines), AREA) + WEAK**2) * mask, np.float32)
+    """Lines and edges of an image (256, 256, 3) inside the mask (256, 256), about as strong in any light and beside any
+    hair; at every GRID pixels (128, 128)."""
+    luma = gaussian_filter(np.log(image.mean(-1).clip(0, 1) + 0.03), LINE)[::GRID, ::GRID]
+    weight = mask[::GRID, ::GRID]
+    lines = luma - _mean(luma, weight)
+    return np.asarray(weight * lines / np.sqrt(_mean(np.square(lines), weight) + WEAK**2), np.float32)
+
+
+def _mean(values: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Over AREA around each place, of what has weight."""
+    sigma = AREA / GRID
+    return np.asarray(gaussian_filter(values * weight, sigma) / (gaussian_filter(weight, sigma) + 1e-4), np.float32)

@@ -35,6 +35,10 @@ def bent(rng: np.random.Generator, size: float) -> Points:
     return np.asarray(PIXELS + (size * noise / noise.std()).reshape(-1, 2))
 
 
+def brought(points: Points, image: Image, target: Image, mask: Image) -> Points:
+    return registered(points, drawing(image, mask), drawing(target, mask), mask, SPAN)
+
+
 def off(a: Image, b: Image, mask: Image) -> float:
     """How differently two pictures are drawn."""
     return float(np.abs(drawing(a, mask) - drawing(b, mask)).mean())
@@ -43,7 +47,7 @@ def off(a: Image, b: Image, mask: Image) -> float:
 def test_what_is_bent_comes_back(source: Image, mask: Image) -> None:
     points = bent(np.random.default_rng(0), 1.5)
     image = sampled(source, points)
-    found = registered(points, image, source, mask, SPAN)
+    found = brought(points, image, source, mask)
     assert off(sampled(source, found), source, mask) < 0.6 * off(image, source, mask)
     inside = mask.ravel() > 0.9
     before, after = (np.linalg.norm((p - PIXELS)[inside], axis=1).mean() for p in (points, found))
@@ -53,12 +57,12 @@ def test_what_is_bent_comes_back(source: Image, mask: Image) -> None:
 def test_it_finds_features_in_any_light(source: Image, mask: Image) -> None:
     points = bent(np.random.default_rng(1), 1.5)
     dim = np.asarray(0.5 * source * np.linspace(0.6, 1.2, SIDE, dtype=np.float32)[:, None], np.float32)
-    bright, dark = (registered(points, sampled(source, points), x, mask, SPAN) for x in (source, dim))
+    bright, dark = (brought(points, sampled(source, points), x, mask) for x in (source, dim))
     assert np.abs(bright - dark).mean() < 0.25
 
 
 def test_it_neither_tears_nor_moves_far(source: Image, mask: Image) -> None:
-    found = registered(PIXELS, source[::-1].copy(), source, mask, SPAN)
+    found = brought(PIXELS, source[::-1].copy(), source, mask)
     steps = (found - PIXELS).reshape(SIDE, SIDE, 2)
     assert 1 < np.linalg.norm(steps, axis=-1).max() < 1.01 * MOST * SPAN
     along = np.stack((np.diff(steps[..., 0], axis=1)[:-1], np.diff(steps[..., 1], axis=0)[:, :-1]))
@@ -69,9 +73,9 @@ def test_nothing_moves_where_the_face_is_not_to_be_seen(source: Image, mask: Ima
     points = bent(np.random.default_rng(2), 2.0)
     hand = np.zeros_like(mask)
     hand[:, : SIDE // 2] = 1
-    found = registered(points, sampled(source, points), source, mask * (1 - hand), SPAN)
+    found = brought(points, sampled(source, points), source, mask * (1 - hand))
     steps = np.linalg.norm(found - points, axis=1).reshape(SIDE, SIDE)
     assert steps[:, : SIDE // 2 - 16].max() < 0.05
     assert steps[:, SIDE // 2 :].max() > 1
-    nowhere = registered(points, sampled(source, points), source, np.zeros_like(mask), SPAN)
+    nowhere = brought(points, sampled(source, points), source, np.zeros_like(mask))
     assert np.abs(nowhere - points).max() < 0.01
