@@ -61,7 +61,7 @@ class Config:
     """
 
     margin: float = 0.0
-    candidates: int = REACH
+    candidates: int = 12
     turning: Turning = field(default_factory=lambda: Turning(aim=0.65, confirmation=0.5))
     variants: int = 1
     presentation: Presenting = Presenting.keep
@@ -69,7 +69,7 @@ class Config:
 
 
 PRESETS = {
-    "natural": Config(candidates=20, turning=Turning()),
+    "natural": Config(turning=Turning()),
     "standard": Config(),
     "strong": Config(margin=0.25, turning=Turning(aim=0.9, confirmation=0.7)),
 }
