@@ -171,7 +171,7 @@ class Source:
     ) -> None:
         self.faces, self.identity, self.networks, self.config = faces, identity, networks, config
         self.mask = appearance.masks
-        self.M = change_masks(faces.landmarks) * (1 - appearance.covered)
+        self.M = change_masks(faces.landmarks) * (1 - appearance.covered) * (1 - appearance.eyes)
         self.gain = pixel_gain(encode(faces.images, networks.autoencoder), networks.autoencoder)
         self.region = rectangle(self.mask, LOOK_AROUND)
         self.threshold = faces.images.new_tensor([e.thresholds[1e-3] for e in networks.surrogates])[:, None, None]

@@ -11,9 +11,9 @@ from scipy.ndimage import gaussian_filter
 
 from core.networks import Persona
 from core.stages.decouple import HAIR, fringe, skin_likeness
-from core.stages.light import as_deep_as, lit, shading
+from core.stages.light import Tone, as_deep_as, lit, shading
 from core.stages.pose import Numbers, Points, Pose
-from core.stages.regions import LEAST_TURN, around, eye_distance, face_mask, features_mask
+from core.stages.regions import LEAST_TURN, around, eye_distance, face_mask, features_mask, openings_mask
 from core.stages.register import drawing, registered
 from core.stages.shape import heights, levelled, origins, sampled, taken, target_landmarks
 
@@ -27,28 +27,39 @@ Face = NDArray[np.float32]  # RGB in [0, 1] (256, 256, 3)
 class Setting:
     """The face that personas are put into, and what of it is the same for all of them.
 
-    landmarks: (5, 2) px. inside: of its outline; bare: where it is to be seen; skin: how much each pixel has its
-    colour, in whatever light; all (256, 256), 0..1. drawn: its lines, (256, 256). angle: radians, to which it is
-    turned. heights: of its features.
+    landmarks: (5, 2) px. inside: of its outline; bare: where it is to be seen; eyes: between its lids, where they stay;
+    skin: how much each pixel has its colour, in whatever light; plain: neither eyes nor lips; all (256, 256), 0..1.
+    tone: of its skin. drawn: its lines, (256, 256). angle: radians, to which it is turned. heights: of its features.
     """
 
     picture: Face
     landmarks: NDArray[np.float32]
     inside: NDArray[np.float32]
     bare: NDArray[np.float32]
+    eyes: NDArray[np.float32]
     skin: NDArray[np.float32]
+    plain: NDArray[np.float32]
+    tone: Tone
     drawn: NDArray[np.float32]
     angle: float
     heights: Numbers
 
     @classmethod
-    def of(cls, picture: Face, landmarks: NDArray[np.float32], covered: NDArray[np.float32]) -> Setting:
-        """A face that stays as it is where it is `covered` (256, 256), 0..1."""
+    def of(
+        cls,
+        picture: Face,
+        landmarks: NDArray[np.float32],
+        covered: NDArray[np.float32],
+        eyes: NDArray[np.float32] | None = None,
+    ) -> Setting:
+        """A face that stays as it is where it is `covered`, and between the lids of its `eyes`, (256, 256), 0..1."""
         inside, bare = face_mask(landmarks, hidden=LEAST_TURN), 1 - covered
         skin = skin_likeness(picture, landmarks, SHADE)
+        plain, tone = 1 - openings_mask(landmarks), Tone.of(picture, inside * bare * skin)
         drawn = drawing(picture, inside * bare)
         angle, own = Pose.of(landmarks).angle, heights(picture, landmarks, covered)
-        return cls(picture, landmarks, inside, bare, skin, drawn, angle, own)
+        shown = np.zeros_like(bare) if eyes is None else eyes
+        return cls(picture, landmarks, inside, bare, shown, skin, plain, tone, drawn, angle, own)
 
 
 def compose(setting: Setting, persona: Persona) -> Iterator[Face]:
@@ -76,7 +87,8 @@ def _inside(setting: Setting, image: Face, points: Points, target: NDArray[np.fl
     picture = as_sharp_as(setting.picture, setting.landmarks, picture, target)
     mask = setting.inside * bare
     worn = as_deep_as(setting.picture, lit(picture, (here + 0.02) / (there + 0.02), there), mask)
-    mixed = setting.picture + mask[..., None] * (worn - setting.picture)
+    worn = setting.tone.given(worn, setting.plain)
+    mixed = setting.picture + (mask * (1 - setting.eyes))[..., None] * (worn - setting.picture)
     return np.asarray(np.clip(mixed, 0, 1), np.float32)
 
 

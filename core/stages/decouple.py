@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, label, map_coordinates, maximum, maximum_filter, mean
 from skimage.color import rgb2lab
 from torch import Tensor
 
@@ -18,12 +18,14 @@ from core.networks import Encoder, Networks
 from core.networks.occlusion import Occlusion
 from core.networks.parallel import side_by_side
 from core.networks.personas import Persona, Traits
+from core.objectives import LUMA
 from core.stages.align import AlignedFaces
 from core.stages.regions import (
     around,
     between_lips,
     cheek_masks,
     eye_distance,
+    eyeballs,
     face_mask,
     face_masks,
     frame,
@@ -35,8 +37,14 @@ from core.stages.regions import (
 # How far from the cheeks' colour skin may be, CIELAB: chroma, and lightness where darker means hair.
 CHROMA, HAIR = 18.0, 22.0
 MOST = 0.5  # of a face's inside that may be covered
+EDGE, HALO = 0.25, 7  # from when a pixel counts as covered; px, as far as that is seen to fade
+MIDDLE = 0.75, -0.1, 1.3  # inter-ocular distances: beside nose and mouth; below the eyes, from and to
 # How much less red than the cheeks teeth are, and how much darker they may be, CIELAB.
 PALE, SHADED = 1.5, 20.0
+# Inter-ocular distances: where eyes are looked at, to the right of them and below them, and the skin that is beside.
+EYE_STEP, EYE_ACROSS, EYE_HEIGHTS = 0.016, np.linspace(-0.06, 0.06, 5), np.arange(-0.144, 0.337, 0.016)
+BELOW_EYES = np.s_[-8:]
+SHUT = 0.07, 0.09  # as far as shut eyes are dark from top to bottom, at most, and open ones at least
 FOREHEAD = 0.42, 0.54  # inter-ocular distances above the eyes: below it are brows, above it dark is hair
 
 
@@ -53,12 +61,13 @@ class Appearance:
 
     masks: the face's interior without its fringe, 0..1 with a soft border; features: of it, what people are told apart
     by, each feature with its share; covered: where the face is not to be seen, 0..1: hair, hands, glasses, what lies
-    behind a head; all (B, 1, 256, 256). traits: one a face.
+    behind a head; eyes: between open lids, 0..1; all (B, 1, 256, 256). traits: one a face.
     """
 
     masks: Float[Tensor, "b 1 256 256"]
     features: Float[Tensor, "b 1 256 256"]
     covered: Float[Tensor, "b 1 256 256"]
+    eyes: Float[Tensor, "b 1 256 256"]
     traits: tuple[Traits, ...]
 
 
@@ -67,13 +76,15 @@ def decouple(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appeara
     identity = identify(networks.encoders, faces.images, faces.landmarks)
     scores = networks.presentation.score(identity.vectors[networks.presentation.encoder])
     pictures, marks = to_arrays(faces.images), faces.landmarks.cpu().numpy()
-    hair = torch.from_numpy(np.stack([fringe(p, m)[None] for p, m in zip(pictures, marks, strict=True)]))
-    hair = hair.to(faces.images)
+    hair, eyes = (
+        torch.from_numpy(np.stack([found(p, m)[None] for p, m in zip(pictures, marks, strict=True)])).to(faces.images)
+        for found in (fringe, open_eyes)
+    )
     masks = face_masks(faces.landmarks) * (1 - hair)
     hidden = torch.maximum(hair, covered(faces, masks, networks.occlusion))
     seen = zip(pictures, marks, scores.tolist(), hidden[:, 0].cpu().numpy(), strict=True)
     traits = tuple(measure(*face) for face in seen)
-    return identity, Appearance(masks, masks * region_weights(faces.landmarks), hidden, traits)
+    return identity, Appearance(masks, masks * region_weights(faces.landmarks), hidden, eyes, traits)
 
 
 def covered(
@@ -84,9 +95,26 @@ def covered(
     It has learned from drawn things. If it takes an eye for glasses the source's eye stays: so `masks`, by which looks
     are judged, do not go by what it finds.
     """
-    found = occlusion.covered(faces.images)
+    seen = zip(occlusion.covered(faces.images)[:, 0].cpu().numpy(), faces.landmarks.cpu().numpy(), strict=True)
+    found = torch.from_numpy(np.stack([without_shadows(*face)[None] for face in seen])).to(masks)
     share = (found * masks).sum((1, 2, 3), keepdim=True) / masks.sum((1, 2, 3), keepdim=True)
     return found * (share < MOST)
+
+
+def without_shadows(found: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What was found to cover a face (256, 256), 0..1, without islands around nose and mouth.
+
+    A thing in front of a face comes from beside it, or hangs over its forehead. These are a nose's shadow in hard light
+    and painted lips.
+    """
+    parts, count = label(found > EDGE)
+    if not count:
+        return found
+    x, y = frame(landmarks)
+    islands = np.arange(1, count + 1)
+    widest, lowest, middle = maximum(np.abs(x), parts, islands), maximum(y, parts, islands), mean(y, parts, islands)
+    shadows = islands[(widest < MIDDLE[0]) & (lowest < MIDDLE[2]) & (middle > MIDDLE[1])]
+    return np.asarray(found * (1 - maximum_filter(np.isin(parts, shadows), HALO)), np.float32)
 
 
 def identify(
@@ -175,6 +203,25 @@ def fringe(image: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDArra
     above = np.clip((height - FOREHEAD[0]) / (FOREHEAD[1] - FOREHEAD[0]), 0, 1)
     likeness = gaussian_filter(skin_likeness(image, landmarks, HAIR), 1.5)
     return np.asarray(gaussian_filter(np.clip(4 * (0.55 - likeness), 0, 1) * above, 1.5), np.float32)
+
+
+def open_eyes(image: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Where eyes show between their lids (256, 256), 0..1; nowhere if they are shut.
+
+    Of a shut eye no more is dark than a line of lashes. Whoever looks far aside or wears dark glasses may be taken for
+    one who shuts his eyes, too.
+    """
+    luminance, right = image @ np.array(LUMA, np.float32), landmarks[1] - landmarks[0]
+    down, steps = np.array((-right[1], right[0])), len(EYE_HEIGHTS)
+    tall = []
+    for eye in landmarks[:2]:
+        x, y = (eye + EYE_ACROSS[:, None, None] * right + EYE_HEIGHTS[:, None] * down).T
+        found = map_coordinates(luminance, (y, x), order=1, mode="nearest")
+        profile, cheek = found.mean(1), np.median(found[BELOW_EYES])
+        middle = steps // 4 + int(np.argmin(profile[steps // 4 : steps // 2]))
+        dark, _ = label(profile < (profile[middle] + cheek) / 2)
+        tall.append(float((dark == dark[middle]).sum()) * EYE_STEP if dark[middle] else 0.0)
+    return eyeballs(landmarks) * np.float32(np.clip((np.mean(tall) - SHUT[0]) / (SHUT[1] - SHUT[0]), 0, 1))
 
 
 def to_arrays(images: Float[Tensor, "b 3 h w"]) -> NDArray[np.float32]:

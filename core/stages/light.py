@@ -1,6 +1,8 @@
-"""Light and contrast of one picture of a face, for another."""
+"""Light, colour and contrast of one picture of a face, for another."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,19 +11,26 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.transform import downscale_local_mean
 
+from core.objectives import LUMA
 from core.stages.decouple import to_arrays
 
-LIGHT_SIGMA = 14.0  # px; shading coarser than this is the photo's, finer detail the persona's
+LIGHT_SIGMA = 6.0  # px; shading coarser than this is the photo's, finer detail the persona's
+FAR_SIGMA = 14.0  # px; from so far around light is taken where next to nothing nearer is inside the mask,
+SEEN = 0.1  # which is this share of it
 LIGHT_GRID = 4  # px; so coarse a light needs no finer grid, and a coarse one takes a quarter of the time
 LIGHT_RANGE = (0.3, 3.0)  # how far the persona may be brightened or darkened to fit
 DEEPER = 1.5  # how many times as dark its features may be drawn against the light around them
 WRINKLE = 2.5  # px; detail finer than this is not drawn darker: it would only make a persona older
+TONES, TONE_SIGMA = 41, 2.0  # steps of luminance at which a skin's colour is known, and how far each goes by others
+LIKE, BLACK = 0.2, 0.02  # how far off a colour may be that is skin's, as a share of luminance; what is black has none
+WEIGHTS = np.asarray(LUMA, np.float32)
 
 
 def shading(image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
     """Light and colour coarser than LIGHT_SIGMA inside the mask (normalised convolution)."""
     weighed = downscale_local_mean(np.dstack((image * mask[..., None], mask)), (LIGHT_GRID, LIGHT_GRID, 1))
-    spread = gaussian_filter(weighed, (LIGHT_SIGMA / LIGHT_GRID, LIGHT_SIGMA / LIGHT_GRID, 0))
+    near, far = (gaussian_filter(weighed, (s / LIGHT_GRID, s / LIGHT_GRID, 0)) for s in (LIGHT_SIGMA, FAR_SIGMA))
+    spread = near + SEEN * far / (far[..., 3:] + 1e-4)
     light = torch.from_numpy(spread[..., :3] / (spread[..., 3:] + 1e-4)).permute(2, 0, 1)[None]
     return np.asarray(to_arrays(F.interpolate(light, scale_factor=LIGHT_GRID, mode="bilinear"))[0])
 
@@ -36,6 +45,36 @@ def lit(image: NDArray[np.float32], light: NDArray[np.float32], skin: NDArray[np
     brightness = light.mean(-1, keepdims=True)
     share = np.clip(_saturation(image) / (_saturation(skin) + 1e-3), 0, 1)
     return np.asarray(image * brightness * (light / brightness) ** share, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """The colour of a skin by how light it is in its photo: shadows are redder than what the light falls on.
+
+    colours: (TONES, 3), as shares of their luminance, from black to white.
+    """
+
+    colours: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, image: NDArray[np.float32], skin: NDArray[np.float32]) -> Tone:
+        """Of an image (256, 256, 3) where it is skin (256, 256), 0..1."""
+        luminance = image @ WEIGHTS
+        step = np.rint(luminance.clip(0, 1) * (TONES - 1)).astype(int).ravel()
+        layers = np.dstack((image, luminance)).reshape(-1, 4).T
+        sums = np.stack([np.bincount(step, skin.ravel() * layer, TONES) for layer in layers], 1)
+        # Lightness that this skin does not have gets a little of what it has.
+        sums = gaussian_filter(sums, (TONE_SIGMA, 0)) + 0.002 * sums.sum(0) + 1e-6
+        return cls(sums[:, :3] / sums[:, 3:])
+
+    def given(self, image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The image with this colour inside the mask wherever its own is much like it, as light as it was."""
+        luminance = image @ WEIGHTS
+        steps = np.linspace(0, 1, TONES)
+        colour = np.dstack([np.interp(luminance, steps, c) for c in self.colours.T]) * luminance[..., None]
+        off = np.square((image - colour) / (LIKE * luminance[..., None] + BLACK)).sum(-1)
+        share = mask * gaussian_filter(np.exp(-off), 1.0)
+        return np.asarray(image + share[..., None] * (colour - image), np.float32)
 
 
 def _saturation(image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -24,7 +24,7 @@ from core.stages.decouple import Appearance, to_arrays
 # (median; 95 % of pairs below 0.68), two who fit each other 0.60 (0.69), one person in two photos 0.80 (5 % below
 # 0.67); see benchmarks/engine.py.
 RECOGNISABLE = 0.68
-SPARE = 0.04  # what the optimiser may add
+SPARE = 0.01  # what the optimiser may add: of 24 photos .003 at most, it mostly takes some away
 SPREAD = 3  # personas that a seed draws from beyond those that are tried, best fitting first
 REACH = 32  # how many may be tried in all, when those look too much like the source
 BLACK = 0.02  # luminance below which a pixel's colour is mostly noise
@@ -97,8 +97,8 @@ def wear(faces: AlignedFaces, appearance: Appearance, bank: tuple[Persona, ...],
 
 
 def _setting(faces: AlignedFaces, appearance: Appearance, b: int) -> Setting:
-    picture, covered = to_arrays(faces.images[b : b + 1])[0], appearance.covered[b, 0].cpu().numpy()
-    return Setting.of(picture, faces.landmarks[b].cpu().numpy(), covered)
+    covered, eyes = (masks[b, 0].cpu().numpy() for masks in (appearance.covered, appearance.eyes))
+    return Setting.of(to_arrays(faces.images[b : b + 1])[0], faces.landmarks[b].cpu().numpy(), covered, eyes)
 
 
 def _put_on(faces: AlignedFaces, appearance: Appearance, b: int, setting: Setting, persona: Persona) -> Recomposed:

@@ -26,6 +26,7 @@ OUTLINE = (
 # Of the outline's half on the side a head turns to, how much goes out of sight for a `turn` of 1: what is surely face,
 # and where it is known where the face ends.
 TURN, LEAST_TURN = 0.6, 0.3
+EYEBALL = 0.17, 0.075  # inter-ocular distances: half of what shows of an eye, across and down
 # How much each region counts when people compare faces (PerceptFace, arXiv:2509.11249, section 4.3).
 REGIONS = {"brows": 0.192, "eyes": 0.223, "nose": 0.183, "mouth": 0.229, "skin": 0.174}
 
@@ -117,6 +118,25 @@ def features_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     eyes = _discs((left + lift, right + lift), 0.40 * eye_distance(landmarks))
     lips = _discs((mouth_left, mouth, mouth_right), 0.24 * eye_distance(landmarks))
     return np.maximum(eyes, lips)
+
+
+def openings_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Eyes between their lids and the mouth with its lips (256, 256), 0..1: what has a colour of its own."""
+    left, right, _, mouth_left, mouth_right = landmarks
+    wide = float(np.linalg.norm(mouth_right - mouth_left)) / eye_distance(landmarks)
+    x, y = frame(landmarks)
+    places = zip(*frame(landmarks, np.stack([left, right, (mouth_left + mouth_right) / 2])), strict=True)
+    sizes = (0.24, 0.12), (0.24, 0.12), (0.6 * wide, 0.3 * wide)
+    far = [np.hypot((x - i) / a, (y - j) / b) for (i, j), (a, b) in zip(places, sizes, strict=True)]
+    return np.asarray(np.exp(-(np.min(far, 0) ** 4)), np.float32)
+
+
+def eyeballs(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What of open eyes shows between their lids (256, 256), fading towards these."""
+    x, y = frame(landmarks)
+    across, down = EYEBALL
+    eyes = [np.hypot((x - i) / across, (y - j) / down) for i, j in zip(*frame(landmarks, landmarks[:2]), strict=True)]
+    return np.asarray(np.clip(1.5 - np.min(eyes, 0), 0, 1), np.float32)
 
 
 def region_weights(landmarks: Float[Tensor, "b 5 2"]) -> Float[Tensor, "b 1 256 256"]:

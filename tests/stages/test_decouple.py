@@ -10,7 +10,7 @@ from torch import nn
 
 from core.networks import Networks
 from core.stages.align import AlignedFaces
-from core.stages.decouple import decouple, measure, to_arrays
+from core.stages.decouple import decouple, measure, open_eyes, to_arrays
 from core.stages.regions import between_lips
 
 
@@ -41,6 +41,34 @@ def test_a_face_that_is_said_to_be_covered_nearly_everywhere_is_taken_as_bare(
     everywhere = dataclasses.replace(networks, occlusion=Finding(torch.ones(1, 1, 256, 256)))
     appearance = decouple(faces, everywhere)[1]
     assert float((appearance.covered * appearance.masks).sum() / appearance.masks.sum()) < 0.2
+
+
+def test_a_shadow_beside_the_nose_covers_nothing_and_a_strand_on_the_forehead_does(
+    faces: AlignedFaces, networks: Networks
+) -> None:
+    left, _, nose, *_ = faces.landmarks[0].round().int().tolist()
+    shadow, strand, finger = (torch.zeros(1, 1, 256, 256) for _ in range(3))
+    shadow[..., nose[1] - 30 : nose[1], nose[0] + 5 : nose[0] + 12] = 1
+    strand[..., left[1] - 30 : left[1] - 5, nose[0] - 4 : nose[0] + 4] = 1
+    finger[..., nose[1] :, nose[0] - 4 : nose[0] + 4] = 1
+    found = decouple(faces, dataclasses.replace(networks, occlusion=Finding(shadow + strand)))[1].covered
+    assert (found[shadow > 0] < 0.01).all()
+    assert (found[strand > 0] == 1).all()
+    found = decouple(faces, dataclasses.replace(networks, occlusion=Finding(finger)))[1].covered
+    assert (found[finger > 0] == 1).all()
+
+
+def test_eyes_are_seen_where_they_are_open_and_nowhere_when_they_are_shut(faces: AlignedFaces) -> None:
+    picture, marks = to_arrays(faces.images)[0], faces.landmarks[0].numpy()
+    found = open_eyes(picture, marks)
+    for x, y in marks[:2].round().astype(int):
+        assert found[y, x] == 1
+    assert found[marks[2].round().astype(int)[1]].max() == 0
+    shut = picture.copy()
+    for x, y in marks[:2].round().astype(int):
+        shut[y - 9 : y + 10, x - 16 : x + 17] = picture[y + 20, x]
+        shut[y + 1 : y + 3, x - 14 : x + 15] = 0.1  # lashes
+    assert open_eyes(shut, marks).max() == 0
 
 
 def test_teeth_are_told_from_lips(faces: AlignedFaces) -> None:

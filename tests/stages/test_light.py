@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from core.objectives import LUMA
 from core.stages.align import SIDE
-from core.stages.light import DEEPER, as_deep_as, shading
+from core.stages.light import DEEPER, Tone, as_deep_as, shading
 
 MASK = np.ones((SIDE, SIDE), np.float32)
 
@@ -24,11 +24,11 @@ def contrast(image: NDArray[np.float32]) -> float:
     return float((np.log(image) - np.log(shading(image, MASK))).std())
 
 
-def test_a_flat_picture_becomes_as_deep_as_the_photo() -> None:
-    flat = picture(0.10)
-    photo = picture(0.13)
-    assert contrast(as_deep_as(photo, flat, MASK)) == pytest.approx(contrast(photo), rel=0.1)
-    assert contrast(flat) < 0.8 * contrast(photo)
+def test_a_flat_picture_becomes_deeper_and_not_more_so_than_the_photo() -> None:
+    """What is as fine as wrinkles is left as it was, so it comes about half way."""
+    flat, photo = contrast(picture(0.10)), contrast(picture(0.13))
+    made = contrast(as_deep_as(picture(0.13), picture(0.10), MASK))
+    assert flat + 0.4 * (photo - flat) < made < photo
 
 
 def test_a_deep_picture_stays_as_it_is() -> None:
@@ -40,3 +40,39 @@ def test_fog_is_not_torn_open() -> None:
     """What a photo has and a picture lacks altogether cannot be drawn darker than DEEPER allows."""
     fog = picture(0.01)
     assert contrast(as_deep_as(picture(0.4), fog, MASK)) < DEEPER * contrast(fog)
+
+
+def test_light_is_known_beside_what_is_masked_and_far_from_what_is_not() -> None:
+    image = np.full((SIDE, SIDE, 3), 0.5, np.float32)
+    image[:, 100:] = 0.0
+    mask = MASK.copy()
+    mask[:, 100:] = 0
+    assert np.abs(shading(image, mask)[:, :120] - 0.5).max() < 0.01
+
+
+def painted(*halves: tuple[float, float, float]) -> NDArray[np.float32]:
+    """The upper half of one colour, the lower one of another."""
+    return np.repeat(np.asarray(halves, np.float32), SIDE // 2, 0)[:, None].repeat(SIDE, 1)
+
+
+def test_skin_takes_the_colour_that_the_photo_s_has_in_such_light() -> None:
+    bright, shade = (0.80, 0.62, 0.50), (0.40, 0.27, 0.21)
+    photo = painted(bright, shade)
+    pale = 0.7 * photo + 0.3 * (photo @ np.float32(LUMA))[..., None]
+    toned = Tone.of(photo, MASK).given(pale, MASK)
+    for y in (64, 192):
+        assert np.abs(toned - photo)[y].max() < 0.5 * np.abs(pale - photo)[y].max()
+    np.testing.assert_allclose(toned @ np.float32(LUMA), pale @ np.float32(LUMA), atol=1e-4)
+
+
+def test_what_is_no_skin_keeps_its_colour_and_so_does_what_is_not_asked_for() -> None:
+    tone = Tone.of(painted((0.8, 0.6, 0.5), (0.8, 0.6, 0.5)), MASK)
+    blue = painted((0.2, 0.4, 0.8), (0.2, 0.4, 0.8))
+    np.testing.assert_allclose(tone.given(blue, MASK), blue, atol=1e-3)
+    pale = painted((0.6, 0.6, 0.55), (0.6, 0.6, 0.55))
+    np.testing.assert_array_equal(tone.given(pale, 0 * MASK), pale)
+
+
+def test_a_face_without_skin_has_a_tone_all_the_same() -> None:
+    black = painted((0, 0, 0), (0, 0, 0))
+    np.testing.assert_allclose(Tone.of(black, 0 * MASK).given(black, MASK), black, atol=1e-6)

@@ -68,6 +68,15 @@ def test_nothing_outside_the_mask_changes_and_the_inside_does(faces: AlignedFace
     assert composed.max() <= 1
 
 
+def test_open_eyes_stay_the_photo_s_own(faces: AlignedFaces, networks: Networks) -> None:
+    """A persona's, the mean of six people's, have neither gaze nor light."""
+    appearance = decouple(faces, networks)[1]
+    [start] = recompose(faces, appearance, networks.personas, 1, seeded(1))
+    own = appearance.eyes.expand_as(start.images) == 1
+    assert own.sum() > 100
+    assert torch.equal(start.images[own], faces.images[own])
+
+
 def test_a_recomposed_face_is_another_drawing_in_the_same_light(faces: AlignedFaces, networks: Networks) -> None:
     appearance = decouple(faces, networks)[1]
     [start] = recompose(faces, appearance, networks.personas, 1, seeded(1))
@@ -193,13 +202,14 @@ def test_a_persona_that_would_be_taken_for_the_face_keeps_its_own_shape(
     faces: AlignedFaces, networks: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, appearance = decouple(faces, networks)
-    persona = next(p for p in networks.personas if p.name == "072")  # any that grows more like the face with each move
+    persona = next(p for p in networks.personas if p.name == "116")  # any that grows more like the face with each move
 
     def worn() -> NDArray[np.float32]:
         return to_arrays(wear(faces, appearance, (persona,), (persona.plain,)).images)[0]
 
     source, marks = to_arrays(faces.images)[0], faces.landmarks[0].numpy()
-    pictures = list(compose(Setting.of(source, marks, appearance.covered[0, 0].numpy()), persona))
+    covered, eyes = appearance.covered[0, 0].numpy(), appearance.eyes[0, 0].numpy()
+    pictures = list(compose(Setting.of(source, marks, covered, eyes), persona))
     assert all(np.abs(a - b).max() > 0.05 for a, b in pairwise(pictures))
     assert np.array_equal(worn(), pictures[0])
     images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)

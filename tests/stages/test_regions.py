@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from core.stages.align import TEMPLATE, AlignedFaces
-from core.stages.regions import LEAST_TURN, TURN, face_mask, rectangle, region_weights, turn
+from core.stages.regions import LEAST_TURN, TURN, face_mask, openings_mask, rectangle, region_weights, turn
 
 FRONTAL = np.array(TEMPLATE, np.float32)
 
@@ -68,3 +68,13 @@ def test_a_rectangle_holds_all_masks_and_ends_with_the_image() -> None:
     part = masks[rectangle(masks, 12)]
     assert part.sum() == masks.sum()
     assert part.shape[-2:] == (140 + 2 * 12, 125 + 5 + 12)
+
+
+def test_eyes_and_lips_are_what_has_a_colour_of_its_own() -> None:
+    left, right, nose, mouth_left, mouth_right = FRONTAL.round().astype(int)
+    own = openings_mask(FRONTAL)
+    for x, y in (left, right, (mouth_left + mouth_right) // 2):
+        assert own[y, x] > 0.9
+    lid = left - (0, round(0.25 * (right - left)[0]))
+    for x, y in (nose, (left + mouth_left) // 2, lid):
+        assert own[y, x] < 0.1
