@@ -31,6 +31,7 @@ from benchmarks import look, report
 from benchmarks.strangers import DEGRADED, FARS, Pairs, Pixels, Recogniser, landmarks, recognisers
 from core import methods, objectives
 from core.errors import NoFaceFound
+from core.licence import LicenceClass
 from core.methods.sider import PRESETS, Config
 from core.networks import Networks
 from core.networks.bundle import MANIFEST, PACKAGED
@@ -244,23 +245,26 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=64, help="of 262, evenly over them")
     parser.add_argument("--preset", default="standard", choices=list(PRESETS))
     parser.add_argument("--bundle", help="a folder; the packaged one if not given")
+    parser.add_argument("--licence-class", default="research", choices=list(LicenceClass), help="of the weights")
     parser.add_argument("--ablate", action="store_true")
     args = parser.parse_args()
-    networks, data = Networks.load(args.bundle), Pairs.read(args.pairs)
+    networks = Networks.load(args.bundle, licence_class=LicenceClass(args.licence_class))
+    data = Pairs.read(args.pairs)
     nets = recognisers(networks, data)
     if args.ablate:
         ablate(networks, data, nets)
         return
-    name = f"{args.preset}-{networks.bundle}" if args.bundle else args.preset
+    name = args.preset if networks.bundle == "mini" else f"{args.preset}-{networks.bundle}"
     run = Run(name, PRESETS[args.preset], networks)
     rows = protect_all(run, data)
     (run.folder / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
     heads = [f"{n.name}, FAR {far:g}" for n in nets if n.role == "judge" for far in FARS]
     columns = ["network", "role", "before, FAR 0.01", "after", "before, FAR 0.001", "after"]
     which = f"{len(data)} pairs, preset `{args.preset}`, bundle `{networks.bundle}`"
+    options = f" --licence-class {args.licence_class}" * (args.licence_class != LicenceClass.research)
     report.put(
         f"privacy-{name}-{args.pairs}",
-        f"Strangers' networks, {which}: `python -m benchmarks.privacy --pairs {args.pairs}`",
+        f"Strangers' networks, {which}: `python -m benchmarks.privacy --pairs {args.pairs}{options}`",
         [
             report.bullets(facts_of(rows) | fidelity(run, rows, data) | diversity(run, data)),
             "True-accept rate before protection, and after it among those that matched before.\n\n"

@@ -132,8 +132,8 @@ def resurfacing(
     start: tuple[Tensor, Tensor],
     mask: Float[Tensor, "b 1 H W"],
 ) -> Float[Tensor, " b"]:
-    """How much more of the source's lines and shapes `x` shows than the start did: the mean of
-    [s(x, source) - s(start, source)]_+ of both.
+    """How much more of the source's lines, and of its shapes, `x` shows than the start did: means of
+    [s(x, source) - s(start, source)]_+, added up.
 
     start: the second terms, `in_common` of start and source.
 

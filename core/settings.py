@@ -9,6 +9,8 @@ from typing import Annotated, TypeVar
 from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from core.licence import LicenceClass
+
 T = TypeVar("T")
 # a,b,c in the environment
 Listed = Annotated[
@@ -89,5 +91,8 @@ class Settings(BaseSettings):
     )
 
     bundle: str | None = Field(default=None, description="folder or hub repository of weights; unset: the packaged one")
+    licence_class: LicenceClass = Field(
+        default=LicenceClass.research, description="clean: only weights made from public-domain and CC-BY data"
+    )
     device: str | None = Field(default=None, description="torch device; unset: cuda if there is one, else cpu")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")

@@ -41,7 +41,7 @@ def examine(console: Console) -> int:
     table.add_row("threads", str(torch.get_num_threads()), f"{os.cpu_count()} cores")
     healthy = True
     try:
-        networks = Networks.load(settings.bundle, settings.device)
+        networks = Networks.load(settings.bundle, settings.device, settings.licence_class)
     except SiderError as error:
         healthy = False
         table.add_row("bundle", f"[red]{error.code}[/]", str(error))

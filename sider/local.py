@@ -89,7 +89,7 @@ def networks() -> Networks:
     from core.networks import Networks  # noqa: PLC0415
 
     settings = Settings()
-    return Networks.load(settings.bundle, settings.device)
+    return Networks.load(settings.bundle, settings.device, settings.licence_class)
 
 
 def restore(path: Path, target: Path, password: Callable[[], str]) -> dict[str, Any]:

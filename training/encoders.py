@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from core.networks import Networks, dlib, facenet
 from core.networks.bundle import PACKAGED
 from core.networks.encoder import Crop, Encoder
+from core.networks.students import load
 from training import pairs, portraits, students
 
 # dlib's five-point chip in terms of MTCNN landmarks, measured on 200 faces, px of 150.
@@ -124,11 +125,13 @@ def main() -> None:
     print("presentation: held-out accuracy", presentation["held_out_accuracy"], flush=True)
     for name in facenet.FILES:
         write(folder / f"{name}.json", *optional_facenet(name))
-    for family, student in students.finished():
-        encoder = centre(students.as_encoder(family, student))
-        state = {k: v.half() if v.is_floating_point() else v for k, v in student.state_dict().items()}
-        save_file(state, folder / f"{encoder.name}.safetensors")
-        write(folder / f"{encoder.name}.json", encoder, {"family": family, **pairs.Scores.of(encoder).summary()})
+    for kind, school in students.SCHOOLS.items():
+        for family, weights in school.finished():
+            save_file(weights, school.packaged(family, args.out))
+            student = load(school.packaged(family, args.out), family, school.dim_of(family))
+            encoder = centre(school.as_encoder(family, student))
+            facts = {"family": family, "stand_in": kind == "clean", **pairs.Scores.of(encoder).summary()}
+            write(folder / f"{encoder.name}.json", encoder, facts)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ ORIGINS = {
     "MS-Celeb-1M and others (research)",
     "presentation.json": f"{CONGRESS}, gender as stated by the source's table",
     "encoders/facenet": "published thresholds; see the file",
+    "encoders/clean": f"views of {CLEAN}, to imitate dlib's network (CC0)",
     "encoders/student": f"views of {CLEAN}; omi (CC BY-NC-SA 4.0); Labeled Faces in the Wild (research), "
     "to imitate networks trained on MS-Celeb-1M and others (research)",
 }

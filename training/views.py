@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from rich.progress import track
 from torch import Tensor
@@ -23,6 +24,7 @@ from training import composites, portraits
 
 BATCH = 128
 COMPOSITES = 48  # of a batch
+PATCHES, BENDING = 4.0, 4.0  # how sharply parts of faces meet; px, standard deviation at most
 SIDE = 128  # px; the middle 112 are the crop that the teachers see
 # Where the landmarks land in a view, px: the teachers' template (ArcFace's), 8 px further in.
 TEMPLATE = ((46.2946, 59.6963), (81.5318, 59.5014), (64.0252, 79.6663), (49.5493, 100.3655), (78.7299, 100.2041))
@@ -56,9 +58,14 @@ class Faces:
         return cls(images, marks)
 
 
-def draw(faces: Faces, generator: torch.Generator, students: list[Student]) -> Tensor:
-    """A batch of views, float RGB in [0, 1] (BATCH, 3, SIDE, SIDE); students, if any, spoil the composites."""
+def draw(faces: Faces, generator: torch.Generator, students: list[Student], invented: bool = False) -> Tensor:
+    """A batch of views, float RGB in [0, 1] (BATCH, 3, SIDE, SIDE); students, if any, spoil the composites.
+
+    `invented` is for few faces: most are patched together from several and bent, so that they are nobody's.
+    """
     cut = _cut(faces, generator)
+    if invented:
+        cut = _bent(_patched(cut, generator), generator)
     made = composites.composites(cut[:COMPOSITES], cut[-COMPOSITES:], students, generator)
     images = torch.cat((made, _mixed(cut, generator)[COMPOSITES:]))
     images = _photographed(images, generator)
@@ -84,6 +91,26 @@ def _mixed(images: Tensor, g: torch.Generator) -> Tensor:
     share = torch.rand(BATCH, 1, 1, 1, generator=g) * 0.7 + 0.15
     out = images + _chance(1 / 3, g) * (1 - share) * (other - images)
     return torch.where((_chance(1 / 6, g) * _rectangles(0.3, 0.7, g)) > 0, other, out)
+
+
+def _patched(images: Tensor, g: torch.Generator) -> Tensor:
+    """Two thirds have parts of another face, where a smooth random map says so."""
+    share = torch.sigmoid(PATCHES * _smooth(1, 5, g)) * _chance(2 / 3, g)
+    return images + share * (images.roll(1, 0) - images)
+
+
+def _bent(images: Tensor, g: torch.Generator) -> Tensor:
+    """Each by a smooth random field: longer noses, wider eyes, other jaws."""
+    size = BENDING * torch.rand(BATCH, 1, 1, 1, generator=g) * 2 / SIDE
+    field = (_smooth(2, 6, g) * size).permute(0, 2, 3, 1)
+    still = F.affine_grid(torch.eye(2, 3).expand(BATCH, 2, 3), [BATCH, 3, SIDE, SIDE], align_corners=False)
+    return F.grid_sample(images, still + field, padding_mode="border", align_corners=False)
+
+
+def _smooth(channels: int, knots: int, g: torch.Generator) -> Tensor:
+    """Random maps (BATCH, channels, SIDE, SIDE) of about unit variance that change over SIDE / knots px."""
+    coarse = torch.randn(BATCH, channels, knots, knots, generator=g)
+    return F.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic", align_corners=False)
 
 
 def _photographed(images: Tensor, g: torch.Generator) -> Tensor:

@@ -46,4 +46,4 @@ def networks(settings: Settings) -> Networks:
     """The process's networks."""
     from core.networks import Networks  # noqa: PLC0415
 
-    return Networks.load(settings.bundle, settings.device)
+    return Networks.load(settings.bundle, settings.device, settings.licence_class)

@@ -63,7 +63,7 @@ def protect(
     """Protected faces of all variants; whether the promise holds is for the pipeline to measure."""
     net = networks.generator
     if net is None:
-        raise ConfigurationError("this bundle has no generator, which the method perceptface needs")
+        raise ConfigurationError("this bundle has no generator of this licence class, which perceptface needs")
     identity = identify(networks.encoders, faces.images, faces.landmarks)
     masks, regions = change_masks(faces.landmarks), region_weights(faces.landmarks)
     subject = Subject(faces.images, faces.landmarks, masks, regions, (identity,))

@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import nn
 
 from core.errors import ConfigurationError
+from core.licence import LicenceClass
 from core.networks import bundle as bundles
 from core.networks import dlib, facenet, generator, occlusion, personas, students
 from core.networks.autoencoder import PatchAutoencoder
@@ -29,6 +30,7 @@ __all__ = ["Detector", "Encoder", "Networks", "Persona"]
 
 logger = logging.getLogger(__name__)
 
+NEEDED = {"autoencoder", "occlusion", "personas", "presentation.json"}
 AUTOENCODERS = {c.__name__: c for c in (PatchAutoencoder, AutoencoderTiny, AutoencoderKL)}
 
 
@@ -49,32 +51,44 @@ class Networks:
     missing: dict[str, str]
 
     @classmethod
-    def load(cls, bundle: str | None = None, device: str | None = None) -> Networks:
+    def load(
+        cls,
+        bundle: str | None = None,
+        device: str | None = None,
+        licence_class: LicenceClass = LicenceClass.research,
+    ) -> Networks:
         """Load and verify a bundle; encoders whose weights are elsewhere are used where they can be had.
 
         Args:
             bundle: folder or hub repository; None is the packaged bundle.
             device: a torch device; None is cuda where there is one, else cpu.
+            licence_class: `clean` takes nothing but clean weights.
 
         Raises:
-            ConfigurationError: a part that nothing can do without is missing or altered.
+            ConfigurationError: a part that nothing can do without is missing, altered or not of this class.
         """
         folder = bundles.locate(bundle)
         manifest = bundles.verify(folder)
+        refused = bundles.refused(manifest, licence_class)
+        spoilt = {name.split("/")[0] for name in refused}
+        if lost := sorted(spoilt & NEEDED):
+            raise ConfigurationError(
+                f"{lost[0]} of bundle {folder} is not clean; SIDER_LICENCE_CLASS=research takes it"
+            )
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        encoders, missing = _encoders(folder / "encoders", place)
+        encoders, missing = _encoders(folder / "encoders", place, licence_class, refused)
         for name, reason in missing.items():
             logger.info("encoder %s is not used: %s", name, reason)
         return cls(
             device=place,
-            bundle=str(manifest.get("name", folder.name)),
+            bundle=str(manifest.get("name", folder.name)) + ("-clean" if refused else ""),
             detector=Detector(place),
             autoencoder=_autoencoder(folder / "autoencoder", place),
             encoders=encoders,
             personas=personas.load(folder / "personas"),
             presentation=Presentation.load(folder / "presentation.json", place),
-            denoiser=Denoiser.load(folder / "denoiser", place),
-            generator=generator.load(folder / "generator", place),
+            denoiser=None if "denoiser" in spoilt else Denoiser.load(folder / "denoiser", place),
+            generator=None if "generator" in spoilt else generator.load(folder / "generator", place),
             occlusion=occlusion.load(folder / "occlusion", place),
             missing=missing,
         )
@@ -99,12 +113,22 @@ def _autoencoder(folder: Path, device: torch.device) -> nn.Module:
     return settled(net).to(device)
 
 
-def _encoders(folder: Path, device: torch.device) -> tuple[tuple[Encoder, ...], dict[str, str]]:
-    """Every encoder that has a calibration file and weights, and the reasons for the others."""
+def _encoders(
+    folder: Path, device: torch.device, licence_class: LicenceClass, refused: frozenset[str]
+) -> tuple[tuple[Encoder, ...], dict[str, str]]:
+    """Every encoder that has a calibration file and weights, and the reasons for the others.
+
+    Those that stand in for others, which are better and not clean, are used where these are refused.
+    """
     found, missing = [], {}
     for path in sorted(folder.glob("*.json")):
         try:
             facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if facts.get("stand_in") and licence_class is LicenceClass.research:
+                continue
+            if refused & {f"encoders/{path.name}", f"encoders/{path.stem}.safetensors"}:
+                missing[path.stem] = "it is not clean; SIDER_LICENCE_CLASS=research takes it"
+                continue
             net = _weights(path, facts)
             if net is None:
                 missing[path.stem] = f"its weights are not here; fetch them: sider doctor --download {path.stem}"

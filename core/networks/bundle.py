@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigurationError
+from core.licence import LicenceClass
 
 PACKAGED = Path(__file__).with_name("bundle")
 MANIFEST = "manifest.json"
@@ -62,6 +63,14 @@ def verify(folder: Path) -> dict[str, Any]:
         if not path.is_file() or digest(path) != facts["sha256"]:
             raise ConfigurationError(f"{name} of bundle {folder} is missing or altered; install it again")
     return manifest
+
+
+def refused(manifest: dict[str, Any], licence_class: LicenceClass) -> frozenset[str]:
+    """Files that are not of this class; one that does not say of which it is, is not clean."""
+    if licence_class is LicenceClass.research:
+        return frozenset()
+    files: dict[str, dict[str, str]] = manifest["files"]
+    return frozenset(name for name, facts in files.items() if facts.get("licence_class") != LicenceClass.clean)
 
 
 def digest(path: Path) -> str:

@@ -11,6 +11,7 @@ import torch
 from facenet_pytorch import InceptionResnetV1
 
 from core.errors import ConfigurationError
+from core.licence import LicenceClass
 from core.networks import Networks, bundle, facenet
 
 
@@ -58,6 +59,29 @@ def test_absent_encoders_are_named_with_a_remedy(networks: Networks) -> None:
     assert networks.encoders[0].name == "dlib"
     for name in networks.missing:
         assert "sider doctor --download" in networks.missing[name]
+
+
+def test_clean_weights_alone_are_taken_where_only_these_may_be(networks: Networks) -> None:
+    clean = Networks.load(device="cpu", licence_class=LicenceClass.clean)
+    files = bundle.verify(bundle.PACKAGED)["files"]
+    for encoder in clean.encoders:
+        assert files[f"encoders/{encoder.name}.json"]["licence_class"] == "clean"
+    assert clean.surrogates
+    assert clean.referees
+    assert clean.generator is None
+    assert clean.bundle != networks.bundle
+    # What stands in for better networks is not asked beside them.
+    assert {e.name for e in clean.encoders} & {e.name for e in networks.encoders} == {"dlib"}
+    assert all("SIDER_LICENCE_CLASS" in clean.missing[name] for name in clean.missing if name.startswith("student"))
+
+
+def test_a_bundle_that_cannot_do_without_unclean_weights_says_so(copy: Path) -> None:
+    path = copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["files"]["autoencoder/config.json"]["licence_class"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ConfigurationError, match=r"autoencoder .* not clean"):
+        Networks.load(str(copy), "cpu", LicenceClass.clean)
 
 
 def test_facenet_is_used_where_its_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,9 @@ def pictures(count: int, seed: int) -> Tensor:
 
 
 @pytest.fixture
-def packaged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Student]:
-    """Whatever is in training here."""
-    monkeypatch.setattr(students, "FOLDER", tmp_path)
-    return students.surrogates()
+def packaged(tmp_path: Path) -> list[Student]:
+    """Without whatever is in training here."""
+    return dataclasses.replace(students.SCHOOLS["research"], folder=tmp_path).surrogates()
 
 
 def test_the_surroundings_stay_and_the_inside_is_anothers() -> None:
@@ -62,11 +62,40 @@ def test_a_student_is_persuaded_by_a_small_change_inside(packaged: list[Student]
     assert (size < composites.CHANGE[1]).all()
 
 
-def test_a_batch_of_views_is_the_same_for_the_same_seed(packaged: list[Student]) -> None:
+@pytest.fixture
+def faces() -> views.Faces:
     images = (pictures(9, 1) * 255).byte()
-    faces = views.Faces(F.interpolate(images, (256, 256)), torch.tensor(views.TEMPLATE).repeat(9, 1, 1) * 2)
-    first, again = (views.draw(faces, torch.Generator().manual_seed(5), students.surrogates()) for _ in range(2))
+    return views.Faces(F.interpolate(images, (256, 256)), torch.tensor(views.TEMPLATE).repeat(9, 1, 1) * 2)
+
+
+@pytest.mark.parametrize("invented", [False, True])
+def test_a_batch_of_views_is_the_same_for_the_same_seed(
+    faces: views.Faces, packaged: list[Student], invented: bool
+) -> None:
+    first, again = (views.draw(faces, torch.Generator().manual_seed(5), packaged, invented) for _ in range(2))
     assert first.shape == (views.BATCH, 3, SIDE, SIDE)
     assert first.min() >= 0
     assert first.max() <= 1
     assert torch.equal(first, again)
+
+
+def test_invented_faces_are_nobodys(faces: views.Faces) -> None:
+    """Two thirds have parts of another, and nearly all have other shapes."""
+    plain = torch.cat((torch.zeros(views.BATCH // 2, 3, SIDE, SIDE), torch.ones(views.BATCH // 2, 3, SIDE, SIDE)))
+    mixed = views._patched(plain[torch.randperm(views.BATCH)], torch.Generator().manual_seed(1))
+    both = (mixed.amax((1, 2, 3)) - mixed.amin((1, 2, 3))) > 0.5
+    assert 0.15 < float(both.float().mean()) < 0.6
+    seen = views._cut(faces, torch.Generator().manual_seed(2))
+    moved = (views._bent(seen, torch.Generator().manual_seed(3)) - seen).abs().mean((1, 2, 3))
+    assert float((moved > 0.002).float().mean()) > 0.9
+
+
+@pytest.mark.parametrize("kind", list(students.SCHOOLS))
+def test_a_school_names_and_measures_its_students(kind: str) -> None:
+    school = students.SCHOOLS[kind]
+    assert school.referee in school.mixes
+    for family in school.mixes:
+        encoder = school.as_encoder(family, students.FAMILIES[family](school.dim_of(family)))
+        assert school.packaged(family).is_file()
+        assert encoder.name == school.packaged(family).stem
+        assert (encoder.role == "referee") == (family == school.referee)
