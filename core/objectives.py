@@ -118,30 +118,20 @@ def prominence(x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"]) -> Floa
     return ((coarse / NOTICEABLE) ** 4).mean((1, 2, 3)).add(1e-8) ** 0.25
 
 
-def in_common(
-    x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"]
-) -> tuple[Float[Tensor, "b 1 h w"], Float[Tensor, "b 1 k l"]]:
-    """What two pictures have of one drawing: structure of lines, and of the shapes that light and shade make, for which
-    windows of a few pixels are too small."""
-    return structure_map(x, y), structure_map(F.avg_pool2d(x, COARSE), F.avg_pool2d(y, COARSE), LINES, GRAIN)
-
-
 def resurfacing(
     x: Float[Tensor, "b 3 H W"],
     source: Float[Tensor, "b 3 H W"],
-    start: tuple[Tensor, Tensor],
+    start: Float[Tensor, "b 1 h w"],
     mask: Float[Tensor, "b 1 H W"],
 ) -> Float[Tensor, " b"]:
-    """How much more of the source's lines, and of its shapes, `x` shows than the start did: means of
-    [s(x, source) - s(start, source)]_+, added up.
+    """How much more of the source's drawing `x` shows than the start did: [s(x, source) - s(start, source)]_+.
 
-    start: the second terms, `in_common` of start and source.
+    start: the second term, `structure_map` of start and source.
 
-    The cheapest way back to the source's identity is to draw the source's brows again, or to shade its nose; this
-    closes it, and asks no recognition network.
+    The cheapest way back to the source's identity is to draw the source's brows again; this closes it, and
+    asks no recognition network.
     """
-    lines, shapes = (F.relu(now - before) for now, before in zip(in_common(x, source), start, strict=True))
-    return _mean_inside(lines, mask, 11) + _mean_inside(shapes, F.avg_pool2d(mask, COARSE), LINES)
+    return _mean_inside(F.relu(structure_map(x, source) - start), mask, 11)
 
 
 def attention_change(maps: list[Tensor], before: list[Tensor], batch: int) -> Float[Tensor, " b"]:

@@ -57,21 +57,10 @@ def test_only_the_mask_counts() -> None:
 
 def test_resurfacing_counts_what_comes_back_of_the_source() -> None:
     start, source = smooth(0), smooth(1)
-    drawn = objectives.in_common(start, source)
+    drawn = objectives.structure_map(start, source)
     assert float(objectives.resurfacing(start, source, drawn, MASK)) == 0
     half, whole = (float(objectives.resurfacing(a, source, drawn, MASK)) for a in ((start + source) / 2, source))
     assert 0 < half < whole
-
-
-def test_shapes_resurface_without_lines() -> None:
-    """Light and shade that come back so softly that no line of the source is drawn."""
-    start, source = smooth(0), smooth(1)
-    soft = F.interpolate(F.avg_pool2d(source, 8), source.shape[-2:], mode="bicubic")
-    shaded = start + 0.6 * (soft - F.interpolate(F.avg_pool2d(start, 8), source.shape[-2:], mode="bicubic"))
-    lines, shapes = objectives.in_common(start, source)
-    found = float(objectives.resurfacing(shaded, source, (torch.ones_like(lines), shapes), MASK))
-    assert found > 0.05
-    assert float(objectives.resurfacing(start, source, (torch.ones_like(lines), shapes), MASK)) == 0
 
 
 def test_hinge_and_weights() -> None:

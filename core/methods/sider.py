@@ -77,11 +77,11 @@ class Config:
     """
 
     margin: float = 0.5
-    aim: float = 0.86
+    aim: float = 0.84
     slack: float = 0.1
-    confirmation: float = 0.78
+    confirmation: float = 0.76
     lift: float = 0.04
-    ceiling: float = 0.92
+    ceiling: float = 0.9
     draws: int = 1
     asked: int = 2
     tau: float = 0.1
@@ -203,7 +203,7 @@ class Search:
         self.z_p = encode(self.p, self.networks.autoencoder)
         self.decoded_p = decode(self.z_p, self.networks.autoencoder)
         self.tint = tint_of(self.p)
-        self.drawn = objectives.in_common(self.p[source.region], source.faces.images[source.region])
+        self.drawn = objectives.structure_map(self.p[source.region], source.faces.images[source.region])
         self.aim = self.p.new_full((len(self.p),), self.config.aim)
         self.zero = torch.zeros_like(self.z_p)
         self.near = torch.tensor(False)
