@@ -21,7 +21,7 @@ personas, and distant instead of orthogonal.
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -32,7 +32,16 @@ from core.networks import Networks
 from core.presentation import Presenting
 from core.promise import Promise
 from core.stages.align import AlignedFaces
-from core.stages.decouple import Identity, decouple, embed, identify, identify_personas, mean_traits, similarity
+from core.stages.decouple import (
+    Appearance,
+    Identity,
+    decouple,
+    embed,
+    identify,
+    identify_personas,
+    mean_traits,
+    similarity,
+)
 from core.stages.generate import Subject, Turning, turn_away
 from core.stages.optimise import Progress, Protected
 from core.stages.recompose import (
@@ -80,7 +89,7 @@ def protect(
     faces: AlignedFaces, networks: Networks, config: Config, generator: torch.Generator, progress: Progress
 ) -> Protected:
     """Protected faces of all variants; each face gets somebody else in each."""
-    identity, appearance = decouple(faces, networks)
+    identity, appearance = split(faces, networks)
     if config.personas:
         given = [wear(faces, appearance, networks.personas, config.personas)]
     else:
@@ -90,6 +99,12 @@ def protect(
         given = assign(candidates, faces, identity, networks, config)
     images, looks = turned(given, faces, identity, networks, config, generator)
     return Protected(images, looks, tuple(g.images for g in given), tuple(g.personas for g in given))
+
+
+def split(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appearance]:
+    """Identity and appearance without open eyes: with the source's own in all of them variants match one another."""
+    identity, appearance = decouple(faces, networks)
+    return identity, replace(appearance, eyes=torch.zeros_like(appearance.eyes))
 
 
 def turned(
@@ -185,12 +200,12 @@ def pseudonym(
     bank = tuple(p for p in networks.personas if p.plain not in taken)
     if not bank:
         raise RequestRefused("more people than personas; protect fewer photos in one run")
-    split = [decouple(faces, networks) for faces in sightings]
-    traits = mean_traits(appearance.traits[0] for _, appearance in split)
+    seen = [split(faces, networks) for faces in sightings]
+    traits = mean_traits(appearance.traits[0] for _, appearance in seen)
     names = [p.plain for p in choose(*fitting(traits, bank, config.presentation), config.candidates, generator)]
     limit = sightings[0].images.new_tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
     scores = []
-    for faces, (identity, appearance) in zip(sightings, split, strict=True):
+    for faces, (identity, appearance) in zip(sightings, seen, strict=True):
         worn = gather(wear(faces, appearance, bank, (name,)) for name in names)
         read = embed(networks.surrogates, worn.images, faces.landmarks.repeat(len(names), 1, 1))
         near = (similarity(read, identity) / limit).amax(0)[:, 0]

@@ -22,10 +22,9 @@ from core.stages.decouple import Appearance, to_arrays
 
 # Likeness (same landmarks and light) above which a look might be taken for the source's. Measured: two people 0.62
 # (median; 95 % of pairs below 0.74), two who fit each other 0.66 (0.74), one person in two photos 0.86 (5 % below
-# 0.74); see benchmarks/engine.py. It is what 95 % of pairs were below in coarser light, and stayed, to be on the safe
-# side, when light became as fine as it is.
-RECOGNISABLE = 0.68
-SPARE = 0.03  # what the optimiser and stored pixels may add
+# 0.74); see benchmarks/engine.py. It is stricter than that rule.
+RECOGNISABLE = 0.70
+SPARE = 0.05  # what the optimiser and stored pixels may add
 SPREAD = 3  # personas that a seed draws from beyond those that are tried, best fitting first
 REACH = 32  # how many may be tried in all, when those look too much like the source
 BLACK = 0.02  # luminance below which a pixel's colour is mostly noise
