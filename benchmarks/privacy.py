@@ -177,11 +177,9 @@ def diversity(run: Run, data: Pairs) -> dict[str, str]:
             continue
         made = make(faces, methods.load("sider"), every, data.numbers[i], run.networks, Clock(lambda *_: None))
         features = region_weights(faces.landmarks)
-        for a, b in combinations(made.protected.images, 2):
-            apart.append(1 - float(objectives.likeness(a, b, features)))
-    return {
-        f"distance between two of {VARIANTS} variants, mean and least": f"{np.mean(apart):.3f}, {min(apart):.3f}",
-    }
+        apart += [1 - float(objectives.likeness(a, b, features)) for a, b in combinations(made.protected.images, 2)]
+    found = f"{np.mean(apart):.3f}, {min(apart):.3f}"
+    return {f"distance between two of {VARIANTS} variants, mean and least": found}
 
 
 def facts_of(rows: list[Any]) -> dict[str, str]:
@@ -208,8 +206,7 @@ def write_sheet(run: Run, rows: list[Any]) -> Path:
             cells.append(f"<figure>{shown}<figcaption>{number} {html.escape(row['persona'])}</figcaption></figure>")
     style = "body{display:flex;flex-wrap:wrap;gap:8px;font:12px sans-serif}figure{margin:0}img{width:190px}"
     path = run.folder / "index.html"
-    title = "source, persona in context, protected"
-    path.write_text(f"<!doctype html><title>{title}</title><style>{style}</style>{''.join(cells)}", encoding="utf-8")
+    path.write_text(f"<!doctype html><title>faces</title><style>{style}</style>{''.join(cells)}", encoding="utf-8")
     return path
 
 
@@ -245,11 +242,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=64, help="of 262, evenly over them")
     parser.add_argument("--preset", default="standard", choices=list(PRESETS))
     parser.add_argument("--bundle", help="a folder; the packaged one if not given")
-    parser.add_argument("--licence-class", default="research", choices=list(LicenceClass), help="of the weights")
+    parser.add_argument("--licence-class", type=LicenceClass, default=LicenceClass.research, help="of the weights")
     parser.add_argument("--ablate", action="store_true")
     args = parser.parse_args()
-    networks = Networks.load(args.bundle, licence_class=LicenceClass(args.licence_class))
-    data = Pairs.read(args.pairs)
+    networks, data = Networks.load(args.bundle, licence_class=args.licence_class), Pairs.read(args.pairs)
     nets = recognisers(networks, data)
     if args.ablate:
         ablate(networks, data, nets)
