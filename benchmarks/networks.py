@@ -23,7 +23,7 @@ from training import teachers
 from training.pairs import Scores
 
 REPEATS = 15
-RUNS = 3
+RUNS = 9
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -138,11 +138,12 @@ def loop(networks: Networks) -> dict[str, str]:
         took.append(time.perf_counter() - began)
         turns = -(-len(nets) // config.asked)
         parts.append(steps * seconds(step) / turns + source.looks * seconds(look))
-    bare, whole = np.median(parts), np.median(took)
+    bare, whole, ratios = np.median(parts), np.median(took), np.divide(took, parts)
     return {
         "networks alone, forward and backward, a step": f"{bare / steps * 1000:.0f} ms",
         f"the search, {steps} steps and {source.looks} looks at stored pixels, a step": (
-            f"{whole / steps * 1000:.0f} ms ({whole / bare:.2f} times)"
+            f"{whole / steps * 1000:.0f} ms ({np.median(ratios):.2f} times; {min(ratios):.2f} to {max(ratios):.2f} in "
+            f"{RUNS} runs)"
         ),
     }
 

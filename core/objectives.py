@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ LUMA = (0.299, 0.587, 0.114)
 STABILISER = 0.03**2 / 2  # C2/2 of SSIM for a dynamic range of 1
 LINES, GRAIN = 7, 1e-4  # px, windows as narrow as lids and brows; variance of luminance that noise has, not drawing
 FINE, NEIGHBOURHOOD = 9, 11  # px, windows of texture: detail is what is finer than the first
+STRIDE = 2  # px between windows of structure
 COARSE = 4  # px, to see shapes rather than lines
 NOTICEABLE = 2 / 255  # luminance that shows on skin without any texture
 
@@ -32,32 +33,65 @@ def luminance(x: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1 H W"]:
     return (x * x.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
-def structure_map(
-    x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"], window: int = 11, stabiliser: float = STABILISER
-) -> Float[Tensor, "b 1 h w"]:
+class Picture:
+    """Pictures, and what comparisons need of them, each worked out once: one is compared with many, or in many ways."""
+
+    def __init__(self, images: Float[Tensor, "b 3 H W"]) -> None:
+        self.images = images
+
+    @classmethod
+    def of(cls, x: Images) -> Picture:
+        return x if isinstance(x, Picture) else cls(x)
+
+    @cached_property
+    def luminance(self) -> Float[Tensor, "b 1 H W"]:
+        return luminance(self.images)
+
+    @cached_property
+    def windows(self) -> dict[int, tuple[Tensor, Tensor]]:
+        """Mean and variance of luminance in such windows as were asked for, each (B, 1, h, w)."""
+        return {}
+
+    def moments(self, window: int) -> tuple[Float[Tensor, "b 1 h w"], Float[Tensor, "b 1 h w"]]:
+        """Mean and variance of luminance in windows of so many px."""
+        if window not in self.windows:
+            mean, squared = (box_means(v, window, STRIDE) for v in (self.luminance, self.luminance**2))
+            self.windows[window] = mean, (squared - mean**2).clamp_min(0)
+        return self.windows[window]
+
+    @cached_property
+    def detail(self) -> Float[Tensor, "b 1 H W"]:
+        """What of luminance is finer than FINE px."""
+        return self.luminance - _box(self.luminance, FINE)
+
+    @cached_property
+    def noticeable(self) -> Float[Tensor, "b 1 H W"]:
+        """How strong detail must be to show in what detail there is around it."""
+        return (NOTICEABLE**2 + _box(self.detail**2, NEIGHBOURHOOD)).sqrt()
+
+
+Images = Picture | Float[Tensor, "b 3 H W"]
+
+
+def structure_map(x: Images, y: Images, window: int = 11, stabiliser: float = STABILISER) -> Float[Tensor, "b 1 h w"]:
     """Structure term of SSIM, (cov_xy + C) / (sd_x sd_y + C), on luminance in box windows; in [-1, 1].
 
     Blind to brightness and contrast, so it compares what is drawn, not how it is lit
     (Wang et al. 2004, equation 10).
     """
-    a, b = luminance(x), luminance(y)
-    mean_a, mean_b, aa, bb, ab = (box_means(v, window, 2) for v in (a, b, a * a, b * b, a * b))
-    variance_a = (aa - mean_a**2).clamp_min(0)
-    variance_b = (bb - mean_b**2).clamp_min(0)
-    spread = (variance_a * variance_b + 1e-12).sqrt()
-    return (ab - mean_a * mean_b + stabiliser) / (spread + stabiliser)
+    x, y = Picture.of(x), Picture.of(y)
+    (mean_x, variance_x), (mean_y, variance_y) = x.moments(window), y.moments(window)
+    together = box_means(x.luminance * y.luminance, window, STRIDE) - mean_x * mean_y
+    spread = (variance_x * variance_y + 1e-12).sqrt()
+    return (together + stabiliser) / (spread + stabiliser)
 
 
-def structure(
-    x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"], mask: Float[Tensor, "b 1 H W"], window: int = 11
-) -> Float[Tensor, " b"]:
+def structure(x: Images, y: Images, mask: Float[Tensor, "b 1 H W"], window: int = 11) -> Float[Tensor, " b"]:
     """Mean structural similarity inside a mask, in [-1, 1]; 1 is the same drawing."""
     return _mean_inside(structure_map(x, y, window), mask, window)
 
 
-def likeness(
-    x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"], features: Float[Tensor, "b 1 H W"]
-) -> Float[Tensor, " b"]:
+def likeness(x: Images, y: Images, features: Float[Tensor, "b 1 H W"]) -> Float[Tensor, " b"]:
     """How alike two faces on the same landmarks are drawn, in [-1, 1]: structure where people are told apart
     (`Appearance.features`), line by line.
 
@@ -69,60 +103,51 @@ def likeness(
 
 def _mean_inside(values: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 H W"], window: int) -> Float[Tensor, " b"]:
     """Mean of a map over such windows, weighted by what each has of the mask."""
-    weight = box_means(mask, window, 2)
+    weight = box_means(mask, window, STRIDE)
     return (values * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1e-6)
 
 
-def visual_distance(
-    x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"], mask: Float[Tensor, "b 1 H W"]
-) -> Float[Tensor, " b"]:
+def visual_distance(x: Images, y: Images, mask: Float[Tensor, "b 1 H W"]) -> Float[Tensor, " b"]:
     """V: what an eye sees differ inside a mask: 1 - structure, and ten times the mean absolute difference."""
-    colour = ((x - y).abs() * mask).sum((1, 2, 3)) / (3 * mask.sum((1, 2, 3)).clamp_min(1e-6))
+    x, y = Picture.of(x), Picture.of(y)
+    colour = ((x.images - y.images).abs() * mask).sum((1, 2, 3)) / (3 * mask.sum((1, 2, 3)).clamp_min(1e-6))
     return 1 - structure(x, y, mask) + 10 * colour
 
 
 def perceived_distance(
-    x: Float[Tensor, "b 3 H W"],
-    y: Float[Tensor, "b 3 H W"],
-    mask: Float[Tensor, "b 1 H W"],
-    regions: Float[Tensor, "b 1 H W"],
+    x: Images, y: Images, mask: Float[Tensor, "b 1 H W"], regions: Float[Tensor, "b 1 H W"]
 ) -> Float[Tensor, " b"]:
     """V of two pictures of one person: by facial region, over the whole face, and over its coarse shape, which
     windows of a few pixels do not see: a broader nose, another frown."""
-    coarse = (F.avg_pool2d(v, COARSE) for v in (x, y, mask))
+    x, y = Picture.of(x), Picture.of(y)
+    coarse = (F.avg_pool2d(v, COARSE) for v in (x.images, y.images, mask))
     return visual_distance(x, y, regions) + visual_distance(x, y, mask) + visual_distance(*coarse)
 
 
-def texture_change(
-    x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"], mask: Float[Tensor, "b 1 H W"]
-) -> Float[Tensor, " b"]:
+def texture_change(x: Images, y: Images, mask: Float[Tensor, "b 1 H W"]) -> Float[Tensor, " b"]:
     """How visibly the fine detail of `x` departs from that of `y` inside a mask; 1 is about just noticeable.
 
     Detail hides in detail: a change counts by its share of what `y` shows around it, so that freckles on smooth
     skin are dear and the same change in a brow is cheap (texture masking, Chou and Li 1995).
     """
-    fine_x, fine_y = (luma - _box(luma, FINE) for luma in (luminance(x), luminance(y)))
-    visible = NOTICEABLE**2 + _box(fine_y**2, NEIGHBOURHOOD)
-    weight = mask / visible.sqrt()
+    x, y = Picture.of(x), Picture.of(y)
+    weight = mask / y.noticeable
     # Mean over the mask in units of NOTICEABLE, as if all skin were smooth.
-    return ((fine_x - fine_y).abs() * weight).sum((1, 2, 3)) / (weight.sum((1, 2, 3)) * NOTICEABLE).clamp_min(1e-6)
+    return ((x.detail - y.detail).abs() * weight).sum((1, 2, 3)) / (weight.sum((1, 2, 3)) * NOTICEABLE).clamp_min(1e-6)
 
 
-def prominence(x: Float[Tensor, "b 3 H W"], y: Float[Tensor, "b 3 H W"]) -> Float[Tensor, " b"]:
+def prominence(x: Images, y: Images) -> Float[Tensor, " b"]:
     """How much the strongest places of a change stand out: its fourth-power mean, coarser than lines, in units of
     NOTICEABLE.
 
     The same change spread over a face is hardly seen; drawn as strokes on a brow or a nose it is what one sees first.
     """
-    coarse = F.avg_pool2d(luminance(x) - luminance(y), COARSE)
+    coarse = F.avg_pool2d(Picture.of(x).luminance - Picture.of(y).luminance, COARSE)
     return ((coarse / NOTICEABLE) ** 4).mean((1, 2, 3)).add(1e-8) ** 0.25
 
 
 def resurfacing(
-    x: Float[Tensor, "b 3 H W"],
-    source: Float[Tensor, "b 3 H W"],
-    start: Float[Tensor, "b 1 h w"],
-    mask: Float[Tensor, "b 1 H W"],
+    x: Images, source: Images, start: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 H W"]
 ) -> Float[Tensor, " b"]:
     """How much more of the source's drawing `x` shows than the start did: [s(x, source) - s(start, source)]_+.
 

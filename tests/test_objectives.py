@@ -125,3 +125,12 @@ def test_means_over_windows_are_average_pooling(window: int, stride: int, paddin
     x = torch.rand(2, 1, 40, 33)
     pooled = F.avg_pool2d(x, window, stride, padding, count_include_pad=False)
     assert torch.allclose(objectives.box_means(x, window, stride, padding), pooled, atol=1e-6)
+
+
+def test_what_is_worked_out_once_says_the_same() -> None:
+    x, y = smooth(0), smooth(1)
+    kept, other = objectives.Picture(x), objectives.Picture(y)
+    for compare in (objectives.structure, objectives.likeness, objectives.visual_distance, objectives.texture_change):
+        assert torch.equal(compare(kept, other, MASK), compare(x, y, MASK))
+        assert torch.equal(compare(other, kept, MASK), compare(y, x, MASK))
+    assert kept.moments(11) is kept.moments(11)

@@ -34,7 +34,7 @@ from core import objectives
 from core.errors import ConfigurationError
 from core.networks import Networks
 from core.promise import Promise
-from core.stages.align import AlignedFaces, stored
+from core.stages.align import AlignedFaces, Stored
 from core.stages.decouple import Identity, cosines, embed, identify, identify_personas, similarity
 from core.stages.denoise import invert, learn_embeddings, regenerate, timesteps, watched
 from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise, part
@@ -123,6 +123,7 @@ class Search:
 
     def __init__(self, faces: AlignedFaces, networks: Networks, config: Config, generator: torch.Generator) -> None:
         self.faces, self.networks, self.config, self.x = faces, networks, config, faces.images
+        self.picture, self.stored = objectives.Picture(self.x), Stored(faces)
         self.M, self.regions = change_masks(faces.landmarks), region_weights(faces.landmarks)
         self.identity = identify(networks.encoders, faces.images, faces.landmarks)
         self.target = self._synthetic_target(generator)
@@ -144,9 +145,10 @@ class Search:
         config = self.config
         clean, attention = self._regenerated(self.z_t + u / self.gain)
         face = self._shown(clean)
+        shown = objectives.Picture(face)
         visible = (
-            config.balance * objectives.perceived_distance(face, self.x, self.M, self.regions)
-            + config.texture * objectives.texture_change(face, self.x, self.M)
+            config.balance * objectives.perceived_distance(shown, self.picture, self.M, self.regions)
+            + config.texture * objectives.texture_change(shown, self.picture, self.M)
             + config.attention * objectives.attention_change(attention, self.attention, len(u))
             + config.anchor * (u**2).mean((1, 2, 3))
         )
@@ -164,7 +166,7 @@ class Search:
     def satisfied(self, u: Float[Tensor, "b c u v"]) -> Bool[Tensor, " b"]:
         """Whether the surrogates read nobody they know in the stored pixels, and a referee agrees or is not asked."""
         config = self.config
-        seen = stored(self.faces, self.render(u))
+        seen = self.stored(self.render(u))
         cosine = cosines(self.networks.surrogates, seen, self.faces.landmarks, self.identity)
         held, strained = ((cosine <= self.at(share)).all(0).all(0) for share in (config.aim, config.ceiling))
         if not held.any():

@@ -35,7 +35,7 @@ from core.networks import Networks
 from core.networks.parallel import Net, side_by_side, spread
 from core.presentation import Presenting
 from core.promise import Promise
-from core.stages.align import AlignedFaces, stored
+from core.stages.align import AlignedFaces, Stored
 from core.stages.decouple import Appearance, Identity, cosines, decouple, similarity
 from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise, part
 from core.stages.recompose import (
@@ -44,6 +44,7 @@ from core.stages.recompose import (
     Recomposed,
     apply_change,
     decode,
+    distinct,
     encode,
     gather,
     limited,
@@ -146,24 +147,11 @@ def promising(
     return [gather(starts[rows[v]].face(b) for b, rows in enumerate(picked)) for v in range(config.variants)]
 
 
-def distinct(
-    order: list[int], images: Float[Tensor, "k 3 256 256"], features: Float[Tensor, "1 1 256 256"], count: int
-) -> list[int]:
-    """The first `count` in this order whose looks are not taken for one another; if all are, the least alike."""
-    taken, rest = order[:1], order[1:]
-    while rest and len(taken) < count:
-        pairs = ([objectives.likeness(images[i : i + 1], images[j : j + 1], features) for j in taken] for i in rest)
-        alike = [float(torch.stack(pair).max()) for pair in pairs]
-        unlike = (k for k, a in enumerate(alike) if a <= RECOGNISABLE)
-        taken.append(rest.pop(next(unlike, alike.index(min(alike)))))
-    return taken
-
-
 class Source:
     """What all searches for the faces of a photo share.
 
-    gain: of the autoencoder, at these faces. M: where they may change. region: the rectangle that is looked at.
-    threshold: cosines at FAR 1e-3, (k, 1, 1).
+    gain: of the autoencoder, at these faces. M: where they may change; open: the rectangle around it. region: the one
+    that is looked at; picture: the faces there. threshold: cosines at FAR 1e-3, (k, 1, 1).
     """
 
     def __init__(
@@ -173,7 +161,8 @@ class Source:
         self.mask = appearance.masks
         self.M = change_masks(faces.landmarks) * (1 - appearance.covered) * (1 - appearance.eyes)
         self.gain = pixel_gain(encode(faces.images, networks.autoencoder), networks.autoencoder)
-        self.region = rectangle(self.mask, LOOK_AROUND)
+        self.open, self.region = rectangle(self.M, 0), rectangle(self.mask, LOOK_AROUND)
+        self.picture, self.stored = objectives.Picture(faces.images[self.region]), Stored(faces)
         self.threshold = faces.images.new_tensor([e.thresholds[1e-3] for e in networks.surrogates])[:, None, None]
 
     def read(self, images: Float[Tensor, "b 3 256 256"]) -> Float[Tensor, "k 1 b"]:
@@ -203,7 +192,8 @@ class Search:
         self.z_p = encode(self.p, self.networks.autoencoder)
         self.decoded_p = decode(self.z_p, self.networks.autoencoder)
         self.tint = tint_of(self.p)
-        self.drawn = objectives.structure_map(self.p[source.region], source.faces.images[source.region])
+        self.persona = objectives.Picture(self.p[source.region])
+        self.drawn = objectives.structure_map(self.persona, source.picture)
         self.aim = self.p.new_full((len(self.p),), self.config.aim)
         self.zero = torch.zeros_like(self.z_p)
         self.near = torch.tensor(False)
@@ -228,9 +218,11 @@ class Search:
 
     def render(self, u: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 256 256"]:
         """The faces of latents that are moved by `u`."""
-        change = decode(self.z_p + u / self.source.gain, self.networks.autoencoder) - self.decoded_p
-        change = limited(change, self.config.limit)
-        return apply_change(self.p, self.source.M, change, self.config.colour, self.tint)
+        part, decoded = self.source.open, decode(self.z_p + u / self.source.gain, self.networks.autoencoder)
+        change = limited(decoded[part] - self.decoded_p[part], self.config.limit)
+        face = self.p.clone()
+        face[part] = apply_change(self.p[part], self.source.M[part], change, self.config.colour, self.tint[part])
+        return face
 
     def objective(self, u: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, " b"]:
         """The objective under a fresh draw."""
@@ -253,12 +245,12 @@ class Search:
 
     def visible(self, face: Float[Tensor, "b 3 256 256"]) -> Float[Tensor, " b"]:
         """What people see of the change, lambda V + sigma S + rho R."""
-        config, source, region = self.config, self.source, self.source.region
-        shown, p, mask = face[region], self.p[region], source.mask[region]
+        config, source = self.config, self.source
+        shown, mask = objectives.Picture(face[source.region]), source.mask[source.region]
         return (
-            config.balance * objectives.visual_distance(shown, p, mask)
-            + config.texture * objectives.texture_change(shown, p, mask)
-            + config.resurfacing * objectives.resurfacing(shown, source.faces.images[region], self.drawn, mask)
+            config.balance * objectives.visual_distance(shown, self.persona, mask)
+            + config.texture * objectives.texture_change(shown, self.persona, mask)
+            + config.resurfacing * objectives.resurfacing(shown, source.picture, self.drawn, mask)
         )
 
     def turn(self, generator: torch.Generator) -> list[int]:
@@ -279,7 +271,7 @@ class Search:
         config = self.config
         if not self.near:
             return torch.zeros_like(self.aim, dtype=torch.bool)
-        seen = stored(self.source.faces, self.render(u))
+        seen = self.source.stored(self.render(u))
         cosine = self.source.read(seen)
         held, strained = ((cosine >= self.source.at(share)).all(0).all(0) for share in (config.aim, config.ceiling))
         if not held.any():  # nothing to ask a referee about yet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -55,4 +56,10 @@ def sample(
     theta = torch.cat((back[..., :2] * (out_size / in_size[:, None]), ((2 * centre + 1) / in_size - 1)[..., None]), -1)
     grid = F.affine_grid(theta, [len(images), images.shape[1], h * k, w * k], align_corners=False)
     crop = F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
-    return F.avg_pool2d(crop, k) if k > 1 else crop
+    return _means(crop, k) if k > 1 else crop
+
+
+def _means(x: Float[Tensor, "b c h w"], k: int) -> Tensor:
+    """Means of k x k px, as average pooling has them, which takes a CPU twice the time."""
+    rows = reduce(torch.add, (x[..., i::k, :] for i in range(k)))
+    return reduce(torch.add, (rows[..., i::k] for i in range(k))) / k**2

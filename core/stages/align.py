@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from core.errors import NoFaceFound
 from core.networks import Detector, warp
+from core.objectives import box_means
 from core.stages.validate import Photo
 
 SIDE = 256  # px, side of an aligned face
@@ -110,51 +110,81 @@ def paste(faces: AlignedFaces, images: Float[Tensor, "b 3 256 256"]) -> Photo:
     """The photo with its faces changed to `images`, RGB in [0, 1]; small faces first, so that large ones win."""
     pixels = faces.photo.pixels.copy()
     for i in reversed(range(len(faces))):
-        _paste_one(pixels, faces.images[i], images[i], faces.matrices[i], faces.boxes[i], faces.whole)
+        place = Place(pixels, faces.images[i], faces.matrices[i], faces.boxes[i], faces.whole)
+        x, y, w, h = faces.boxes[i]
+        pixels[y : y + h, x : x + w] = place.pasted(images[i])
     return Photo(pixels)
 
 
-def stored(faces: AlignedFaces, images: Float[Tensor, "b 3 256 256"]) -> Float[Tensor, "b 3 256 256"]:
-    """What a reader of the pasted 8-bit photo sees: each face pasted into its own box and cut out again.
+class Stored:
+    """What a reader of the pasted 8-bit photo sees of other images: each pasted into its face's own box and cut out
+    again.
 
     Where the photo has several pixels for one of the aligned face they are taken together first: all those of a
     selfie would take a second, and a search looks many times.
     """
-    seen = []
-    for before, image, matrix, (x, y, w, h) in zip(faces.images, images, faces.matrices, faces.boxes, strict=True):
-        k = max(1, min(w, h) // SIDE)
-        pixels = np.array(Image.fromarray(faces.photo.pixels[y : y + h, x : x + w]).reduce(k))
-        # The first of the pixels that were taken together has its centre at (k - 1) / 2.
-        first = matrix.new_tensor((x + (k - 1) / 2, y + (k - 1) / 2))
-        local = torch.cat((k * matrix[:, :2], (matrix[:, 2] + matrix[:, :2] @ first)[:, None]), 1)
-        box = (0, 0, pixels.shape[1], pixels.shape[0])
-        _paste_one(pixels, before, image, local, box, faces.whole)
-        seen.append(crop(Photo(pixels), local[None], (box,)))
-    return torch.cat(seen)
+
+    def __init__(self, faces: AlignedFaces) -> None:
+        self.places = []
+        for before, matrix, (x, y, w, h) in zip(faces.images, faces.matrices, faces.boxes, strict=True):
+            k = max(1, min(w, h) // SIDE)
+            pixels = np.array(Image.fromarray(faces.photo.pixels[y : y + h, x : x + w]).reduce(k))
+            # The first of the pixels that were taken together has its centre at (k - 1) / 2.
+            first = matrix.new_tensor((x + (k - 1) / 2, y + (k - 1) / 2))
+            local = torch.cat((k * matrix[:, :2], (matrix[:, 2] + matrix[:, :2] @ first)[:, None]), 1)
+            self.places.append(Place(pixels, before, local, (0, 0, pixels.shape[1], pixels.shape[0]), faces.whole))
+
+    def __call__(self, images: Float[Tensor, "b 3 256 256"]) -> Float[Tensor, "b 3 256 256"]:
+        """RGB in [0, 1]."""
+        return torch.cat([place.stored(image) for place, image in zip(self.places, images, strict=True)])
 
 
-def _paste_one(
-    pixels: NDArray[np.uint8],
-    before: Float[Tensor, "3 256 256"],
-    image: Float[Tensor, "3 256 256"],
-    matrix: Tensor,
-    box: Box,
-    whole: bool,
-) -> None:
-    """Where nothing has changed the photo's own pixels stay: resampled, hair and all around it would be soft."""
-    x, y, w, h = box
-    patch, local = _patch(pixels, matrix, box)
-    redrawn = torch.ones_like(image[:1]) if whole else _redrawn(image - before)
-    layers = torch.cat((image, before, redrawn, feather_mask().to(image)), 0)[None]
-    face, shown, redrawn, alpha = warp.sample(layers, warp.invert(local[None]), (h, w)).split((3, 3, 1, 1), 1)
-    change = face - shown - redrawn * (patch - shown)
-    mixed = (patch + alpha * change)[0].clamp(0, 1).mul(255).round().byte()
-    pixels[y : y + h, x : x + w] = mixed.permute(1, 2, 0).cpu().numpy()
+def stored(faces: AlignedFaces, images: Float[Tensor, "b 3 256 256"]) -> Float[Tensor, "b 3 256 256"]:
+    """`Stored`, for a single look."""
+    return Stored(faces)(images)
+
+
+class Place:
+    """A face in a picture, where images of it are pasted; what all of these have in common is worked out once.
+
+    before: the face as it is, (3, 256, 256). patch: its box in the picture, (1, 3, h, w), of which `matrix` leads to
+    the aligned face. shown: `before` in the patch. alpha: how far a paste counts there.
+    """
+
+    def __init__(
+        self, pixels: NDArray[np.uint8], before: Float[Tensor, "3 256 256"], matrix: Tensor, box: Box, whole: bool
+    ) -> None:
+        self.before, self.whole = before, whole
+        self.patch, self.matrix = _patch(pixels, matrix, box)
+        self.back, self.size = warp.invert(self.matrix[None]), (self.patch.shape[2], self.patch.shape[3])
+        self.shown, self.alpha = self._laid((before, feather_mask().to(before)))
+
+    def pasted(self, image: Float[Tensor, "3 256 256"]) -> NDArray[np.uint8]:
+        """The pixels of the box, (h, w, 3), with this image for the face.
+
+        Where nothing has changed the picture's own pixels stay: resampled, hair and all around it would be soft.
+        """
+        redrawn = torch.ones_like(image[:1]) if self.whole else _redrawn(image - self.before)
+        face, redrawn = self._laid((image, redrawn))
+        change = face - self.shown - redrawn * (self.patch - self.shown)
+        mixed = (self.patch + self.alpha * change)[0].clamp(0, 1).mul(255).round().byte()
+        return mixed.permute(1, 2, 0).cpu().numpy()
+
+    def stored(self, image: Float[Tensor, "3 256 256"]) -> Float[Tensor, "1 3 256 256"]:
+        """The aligned face as it is read off these pixels, RGB in [0, 1]."""
+        height, width = self.size
+        return crop(Photo(self.pasted(image)), self.matrix[None], ((0, 0, width, height),))
+
+    def _laid(self, layers: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Layers of the aligned face where they come to lie in the patch."""
+        whole = warp.sample(torch.cat(layers, 0)[None], self.back, self.size)
+        first, second = whole.split([len(layer) for layer in layers], 1)
+        return first, second
 
 
 def _redrawn(change: Float[Tensor, "3 256 256"]) -> Float[Tensor, "1 256 256"]:
     """How far a face is another one around each pixel, 0..1: the photo's own detail would draw the old one there."""
-    around = F.avg_pool2d(change.abs().amax(0, keepdim=True), 2 * AROUND + 1, 1, AROUND)
+    around = box_means(change.abs().amax(0)[None, None], 2 * AROUND + 1, 1, AROUND)[0]
     return (around / REDRAWN).clamp(0, 1)
 
 

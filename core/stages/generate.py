@@ -172,8 +172,9 @@ def shown(subject: Subject, change: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "
 
 def visible(face: Float[Tensor, "b 3 h w"], subject: Subject) -> Float[Tensor, " b"]:
     """What an eye sees of the change."""
-    perceived = objectives.perceived_distance(face, subject.images, subject.masks, subject.regions)
-    return perceived + 0.3 * objectives.texture_change(face, subject.images, subject.masks)
+    shown, plain = objectives.Picture(face), objectives.Picture(subject.images)
+    perceived = objectives.perceived_distance(shown, plain, subject.masks, subject.regions)
+    return perceived + 0.3 * objectives.texture_change(shown, plain, subject.masks)
 
 
 def mixture(personas: Identity, weights: Float[Tensor, "n m"]) -> Identity:

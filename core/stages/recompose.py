@@ -86,6 +86,19 @@ def _recompose_one(
     return tried[:variants]
 
 
+def distinct(
+    order: list[int], images: Float[Tensor, "k 3 256 256"], features: Float[Tensor, "1 1 256 256"], count: int
+) -> list[int]:
+    """The first `count` in this order whose looks are not taken for one another; if all are, the least alike."""
+    taken, rest = order[:1], order[1:]
+    while rest and len(taken) < count:
+        pairs = ([objectives.likeness(images[i : i + 1], images[j : j + 1], features) for j in taken] for i in rest)
+        alike = [float(torch.stack(pair).max()) for pair in pairs]
+        unlike = (k for k, a in enumerate(alike) if a <= RECOGNISABLE)
+        taken.append(rest.pop(next(unlike, alike.index(min(alike)))))
+    return taken
+
+
 def wear(faces: AlignedFaces, appearance: Appearance, bank: tuple[Persona, ...], names: tuple[str, ...]) -> Recomposed:
     """The faces with these personas, one a face, turned whichever way fits."""
     rows = []

@@ -113,17 +113,3 @@ def test_each_surrogate_is_asked_once_before_any_comes_again(faces: AlignedFaces
             turns = [search.turn(generator) for _ in everyone[::asked]]
             assert sorted(k for turn in turns for k in turn) == list(everyone)
             assert max(map(len, turns)) <= asked
-
-
-def test_variants_are_not_twins_while_there_are_others(faces: AlignedFaces) -> None:
-    face, other = faces.images[:1], faces.images[:1].flip(-2)
-    images, mask = torch.cat((face, face, other)), torch.ones(1, 1, 256, 256)
-    assert sider.distinct([0, 1, 2], images, mask, 2) == [0, 2]
-    assert sider.distinct([0, 1, 2], images, mask, 3) == [0, 2, 1]
-
-
-def test_where_all_are_twins_the_least_alike_is_taken(faces: AlignedFaces) -> None:
-    face = faces.images[:1]
-    close, less = (face + face.flip(-1) * share for share in (0.02, 0.1))
-    images, mask = torch.cat((face, close, less)), torch.ones(1, 1, 256, 256)
-    assert sider.distinct([0, 1, 2], images, mask, 2) == [0, 2]

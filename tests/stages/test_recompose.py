@@ -26,6 +26,7 @@ from core.stages.recompose import (
     apply_change,
     choose,
     decode,
+    distinct,
     encode,
     fitting,
     limited,
@@ -269,3 +270,17 @@ def test_light_that_is_added_to_skin_has_its_colour(light: float) -> None:
     assert torch.allclose(objectives.luminance(tinted), objectives.luminance(plain), atol=1e-3)
     assert torch.allclose(tinted[:, 0] / tinted[:, 2], skin[:, 0] / skin[:, 2], atol=0.02)
     assert not torch.allclose(plain[:, 0] / plain[:, 2], skin[:, 0] / skin[:, 2], atol=0.05)
+
+
+def test_variants_are_not_twins_while_there_are_others(faces: AlignedFaces) -> None:
+    face, other = faces.images[:1], faces.images[:1].flip(-2)
+    images, mask = torch.cat((face, face, other)), torch.ones(1, 1, 256, 256)
+    assert distinct([0, 1, 2], images, mask, 2) == [0, 2]
+    assert distinct([0, 1, 2], images, mask, 3) == [0, 2, 1]
+
+
+def test_where_all_are_twins_the_least_alike_is_taken(faces: AlignedFaces) -> None:
+    face = faces.images[:1]
+    close, less = (face + face.flip(-1) * share for share in (0.02, 0.1))
+    images, mask = torch.cat((face, close, less)), torch.ones(1, 1, 256, 256)
+    assert distinct([0, 1, 2], images, mask, 2) == [0, 2]
