@@ -112,7 +112,7 @@ def _redraw(decoder: attackers.Decoder, image: Pixels) -> Pixels:
     return np.asarray(drawn.permute(1, 2, 0).mul(255).round().byte())
 
 
-def scores(images: list[Pixels | None], case: Case, nets: list[Recogniser], people: list[list[look.Face]]) -> list[str]:
+def scores(images: list[Pixels | None], case: Case, nets: list[Recogniser], people: list[list[look.Look]]) -> list[str]:
     """PSNR; distance; shares that look like the person, and that a line-up gives away; shares matched."""
     data, found = case.data, []
     for i, image in enumerate(images):
@@ -121,8 +121,8 @@ def scores(images: list[Pixels | None], case: Case, nets: list[Recogniser], peop
             error = float(np.mean((x.astype(float) - y) ** 2))
             features = region_weights(data.marks_a[i : i + 1])
             distance = 1 - float(objectives.likeness(tensor([image]), data.a[i : i + 1].float() / 255, features))
-            apart = [look.distances(np.asarray(image / 255, np.float32), face)["face"] for face in people[i]]
-            found.append((10 * np.log10(255**2 / error), distance, distance < 1 - RECOGNISABLE, np.argmin(apart) == 0))
+            known = look.picked(look.Look.of(np.asarray(image / 255, np.float32)), people[i])["face"]
+            found.append((10 * np.log10(255**2 / error), distance, distance < 1 - RECOGNISABLE, known))
     psnr, distance, alike, picked = np.mean(found, 0)
     marks = [landmarks(case.networks.detector, image) for image in images]
     matched = [f"{net.success(images, marks, far):.0%}" for net in nets for far in FARS]

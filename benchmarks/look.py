@@ -5,6 +5,8 @@ Pictures must show faces in the same geometry, as `compose` makes them: then wha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from skimage.color import rgb2lab
@@ -36,21 +38,37 @@ def worn_by(source: Face, landmarks: Marks, image: NDArray[np.uint8], own: Marks
     return next(compose(setting, Persona("", image, own, NOBODY)))
 
 
-def line_up(data: Pairs, i: int, people: int) -> list[Face]:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Edges (histograms of oriented gradients, unit length) and mean colour (CIELAB) of a face by region."""
+
+    edges: dict[str, NDArray[np.float64]]
+    colours: dict[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, face: Face) -> Look:
+        parts = {name: face[t:d, left:r] for name, (t, d, left, r) in REGIONS.items()}
+        edges = {name: hog(x, 8, (CELL, CELL), (2, 2), channel_axis=-1) for name, x in parts.items()}
+        units = {name: e / max(np.linalg.norm(e), 1e-9) for name, e in edges.items()}
+        return cls(units, {name: rgb2lab(x).mean((0, 1)) for name, x in parts.items()})
+
+    def distances(self, other: Look) -> dict[str, float]:
+        """By region, and their mean as "face"; 0 is the same."""
+        edges = {name: 1 - float(own @ other.edges[name]) for name, own in self.edges.items()}
+        colours = {name: float(np.linalg.norm(own - other.colours[name])) for name, own in self.colours.items()}
+        rows = {name: edges[name] + colours[name] / COLOUR for name in edges}
+        return rows | {"face": float(np.mean(list(rows.values())))}
+
+
+def line_up(data: Pairs, i: int, people: int) -> list[Look]:
     """Photo `a` of pair `i` with the interiors of so many people's photos `b`; the first is the person's own."""
     source, marks = np.asarray(data.a[i].permute(1, 2, 0).numpy() / 255, np.float32), data.marks_a[i].numpy()
     rows = [(i + k * max(1, len(data) // people)) % len(data) for k in range(people)]
-    return [worn_by(source, marks, data.b[j].permute(1, 2, 0).numpy(), data.marks_b[j].numpy()) for j in rows]
+    worn = (worn_by(source, marks, data.b[j].permute(1, 2, 0).numpy(), data.marks_b[j].numpy()) for j in rows)
+    return [Look.of(face) for face in worn]
 
 
-def distances(a: Face, b: Face) -> dict[str, float]:
-    """Distance by region, and their mean as "face"; 0 is the same."""
-    rows = {name: _distance(a[t:d, left:r], b[t:d, left:r]) for name, (t, d, left, r) in REGIONS.items()}
-    return rows | {"face": float(np.mean(list(rows.values())))}
-
-
-def _distance(a: Face, b: Face) -> float:
-    edges = [hog(x, 8, (CELL, CELL), (2, 2), channel_axis=-1) for x in (a, b)]
-    apart = 1 - float(edges[0] @ edges[1] / max(np.linalg.norm(edges[0]) * np.linalg.norm(edges[1]), 1e-9))
-    colour = float(np.linalg.norm(np.subtract(*(rgb2lab(x).mean((0, 1)) for x in (a, b)))))
-    return apart + colour / COLOUR
+def picked(seen: Look, line: list[Look]) -> dict[str, bool]:
+    """By region: is the first of a line-up the nearest?"""
+    far = [seen.distances(other) for other in line]
+    return {region: min(far, key=lambda d: d[region]) is far[0] for region in far[0]}

@@ -3,7 +3,7 @@
 Protects photo `a` of each development pair (never trained on) and asks every network, above all the judges that nothing
 was optimised against, whether it still matches photo `b` of the same person; also after JPEG, shrinking and
 blurring. What people see is judged without recognition networks. Pictures and rows lie in .work/privacy and are
-kept: a further run goes on. Look at .work/privacy/<run>/index.html. `--ablate` compares what the parts contribute.
+kept: a further run goes on. Look at .work/privacy/<run>/index.html.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import hashlib
 import html
 import json
 import time
-from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -37,11 +36,11 @@ from core.networks import Networks
 from core.networks.bundle import MANIFEST, PACKAGED
 from core.pipeline import Clock, make
 from core.stages.align import AlignedFaces, align, paste
-from core.stages.optimise import Jitter
 from core.stages.regions import face_mask, region_weights
 from core.stages.validate import Photo
 
 FOLDER = Path(".work/privacy")
+SHOWN = ("source", "start", "protected")
 LINE_UP = 16  # people
 DIVERSE, VARIANTS = 6, 3  # photos, and variants of each, to see how much variants differ
 
@@ -104,7 +103,7 @@ def _protect(run: Run, image: Tensor, number: int) -> dict[str, Any] | None:
 
 
 def picture(run: Run, row: dict[str, Any], name: str) -> Pixels:
-    """One of "source", "start", "protected"."""
+    """One of SHOWN."""
     return np.asarray(Image.open(run.folder / f"{row['number']:03d}.{name}.png"))
 
 
@@ -152,19 +151,20 @@ def fidelity(run: Run, rows: list[Any], data: Pairs) -> dict[str, str]:
 
 
 def line_ups(run: Run, rows: list[Any], data: Pairs) -> list[list[str]]:
-    """By region: is the persona nearer than the source, and does the look pick the person out of LINE_UP people?
+    """By region: is the persona nearer than the source, and does the look pick the person out of LINE_UP people, from
+    each of SHOWN?
 
-    The line-up are photos `b`, worn in the geometry and light of the photo in question.
+    The line-up are photos `b`, worn in the geometry and light of the photo in question. Personas that fit are nearer to
+    the person than to most others: they are of the same sex and age.
     """
-    found: dict[str, list[tuple[bool, bool, bool]]] = {region: [] for region in (*look.REGIONS, "face")}
+    found: dict[str, list[tuple[bool, ...]]] = {region: [] for region in (*look.REGIONS, "face")}
     for i, row in track([(i, row) for i, row in enumerate(rows) if row], "look"):
-        shown = {n: np.asarray(picture(run, row, n) / 255, np.float32) for n in ("source", "start", "protected")}
-        worn = look.line_up(data, i, LINE_UP)
-        to_source, to_persona = (look.distances(shown["protected"], shown[n]) for n in ("source", "start"))
-        line = {n: [look.distances(shown[n], w) for w in worn] for n in ("source", "protected")}
+        seen = {n: look.Look.of(np.asarray(picture(run, row, n) / 255, np.float32)) for n in SHOWN}
+        line = look.line_up(data, i, LINE_UP)
+        to_source, to_persona = (seen["protected"].distances(seen[n]) for n in ("source", "start"))
+        picked = [look.picked(seen[n], line) for n in SHOWN]
         for region, picks in found.items():
-            original, protected = (int(np.argmin([d[region] for d in line[n]])) == 0 for n in ("source", "protected"))
-            picks.append((to_persona[region] < to_source[region], original, protected))
+            picks.append((to_persona[region] < to_source[region], *(p[region] for p in picked)))
     return [[region, *(f"{share:.0%}" for share in np.mean(picks, 0))] for region, picks in found.items()]
 
 
@@ -202,39 +202,12 @@ def write_sheet(run: Run, rows: list[Any]) -> Path:
     for row in rows:
         if row:
             number = f"{row['number']:03d}"
-            shown = "".join(f'<img src="{number}.{n}.png" alt="{n}">' for n in ("source", "start", "protected"))
+            shown = "".join(f'<img src="{number}.{n}.png" alt="{n}">' for n in SHOWN)
             cells.append(f"<figure>{shown}<figcaption>{number} {html.escape(row['persona'])}</figcaption></figure>")
     style = "body{display:flex;flex-wrap:wrap;gap:8px;font:12px sans-serif}figure{margin:0}img{width:190px}"
     path = run.folder / "index.html"
     path.write_text(f"<!doctype html><title>faces</title><style>{style}</style>{''.join(cells)}", encoding="utf-8")
     return path
-
-
-def ablations(networks: Networks) -> list[Run]:
-    """The standard preset, each time without one part."""
-    standard = PRESETS["standard"]
-
-    def only(prefix: str) -> Networks:
-        kept = [e for e in networks.encoders if e.name.startswith(prefix)]
-        if networks.presentation.encoder not in (e.name for e in kept):  # personas are chosen by what it reads
-            reader = next(copy(e) for e in networks.encoders if e.name == networks.presentation.encoder)
-            reader.role = "presentation"
-            kept.append(reader)
-        return dataclasses.replace(networks, encoders=tuple(kept))
-
-    plain, replace = Jitter(shift=0, scale=0, angle=0, light=0, blur=0), dataclasses.replace
-    runs = [
-        Run("standard", standard, networks),
-        Run("no draws", replace(standard, draws=1, jitter=plain), networks),
-        Run("all encoders a step", replace(standard, asked=len(networks.surrogates)), networks),
-        Run("equal weights", replace(standard, tau=1e6), networks),
-        Run("any persona that fits", replace(standard, candidates=1), networks),
-        Run("texture and colour free", replace(standard, texture=0.0, colour=1.0), networks),
-        Run("no momentum", replace(standard, descent=replace(standard.descent, momentum=0.0)), networks),
-        Run("dlib alone", standard, only("dlib")),
-        Run("students alone", standard, only("student")),
-    ]
-    return [run for run in runs if run.networks.surrogates]
 
 
 def main() -> None:
@@ -243,13 +216,9 @@ def main() -> None:
     parser.add_argument("--preset", default="standard", choices=list(PRESETS))
     parser.add_argument("--bundle", help="a folder; the packaged one if not given")
     parser.add_argument("--licence-class", type=LicenceClass, default=LicenceClass.research, help="of the weights")
-    parser.add_argument("--ablate", action="store_true")
     args = parser.parse_args()
     networks, data = Networks.load(args.bundle, licence_class=args.licence_class), Pairs.read(args.pairs)
     nets = recognisers(networks, data)
-    if args.ablate:
-        ablate(networks, data, nets)
-        return
     name = args.preset if networks.bundle == "mini" else f"{args.preset}-{networks.bundle}"
     run = Run(name, PRESETS[args.preset], networks)
     rows = protect_all(run, data)
@@ -268,32 +237,12 @@ def main() -> None:
             "The judges after what strangers do to pictures:\n\n"
             + report.table(["picture", "faces found", *heads], robustness(run, rows, nets)),
             "Look, without recognition networks: share of protected faces nearer to their persona than to their "
-            f"source, and how often the look picks the person out of a line-up of {LINE_UP}, from the original and "
-            f"from the protected photo (chance: {1 / LINE_UP:.0%}).\n\n"
-            + report.table(["region", "persona nearer", "original", "protected"], line_ups(run, rows, data)),
+            f"source, and how often the look picks the person from a line-up of {LINE_UP} (chance: {1 / LINE_UP:.0%}): "
+            "from the original, from the persona as it was put on, and from the protected photo.\n\n"
+            + report.table(["region", "persona nearer", "original", "persona", "protected"], line_ups(run, rows, data)),
         ],
     )
     print(f"look at {write_sheet(run, rows)}")
-
-
-def ablate(networks: Networks, data: Pairs, nets: list[Recogniser]) -> None:
-    """One line a part that was left out."""
-    table = []
-    for run in ablations(networks):
-        rows = protect_all(run, data)
-        cells = [row[3::2] for row in recognition(run, rows, nets) if row[1] == "judge"]
-        good = [row for row in rows if row]
-        table.append(
-            [
-                run.name,
-                *(cell for pair in cells for cell in pair),
-                f"{np.mean([row['distance_to_persona'] for row in good]):.3f}",
-                f"{np.median([row['seconds'] for row in good]):.1f}",
-            ]
-        )
-    heads = [f"{n.name}, FAR {far:g}" for n in nets if n.role == "judge" for far in FARS]
-    head = ["", *heads, "distance to persona", "seconds a face"]
-    report.put("ablations", f"What the parts contribute, {len(data)} pairs", [report.table(head, table)])
 
 
 if __name__ == "__main__":

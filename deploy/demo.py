@@ -127,7 +127,9 @@ def promise_table(report: dict[str, Any]) -> Table:
         for face in faces:
             for name, facts in face["encoders"].items():
                 numbers = (facts[k] for k in ("cosine", "cosine_found_again", "required"))
-                table.add_row(f"v{number}", name, *(f"{n:.3f}" for n in numbers), _yes(facts["held"]))
+                table.add_row(
+                    f"v{number}", name, *("-" if n is None else f"{n:.3f}" for n in numbers), _yes(facts["held"])
+                )
             apart, least = (f"{face[k]:.3f}" for k in ("distance_to_source", "distance_required"))
             table.add_row(f"v{number}", "look, to the source", apart, "", least, _yes(face["distance_held"]))
         table.add_section()

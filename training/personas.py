@@ -272,14 +272,8 @@ def save_table(bank: list[Persona], sources: dict[str, list[str]], folder: Path)
     rows = []
     for persona in bank:
         marks = [[round(float(v), 2) for v in p] for p in persona.landmarks]
-        rows.append(
-            {
-                "name": persona.name,
-                "landmarks": marks,
-                "traits": asdict(persona.traits),
-                "sources": sources[persona.name],
-            }
-        )
+        facts = {"landmarks": marks, "traits": asdict(persona.traits), "sources": sources[persona.name]}
+        rows.append({"name": persona.name, **facts})
     (folder / TABLE).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 

@@ -11,6 +11,8 @@ Notation: v_k identity of a recomposed face by encoder k, s_k the source's, o_k 
     persona = the first in random order with near <= 1 + rest; if there is none, argmin near
     face = turn_away(its recomposition, s_k and the variants before it)    # core/stages/generate.py
 
+and where a network still recognises the face, the next persona.
+
 Deviates: the paper's identity is sampled by an identity-conditioned diffusion model and made orthogonal to the source.
 Ours has not learned to draw faces well enough (DESIGN.md), so identities are those of the bank, as many as there are
 personas, and distant instead of orthogonal.
@@ -42,7 +44,7 @@ from core.stages.decouple import (
     mean_traits,
     similarity,
 )
-from core.stages.generate import Subject, Turning, turn_away
+from core.stages.generate import Subject, Turning, recognised, turn_away
 from core.stages.optimise import Progress, Protected
 from core.stages.recompose import (
     REACH,
@@ -61,6 +63,7 @@ PROMISE = Promise(people_recognise=False, machines_match=False)
 NETWORKS = ("detector", "encoders", "personas")
 ROOM = 0.2  # share of the threshold by which a persona is to be safer, for networks and photos that it was not tried on
 REST = 0.4  # share of the threshold beyond it that is left to the generator
+TRIES = 3  # candidates that are turned for a face at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +94,12 @@ def protect(
     """Protected faces of all variants; each face gets somebody else in each."""
     identity, appearance = split(faces, networks)
     if config.personas:
-        given = [wear(faces, appearance, networks.personas, config.personas)]
+        candidates = [wear(faces, appearance, networks.personas, config.personas)]
     else:
         tried = min(REACH, config.candidates + config.variants)
         candidates = recompose(faces, appearance, networks.personas, tried, generator, config.presentation)
-        progress("optimise", 0.5)
-        given = assign(candidates, faces, identity, networks, config)
-    images, looks = turned(given, faces, identity, networks, config, generator)
-    return Protected(images, looks, tuple(g.images for g in given), tuple(g.personas for g in given))
+    progress("optimise", 0.5)
+    return give(Casting(candidates, faces, identity, networks, config), generator)
 
 
 def split(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appearance]:
@@ -107,66 +108,108 @@ def split(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appearance
     return identity, replace(appearance, eyes=torch.zeros_like(appearance.eyes))
 
 
-def turned(
-    given: list[Recomposed],
-    faces: AlignedFaces,
-    identity: Identity,
-    networks: Networks,
-    config: Config,
-    generator: torch.Generator,
-) -> tuple[tuple[Float[Tensor, "b 3 256 256"], ...], int]:
+def give(casting: Casting, generator: torch.Generator) -> Protected:
     """The faces of each variant, such that machines take them neither for a source nor for another face of this variant
-    or an earlier one, and the looks it took; a bundle without a generator leaves them as they are."""
-    if networks.generator is None:
-        return tuple(g.images for g in given), 0
-    bank = {persona.plain: persona for persona in networks.personas}
-    wanted = [bank[name] for name in config.personas]
-    # Photos under one persona are to be one person to machines as well: no secrets, which would tell them apart.
-    towards = identify_personas(networks.surrogates, wanted, networks.device) if wanted else None
-    avoided, images, looks = [one_of(identity, b) for b in range(len(faces))], [], 0
-    for g in given:
+    or an earlier one."""
+    faces, config = casting.faces, casting.config
+    images, starts, looks = [], [], 0
+    for _ in range(config.variants):
         row = []
         for b in range(len(faces)):  # one after the other: two that are turned at once may end alike
-            face = faces.face(b)
-            masks, regions = change_masks(face.landmarks), region_weights(face.landmarks)
-            subject = Subject(g.face(b).images, face.landmarks, masks, regions, tuple(avoided))
-            whom = one_of(towards, b) if towards else None
-            found, taken = turn_away(subject, face, networks.generator, networks, config.turning, generator, whom)
-            avoided.append(identify(networks.encoders, found, face.landmarks))
-            row.append(found)
-            looks += taken
-        images.append(torch.cat(row))
-    return tuple(images), looks
+            given, steps = casting.give(b, generator)
+            row.append(given)
+            looks += steps
+        images.append(torch.cat([given.image for given in row]))
+        starts.append(gather(given.start for given in row))
+    return Protected(tuple(images), looks, tuple(g.images for g in starts), tuple(g.personas for g in starts))
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a face got: a candidate, its recomposition, and that turned away from all who are avoided, (1, 3, 256, 256).
+    known: the largest cosine to any of them, in shares of what leaves ROOM."""
+
+    candidate: int
+    start: Recomposed
+    image: Tensor
+    known: float
+
+
+class Casting:
+    """Who may be given to the faces of a photo, and who has been.
+
+    candidates: recompositions, in the generator's order. to_source: (n, b), how near machines find candidates to their
+    sources, and between: (n, b, n, b), to one another, in shares of the thresholds at FAR 1e-2. avoided: for whom no
+    face is to be taken any more. given: candidates and the faces that have them.
+    """
+
+    def __init__(
+        self,
+        candidates: list[Recomposed],
+        faces: AlignedFaces,
+        identity: Identity,
+        networks: Networks,
+        config: Config,
+    ) -> None:
+        self.candidates, self.faces, self.networks, self.config = candidates, faces, networks, config
+        images, landmarks = torch.cat([c.images for c in candidates]), faces.landmarks.repeat(len(candidates), 1, 1)
+        read = embed(networks.surrogates, images, landmarks)
+        limit = faces.images.new_tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
+        self.to_source = (similarity(read, identity) / limit).amax(0)
+        between = (torch.stack([v @ v.T for v in read.vectors.values()]) / limit).amax(0)
+        self.between = between.unflatten(1, self.to_source.shape).unflatten(0, self.to_source.shape)
+        self.avoided = [one_of(identity, b) for b in range(len(faces))]
+        self.given: list[tuple[int, int]] = []
+        bank = {persona.plain: persona for persona in networks.personas}
+        wanted = [bank[name] for name in config.personas]
+        # Photos under one persona are to be one person to machines as well: no secrets, which would tell them apart.
+        self.towards = identify_personas(networks.surrogates, wanted, networks.device) if wanted else None
+
+    def give(self, b: int, generator: torch.Generator) -> tuple[Given, int]:
+        """Somebody for a face, and the looks it took: the first in order whom machines take for nobody else; of several
+        whom they do, the one of whom they are least sure."""
+        tried: list[Given] = []
+        looks = 0
+        for candidate in self.order(b):
+            turned, steps = self.turned(candidate, b, generator)
+            tried.append(turned)
+            looks += steps
+            if turned.known <= 1:
+                break
+        best = min(tried, key=lambda g: g.known)
+        self.given.append((best.candidate, b))
+        self.avoided.append(identify(self.networks.encoders, best.image, self.faces.face(b).landmarks))
+        return best, looks
+
+    def order(self, b: int) -> list[int]:
+        """TRIES candidates for a face.
+
+        First the safe ones in the generator's order: the one that is furthest off would be the same for nearly every
+        seed, so that anybody with the original could tell it.
+        """
+        near = nearness(self.to_source[:, b], self.between[:, b], self.given)
+        left = [n for n in range(len(near)) if (n, b) not in self.given] or list(range(len(near)))  # in a small bank
+        return by_safety(near, left, self.config, self.networks)[:TRIES]
+
+    def turned(self, candidate: int, b: int, generator: torch.Generator) -> tuple[Given, int]:
+        """A candidate as face `b`, turned away from all who are avoided, and the looks it took; a bundle without a
+        generator leaves it as it is."""
+        start, face, net = self.candidates[candidate].face(b), self.faces.face(b), self.networks.generator
+        if net is None:
+            return Given(candidate, start, start.images, 0.0), 0
+        masks, regions = change_masks(face.landmarks), region_weights(face.landmarks)
+        subject = Subject(start.images, face.landmarks, masks, regions, tuple(self.avoided))
+        whom = one_of(self.towards, b) if self.towards else None
+        image, looks = turn_away(subject, face, net, self.networks, self.config.turning, generator, whom)
+        # What is aimed at is more than is promised: short of it a face is good enough, if there is room.
+        enough = Turning(aim=self.config.margin + ROOM, confirmation=ROOM)
+        known = float(recognised(image, subject, face, self.networks, enough))
+        return Given(candidate, start, image, known), looks
 
 
 def one_of(identity: Identity, b: int) -> Identity:
     """That of one face, (1, d) by encoder."""
     return Identity({name: v[b : b + 1] for name, v in identity.vectors.items()})
-
-
-def assign(
-    candidates: list[Recomposed], faces: AlignedFaces, identity: Identity, networks: Networks, config: Config
-) -> list[Recomposed]:
-    """A recomposition a variant, in which no face is taken for its source or for another that was given.
-
-    Of the candidates, which are in the generator's order, the first that is safe: the one that is furthest off would be
-    the same for nearly every seed, so that anybody with the original could tell it.
-    """
-    read = embed(
-        networks.surrogates, torch.cat([c.images for c in candidates]), faces.landmarks.repeat(len(candidates), 1, 1)
-    )
-    limit = faces.images.new_tensor([e.thresholds[1e-2] for e in networks.surrogates])
-    to_source = (similarity(read, identity) / limit[:, None, None]).amax(0)
-    between = torch.stack([v @ v.T for v in read.vectors.values()]) / limit[:, None, None]
-    between = between.amax(0).unflatten(1, to_source.shape).unflatten(0, to_source.shape)
-    taken: list[tuple[int, int]] = []
-    for b in range(len(faces)):
-        for _ in range(config.variants):
-            near = nearness(to_source[:, b], between[:, b], taken)
-            near[[n for n, face in taken if face == b]] = torch.inf
-            taken.append((first_safe(near, config, networks), b))
-    picked = [[n for n, face in taken if face == b] for b in range(len(faces))]
-    return [gather(candidates[rows[v]].face(b) for b, rows in enumerate(picked)) for v in range(config.variants)]
 
 
 def nearness(
@@ -177,12 +220,11 @@ def nearness(
     return torch.stack([to_source, *others]).amax(0)
 
 
-def first_safe(near: Float[Tensor, " n"], config: Config, networks: Networks) -> int:
-    """The first that keeps the margin with ROOM, or that the generator makes keep it; if there is none, the one that is
-    nearest to it."""
+def by_safety(near: Float[Tensor, " n"], among: list[int], config: Config, networks: Networks) -> list[int]:
+    """Those that keep the margin with ROOM, or that the generator makes keep it, in their order; then the others, the
+    nearest to it first."""
     enough = 1 - config.margin - ROOM if networks.generator is None else 1 + REST
-    safe = (near <= enough).nonzero()[:, 0]
-    return int(safe[0] if len(safe) else near.argmin())
+    return sorted(among, key=lambda n: max(0.0, float(near[n]) - enough))
 
 
 @torch.no_grad()
@@ -210,4 +252,4 @@ def pseudonym(
         read = embed(networks.surrogates, worn.images, faces.landmarks.repeat(len(names), 1, 1))
         near = (similarity(read, identity) / limit).amax(0)[:, 0]
         scores.append(near + 100 * (worn.alike - RECOGNISABLE + SPARE).clamp_min(0))
-    return names[first_safe(torch.stack(scores).amax(0), config, networks)]
+    return names[by_safety(torch.stack(scores).amax(0), list(range(len(names))), config, networks)[0]]

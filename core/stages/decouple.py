@@ -211,17 +211,22 @@ def open_eyes(image: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDA
     Of a shut eye no more is dark than a line of lashes. Whoever looks far aside or wears dark glasses may be taken for
     one who shuts his eyes, too.
     """
-    luminance, right = image @ np.array(LUMA, np.float32), landmarks[1] - landmarks[0]
+    light, right = luminance(image), landmarks[1] - landmarks[0]
     down, steps = np.array((-right[1], right[0])), len(EYE_HEIGHTS)
     tall = []
     for eye in landmarks[:2]:
         x, y = (eye + EYE_ACROSS[:, None, None] * right + EYE_HEIGHTS[:, None] * down).T
-        found = map_coordinates(luminance, (y, x), order=1, mode="nearest")
+        found = map_coordinates(light, (y, x), order=1, mode="nearest")
         profile, cheek = found.mean(1), np.median(found[BELOW_EYES])
         middle = steps // 4 + int(np.argmin(profile[steps // 4 : steps // 2]))
         dark, _ = label(profile < (profile[middle] + cheek) / 2)
         tall.append(float((dark == dark[middle]).sum()) * EYE_STEP if dark[middle] else 0.0)
     return eyeballs(landmarks) * np.float32(np.clip((np.mean(tall) - SHUT[0]) / (SHUT[1] - SHUT[0]), 0, 1))
+
+
+def luminance(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`objectives.luminance` of an image (h, w, 3)."""
+    return np.asarray(image @ np.asarray(LUMA, np.float32))
 
 
 def to_arrays(images: Float[Tensor, "b 3 h w"]) -> NDArray[np.float32]:

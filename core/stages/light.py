@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.transform import downscale_local_mean
 
-from core.objectives import LUMA
-from core.stages.decouple import to_arrays
+from core.stages.decouple import luminance, to_arrays
 
 LIGHT_SIGMA = 6.0  # px; shading coarser than this is the photo's, finer detail the persona's
 FAR_SIGMA = 14.0  # px; from so far around light is taken where next to nothing nearer is inside the mask,
@@ -23,7 +22,6 @@ DEEPER = 1.5  # how many times as dark its features may be drawn against the lig
 WRINKLE = 2.5  # px; detail finer than this is not drawn darker: it would only make a persona older
 TONES, TONE_SIGMA = 41, 2.0  # steps of luminance at which a skin's colour is known, and how far each goes by others
 LIKE, BLACK = 0.2, 0.02  # how far off a colour may be that is skin's, as a share of luminance; what is black has none
-WEIGHTS = np.asarray(LUMA, np.float32)
 
 
 def shading(image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -59,9 +57,9 @@ class Tone:
     @classmethod
     def of(cls, image: NDArray[np.float32], skin: NDArray[np.float32]) -> Tone:
         """Of an image (256, 256, 3) where it is skin (256, 256), 0..1."""
-        luminance = image @ WEIGHTS
-        step = np.rint(luminance.clip(0, 1) * (TONES - 1)).astype(int).ravel()
-        layers = np.dstack((image, luminance)).reshape(-1, 4).T
+        light = luminance(image)
+        step = np.rint(light.clip(0, 1) * (TONES - 1)).astype(int).ravel()
+        layers = np.dstack((image, light)).reshape(-1, 4).T
         sums = np.stack([np.bincount(step, skin.ravel() * layer, TONES) for layer in layers], 1)
         # Lightness that this skin does not have gets a little of what it has.
         sums = gaussian_filter(sums, (TONE_SIGMA, 0)) + 0.002 * sums.sum(0) + 1e-6
@@ -69,10 +67,10 @@ class Tone:
 
     def given(self, image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
         """The image with this colour inside the mask wherever its own is much like it, as light as it was."""
-        luminance = image @ WEIGHTS
+        light = luminance(image)
         steps = np.linspace(0, 1, TONES)
-        colour = np.dstack([np.interp(luminance, steps, c) for c in self.colours.T]) * luminance[..., None]
-        off = np.square((image - colour) / (LIKE * luminance[..., None] + BLACK)).sum(-1)
+        colour = np.dstack([np.interp(light, steps, c) for c in self.colours.T]) * light[..., None]
+        off = np.square((image - colour) / (LIKE * light[..., None] + BLACK)).sum(-1)
         share = mask * gaussian_filter(np.exp(-off), 1.0)
         return np.asarray(image + share[..., None] * (colour - image), np.float32)
 

@@ -18,6 +18,7 @@ from core.stages.optimise import Protected
 from core.stages.recompose import RECOGNISABLE
 from core.stages.validate import Photo
 
+NEIGHBOUR = 32.0  # px of the aligned face from which on landmarks are those of another one
 SAME_LOOK = 0.86  # structural similarity that people must keep to recognise: nearer than another photo of the person
 
 
@@ -36,13 +37,15 @@ def measure(
     Identity is read twice: through the source's own crop, where surrogates must hold the margin, and through
     landmarks found again by the detector, as a stranger would, where the threshold must hold. `required` is what a
     cosine must reach where machines are to match, and what it must not pass where they are not; `distance_required`
-    likewise, as people are to see someone else or not.
+    likewise, as people are to see someone else or not. A face that is not found again has no cosine there, None: what
+    cannot be aligned matches nobody.
     """
     identity, appearance = decouple(faces, networks)
     seen = crop(photo, faces.matrices, faces.boxes)
     found = _found_again(faces, photo, networks)
     at_source = cosines(networks.encoders, seen, faces.landmarks, identity)[:, 0]
-    at_found = cosines(networks.encoders, seen, found, identity)[:, 0]
+    marks = torch.stack([own if again is None else again for own, again in zip(faces.landmarks, found, strict=True)])
+    at_found = cosines(networks.encoders, seen, marks, identity)[:, 0]
     # To be known again a face must be left as it is everywhere; people tell two apart by their features.
     alike, where = (
         (objectives.structure, appearance.masks)
@@ -53,7 +56,9 @@ def measure(
     rows = []
     for b in range(len(faces)):
         encoders = {
-            encoder.name: _identity(encoder, float(at_source[k, b]), float(at_found[k, b]), promise, margin)
+            encoder.name: _identity(
+                encoder, float(at_source[k, b]), None if found[b] is None else float(at_found[k, b]), promise, margin
+            )
             for k, encoder in enumerate(networks.encoders)
         }
         look = _look(float(distance[b]), promise)
@@ -66,17 +71,17 @@ def measure(
     return rows
 
 
-def _identity(encoder: Encoder, cosine: float, again: float, promise: Promise, margin: float) -> dict[str, Any]:
+def _identity(encoder: Encoder, cosine: float, again: float | None, promise: Promise, margin: float) -> dict[str, Any]:
     if promise.machines_match:
         required = encoder.required(margin)
-        held = cosine >= required and again >= encoder.thresholds[1e-3]
+        held = cosine >= required and again is not None and again >= encoder.thresholds[1e-3]
     else:
         required = encoder.allowed(margin)
-        held = cosine <= required and again <= encoder.thresholds[1e-2]
+        held = cosine <= required and (again is None or again <= encoder.thresholds[1e-2])
     return {
         "role": encoder.role,
         "cosine": round(cosine, 4),
-        "cosine_found_again": round(again, 4),
+        "cosine_found_again": None if again is None else round(again, 4),
         "required": round(required, 4),
         "threshold_far_1e-2": encoder.thresholds[1e-2],
         "threshold_far_1e-3": encoder.thresholds[1e-3],
@@ -94,19 +99,16 @@ def _look(distance: float, promise: Promise) -> dict[str, Any]:
     }
 
 
-def _found_again(faces: AlignedFaces, photo: Photo, networks: Networks) -> Float[Tensor, "b 5 2"]:
-    """Landmarks of the protected faces as the detector finds them, in aligned px.
-
-    A face that is not found keeps zeros: no encoder matches what it cannot align.
-    """
-    out = torch.zeros_like(faces.landmarks)
+def _found_again(faces: AlignedFaces, photo: Photo, networks: Networks) -> list[Float[Tensor, "5 2"] | None]:
+    """Landmarks of the protected faces as the detector finds them, in aligned px; None for one that it does not."""
     try:
         marks = find(photo, networks.detector).to(faces.landmarks)
     except NoFaceFound:
-        return out
-    for b in range(len(faces)):
-        local = warp.move(marks, faces.matrices[b : b + 1].expand(len(marks), -1, -1))
-        off = (local - faces.landmarks[b]).abs().mean((1, 2))
-        if float(off.min()) < 32:  # px of the aligned face: the same face, not its neighbour
-            out[b] = local[int(off.argmin())]
+        return [None] * len(faces)
+    out: list[Tensor | None] = []
+    for own, matrix in zip(faces.landmarks, faces.matrices, strict=True):
+        local = warp.move(marks, matrix.expand(len(marks), -1, -1))
+        off = (local - own).abs().mean((1, 2))
+        nearest = int(off.argmin())
+        out.append(local[nearest] if float(off[nearest]) < NEIGHBOUR else None)
     return out

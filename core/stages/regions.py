@@ -26,7 +26,8 @@ OUTLINE = (
 # Of the outline's half on the side a head turns to, how much goes out of sight for a `turn` of 1: what is surely face,
 # and where it is known where the face ends.
 TURN, LEAST_TURN = 0.6, 0.3
-EYEBALL = 0.17, 0.075  # inter-ocular distances: half of what shows of an eye, across and down
+# Inter-ocular distances: half of what shows of an eye, across and down, and of what is between brow and cheek.
+EYEBALL, LIDS = (0.17, 0.075), (0.24, 0.12)
 # How much each region counts when people compare faces (PerceptFace, arXiv:2509.11249, section 4.3).
 REGIONS = {"brows": 0.192, "eyes": 0.223, "nose": 0.183, "mouth": 0.229, "skin": 0.174}
 
@@ -124,19 +125,26 @@ def openings_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     """Eyes between their lids and the mouth with its lips (256, 256), 0..1: what has a colour of its own."""
     left, right, _, mouth_left, mouth_right = landmarks
     wide = float(np.linalg.norm(mouth_right - mouth_left)) / eye_distance(landmarks)
-    x, y = frame(landmarks)
-    places = zip(*frame(landmarks, np.stack([left, right, (mouth_left + mouth_right) / 2])), strict=True)
-    sizes = (0.24, 0.12), (0.24, 0.12), (0.6 * wide, 0.3 * wide)
-    far = [np.hypot((x - i) / a, (y - j) / b) for (i, j), (a, b) in zip(places, sizes, strict=True)]
-    return np.asarray(np.exp(-(np.min(far, 0) ** 4)), np.float32)
+    mouth = (mouth_left + mouth_right) / 2, (0.6 * wide, 0.3 * wide)
+    return np.asarray(np.exp(-(_from_ellipses(landmarks, (left, LIDS), (right, LIDS), mouth) ** 4)), np.float32)
 
 
 def eyeballs(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     """What of open eyes shows between their lids (256, 256), fading towards these."""
+    left, right = landmarks[:2]
+    return np.asarray(np.clip(1.5 - _from_ellipses(landmarks, (left, EYEBALL), (right, EYEBALL)), 0, 1), np.float32)
+
+
+def _from_ellipses(
+    landmarks: NDArray[np.float32], *ellipses: tuple[NDArray[np.float32], tuple[float, float]]
+) -> NDArray[np.float32]:
+    """How far each pixel is from the nearest of some ellipses' centres, px, each by its half axes, across and down, in
+    inter-ocular distances."""
     x, y = frame(landmarks)
-    across, down = EYEBALL
-    eyes = [np.hypot((x - i) / across, (y - j) / down) for i, j in zip(*frame(landmarks, landmarks[:2]), strict=True)]
-    return np.asarray(np.clip(1.5 - np.min(eyes, 0), 0, 1), np.float32)
+    places = zip(*frame(landmarks, np.stack([centre for centre, _ in ellipses])), strict=True)
+    halves = (half for _, half in ellipses)
+    far = [np.hypot((x - i) / a, (y - j) / b) for (i, j), (a, b) in zip(places, halves, strict=True)]
+    return np.asarray(np.min(far, 0), np.float32)
 
 
 def region_weights(landmarks: Float[Tensor, "b 5 2"]) -> Float[Tensor, "b 1 256 256"]:

@@ -13,8 +13,9 @@ from core.networks import Networks
 from core.objectives import structure
 from core.stages.align import AlignedFaces, align, stored
 from core.stages.decouple import decouple, identify
+from core.stages.generate import Turning
 from core.stages.optimise import Protected
-from core.stages.recompose import wear
+from core.stages.recompose import Recomposed, wear
 from core.stages.regions import face_masks
 from core.stages.validate import Photo
 
@@ -64,9 +65,31 @@ def test_the_nearest_to_anybody_is_avoided() -> None:
 
 def test_the_first_that_is_safe_is_taken(networks: Networks) -> None:
     config, bare = id2face.Config(margin=0.1), dataclasses.replace(networks, generator=None)
-    for near, alone, turned in (([0.9, 0.65, 0.1], 1, 0), ([0.9, 0.75, 0.8], 1, 0), ([1.9, 1.5, 1.3], 2, 2)):
-        assert id2face.first_safe(torch.tensor(near), config, bare) == alone
-        assert id2face.first_safe(torch.tensor(near), config, networks) == turned
+    for near, alone, turned in (
+        ([0.9, 0.65, 0.1], [1, 2, 0], [0, 1, 2]),
+        ([0.9, 0.75, 0.8], [1, 2, 0], [0, 1, 2]),
+        ([1.9, 1.5, 1.3], [2, 1, 0], [2, 1, 0]),
+    ):
+        assert id2face.by_safety(torch.tensor(near), [0, 1, 2], config, bare) == alone
+        assert id2face.by_safety(torch.tensor(near), [0, 1, 2], config, networks) == turned
+        assert id2face.by_safety(torch.tensor(near), [0, 2], config, networks) == [n for n in turned if n != 1]
+
+
+def test_who_is_still_recognised_gives_way_to_the_next(
+    faces: AlignedFaces, networks: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source's own face is a candidate that no look makes somebody else in a single one."""
+    own = Recomposed(faces.images, ("own",), torch.ones(1))
+    other = wear(faces, decouple(faces, networks)[1], networks.personas, (networks.personas[0].plain,))
+    config = id2face.Config(turning=Turning(aim=0.5, confirmation=0.5, looks=1))
+    identity = identify(networks.encoders, faces.images, faces.landmarks)
+    monkeypatch.setattr(id2face, "by_safety", lambda near, among, *_: list(among))
+    for candidates, taken in (([own, other], 1), ([own], 0)):
+        casting = id2face.Casting(candidates, faces, identity, networks, config)
+        given, looks = casting.give(0, torch.Generator().manual_seed(1))
+        assert given.candidate == taken
+        assert looks >= len(candidates) - 1
+        assert casting.given == [(taken, 0)]
 
 
 def test_a_persona_that_is_given_is_the_same_person_in_every_photo(faces: AlignedFaces, networks: Networks) -> None:
@@ -91,10 +114,10 @@ def test_faces_of_a_photo_become_different_people(astronaut: Photo, networks: Ne
     given = [wear(twice, decouple(twice, networks)[1], networks.personas, config.personas)]
     identity = identify(networks.encoders, twice.images, twice.landmarks)
     drawn = dataclasses.replace(config, personas=())
-    random = torch.Generator().manual_seed(1)
-    (images,), looks = id2face.turned(given, twice, identity, networks, drawn, random)
-    assert looks > 0
-    before, after = (identify(networks.encoders, x, twice.landmarks) for x in (given[0].images, images))
+    casting = id2face.Casting(given, twice, identity, networks, drawn)
+    made = id2face.give(casting, torch.Generator().manual_seed(1))
+    assert made.steps > 0
+    before, after = (identify(networks.encoders, x, twice.landmarks) for x in (given[0].images, made.images[0]))
     for encoder in networks.encoders:
         alike, now = (v.vectors[encoder.name] for v in (before, after))
         assert alike[0] @ alike[1] > encoder.thresholds[1e-2] > now[0] @ now[1]
