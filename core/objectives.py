@@ -38,6 +38,7 @@ class Picture:
 
     def __init__(self, images: Float[Tensor, "b 3 H W"]) -> None:
         self.images = images
+        self._windows: dict[int, tuple[Tensor, Tensor]] = {}
 
     @classmethod
     def of(cls, x: Images) -> Picture:
@@ -47,17 +48,12 @@ class Picture:
     def luminance(self) -> Float[Tensor, "b 1 H W"]:
         return luminance(self.images)
 
-    @cached_property
-    def windows(self) -> dict[int, tuple[Tensor, Tensor]]:
-        """Mean and variance of luminance in such windows as were asked for, each (B, 1, h, w)."""
-        return {}
-
     def moments(self, window: int) -> tuple[Float[Tensor, "b 1 h w"], Float[Tensor, "b 1 h w"]]:
         """Mean and variance of luminance in windows of so many px."""
-        if window not in self.windows:
+        if window not in self._windows:
             mean, squared = (box_means(v, window, STRIDE) for v in (self.luminance, self.luminance**2))
-            self.windows[window] = mean, (squared - mean**2).clamp_min(0)
-        return self.windows[window]
+            self._windows[window] = mean, (squared - mean**2).clamp_min(0)
+        return self._windows[window]
 
     @cached_property
     def detail(self) -> Float[Tensor, "b 1 H W"]:

@@ -68,8 +68,8 @@ TRIES = 3  # candidates that are turned for a face at most
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """margin: see `Encoder.allowed`. candidates: personas tried for a face beyond one a variant. turning: of the faces
-    that have got theirs. presentation: of the personas. personas: a name for each face, instead of trying any.
+    """margin: see `Encoder.allowed`. candidates: personas tried for a face beyond one a variant. turning: of those
+    that are given. presentation: of the personas. personas: a name for each face, instead of trying any.
     """
 
     margin: float = 0.0
@@ -91,15 +91,21 @@ PRESETS = {
 def protect(
     faces: AlignedFaces, networks: Networks, config: Config, generator: torch.Generator, progress: Progress
 ) -> Protected:
-    """Protected faces of all variants; each face gets somebody else in each."""
+    """Protected faces of all variants; each face gets somebody else in each.
+
+    Raises:
+        RequestRefused: more than one variant of personas that are given.
+    """
+    if config.personas and config.variants > 1:
+        raise RequestRefused("personas that are given make one variant")
     identity, appearance = split(faces, networks)
     if config.personas:
         candidates = [wear(faces, appearance, networks.personas, config.personas)]
     else:
         tried = min(REACH, config.candidates + config.variants)
         candidates = recompose(faces, appearance, networks.personas, tried, generator, config.presentation)
-    progress("optimise", 0.5)
-    return give(Casting(candidates, faces, identity, networks, config), generator)
+    progress("optimise", 0.3)
+    return cast(Casting(candidates, faces, identity, networks, config), generator, progress)
 
 
 def split(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appearance]:
@@ -108,17 +114,18 @@ def split(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appearance
     return identity, replace(appearance, eyes=torch.zeros_like(appearance.eyes))
 
 
-def give(casting: Casting, generator: torch.Generator) -> Protected:
+def cast(casting: Casting, generator: torch.Generator, progress: Progress) -> Protected:
     """The faces of each variant, such that machines take them neither for a source nor for another face of this variant
     or an earlier one."""
     faces, config = casting.faces, casting.config
     images, starts, looks = [], [], 0
-    for _ in range(config.variants):
+    for v in range(config.variants):
         row = []
         for b in range(len(faces)):  # one after the other: two that are turned at once may end alike
             given, steps = casting.give(b, generator)
             row.append(given)
             looks += steps
+            progress("optimise", 0.3 + 0.7 * (v + (b + 1) / len(faces)) / config.variants)
         images.append(torch.cat([given.image for given in row]))
         starts.append(gather(given.start for given in row))
     return Protected(tuple(images), looks, tuple(g.images for g in starts), tuple(g.personas for g in starts))
@@ -194,13 +201,13 @@ class Casting:
     def turned(self, candidate: int, b: int, generator: torch.Generator) -> tuple[Given, int]:
         """A candidate as face `b`, turned away from all who are avoided, and the looks it took; a bundle without a
         generator leaves it as it is."""
-        start, face, net = self.candidates[candidate].face(b), self.faces.face(b), self.networks.generator
-        if net is None:
-            return Given(candidate, start, start.images, 0.0), 0
+        start, face = self.candidates[candidate].face(b), self.faces.face(b)
         masks, regions = change_masks(face.landmarks), region_weights(face.landmarks)
         subject = Subject(start.images, face.landmarks, masks, regions, tuple(self.avoided))
         whom = one_of(self.towards, b) if self.towards else None
-        image, looks = turn_away(subject, face, net, self.networks, self.config.turning, generator, whom)
+        image, looks = start.images, 0
+        if self.networks.generator:
+            image, looks = turn_away(subject, face, self.networks, self.config.turning, generator, whom)
         # What is aimed at is more than is promised: short of it a face is good enough, if there is room.
         enough = Turning(aim=self.config.margin + ROOM, confirmation=ROOM)
         known = float(recognised(image, subject, face, self.networks, enough))

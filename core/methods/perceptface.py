@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from core.errors import ConfigurationError
 from core.networks import Networks
 from core.promise import Promise
 from core.stages.align import AlignedFaces
@@ -61,15 +60,12 @@ def protect(
     faces: AlignedFaces, networks: Networks, config: Config, generator: torch.Generator, progress: Progress
 ) -> Protected:
     """Protected faces of all variants; whether the promise holds is for the pipeline to measure."""
-    net = networks.generator
-    if net is None:
-        raise ConfigurationError("this bundle has no generator of this licence class, which perceptface needs")
     identity = identify(networks.encoders, faces.images, faces.landmarks)
     masks, regions = change_masks(faces.landmarks), region_weights(faces.landmarks)
     subject = Subject(faces.images, faces.landmarks, masks, regions, (identity,))
     images, looks = [], 0
     for v in range(config.variants):
-        found, taken = turn_away(subject, faces, net, networks, config.turning, generator)
+        found, taken = turn_away(subject, faces, networks, config.turning, generator)
         images.append(found)
         looks += taken
         progress("optimise", (v + 1) / config.variants)

@@ -218,10 +218,10 @@ class Search:
 
     def render(self, u: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 256 256"]:
         """The faces of latents that are moved by `u`."""
-        part, decoded = self.source.open, decode(self.z_p + u / self.source.gain, self.networks.autoencoder)
-        change = limited(decoded[part] - self.decoded_p[part], self.config.limit)
+        open_, decoded = self.source.open, decode(self.z_p + u / self.source.gain, self.networks.autoencoder)
+        change = limited(decoded[open_] - self.decoded_p[open_], self.config.limit)
         face = self.p.clone()
-        face[part] = apply_change(self.p[part], self.source.M[part], change, self.config.colour, self.tint[part])
+        face[open_] = apply_change(self.p[open_], self.source.M[open_], change, self.config.colour, self.tint[open_])
         return face
 
     def objective(self, u: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, " b"]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from core.networks import Persona
+from core.stages.beard import beard, bearded
 from core.stages.decouple import HAIR, fringe, skin_likeness
 from core.stages.light import Tone, as_deep_as, lit, shading
 from core.stages.pose import Numbers, Points, Pose
@@ -28,8 +29,9 @@ class Setting:
     """The face that personas are put into, and what of it is the same for all of them.
 
     landmarks: (5, 2) px. inside: of its outline; bare: where it is to be seen; eyes: between its lids, where they stay;
-    skin: how much each pixel has its colour, in whatever light; plain: neither eyes nor lips; all (256, 256), 0..1.
-    tone: of its skin. drawn: its lines, (256, 256). angle: radians, to which it is turned. heights: of its features.
+    skin: how much each pixel has its colour, in whatever light; plain: neither eyes nor lips; beard: where it has one;
+    all (256, 256), 0..1. tone: of its skin. drawn: its lines, (256, 256). angle: radians, to which it is turned.
+    heights: of its features.
     """
 
     picture: Face
@@ -39,6 +41,7 @@ class Setting:
     eyes: NDArray[np.float32]
     skin: NDArray[np.float32]
     plain: NDArray[np.float32]
+    beard: NDArray[np.float32]
     tone: Tone
     drawn: NDArray[np.float32]
     angle: float
@@ -58,8 +61,8 @@ class Setting:
         plain, tone = 1 - openings_mask(landmarks), Tone.of(picture, inside * bare * skin)
         drawn = drawing(picture, inside * bare)
         angle, own = Pose.of(landmarks).angle, heights(picture, landmarks, covered)
-        shown = np.zeros_like(bare) if eyes is None else eyes
-        return cls(picture, landmarks, inside, bare, shown, skin, plain, tone, drawn, angle, own)
+        shown, hair = np.zeros_like(bare) if eyes is None else eyes, beard(picture, landmarks, plain * bare, inside)
+        return cls(picture, landmarks, inside, bare, shown, skin, plain, hair, tone, drawn, angle, own)
 
 
 def compose(setting: Setting, persona: Persona) -> Iterator[Face]:
@@ -87,7 +90,7 @@ def _inside(setting: Setting, image: Face, points: Points, target: NDArray[np.fl
     picture = as_sharp_as(setting.picture, setting.landmarks, picture, target)
     mask = setting.inside * bare
     worn = as_deep_as(setting.picture, lit(picture, (here + 0.02) / (there + 0.02), there), mask)
-    worn = setting.tone.given(worn, setting.plain)
+    worn = bearded(setting.tone.given(worn, setting.plain), setting.picture, setting.beard)
     mixed = setting.picture + (mask * (1 - setting.eyes))[..., None] * (worn - setting.picture)
     return np.asarray(np.clip(mixed, 0, 1), np.float32)
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from core import objectives
+from core.errors import ConfigurationError
 from core.networks import Encoder, Networks
 from core.networks.generator import Generator, Look
 from core.stages.align import AlignedFaces, stored
@@ -105,7 +106,6 @@ class Scene:
 def turn_away(
     subject: Subject,
     faces: AlignedFaces,
-    generator: Generator,
     networks: Networks,
     turning: Turning,
     random: torch.Generator,
@@ -115,7 +115,13 @@ def turn_away(
 
     Each is turned towards a secret of its own, unless it is said towards whom. A face that nobody recognises stays as
     it is; one that still is recognised is as far away as all looks took it.
+
+    Raises:
+        ConfigurationError: there is no generator.
     """
+    generator = networks.generator
+    if generator is None:
+        raise ConfigurationError("this bundle has no generator of this licence class")
     open_ = recognised(subject.images, subject, faces, networks, turning) > 1
     if not open_.any():
         return subject.images, 0

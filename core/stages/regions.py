@@ -138,8 +138,8 @@ def eyeballs(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
 def _from_ellipses(
     landmarks: NDArray[np.float32], *ellipses: tuple[NDArray[np.float32], tuple[float, float]]
 ) -> NDArray[np.float32]:
-    """How far each pixel is from the nearest of some ellipses' centres, px, each by its half axes, across and down, in
-    inter-ocular distances."""
+    """How far each pixel is from the nearest of some ellipses, 1 on its edge: each has a centre, px, and half axes,
+    across and down, in inter-ocular distances."""
     x, y = frame(landmarks)
     places = zip(*frame(landmarks, np.stack([centre for centre, _ in ellipses])), strict=True)
     halves = (half for _, half in ellipses)
