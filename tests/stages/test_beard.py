@@ -41,10 +41,11 @@ def test_stubble_is_found_below_the_nose_and_beside_the_lips(face: tuple[Array, 
     where = found(picture + stubble(marks, 0.8, 9.0), marks)
     _, y = frame(marks)
     chin = (face_mask(marks) > 0.5) & (y > 1.25)
-    assert where[chin].mean() > 0.8
+    assert where.max() > 0.9
+    assert where[chin].mean() > 0.4
     assert where[y < 0.5].max() == 0
     lips = openings_mask(marks) * (y > 0.8)
-    assert where[lips > 0.99].mean() < 0.4 * where[chin].mean()
+    assert where[lips > 0.99].mean() < 0.05
 
 
 def test_rough_skin_all_over_and_a_rough_corner_are_no_beard(face: tuple[Array, Array]) -> None:
