@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from benchmarks.strangers import Pixels
 from core.networks import Encoder, Networks
+from core.stages.latents import decode, encode
 from core.stages.optimise import Jitter, draw
-from core.stages.recompose import decode, encode
 
 STEPS, BATCH, RATE, DECAY = 160, 32, 3e-4, 1e-2  # of a recogniser
 TEMPERATURE = 0.1

@@ -28,7 +28,8 @@ from core.networks.denoiser import Denoiser
 from core.stages.align import AlignedFaces, align
 from core.stages.decouple import decouple
 from core.stages.denoise import denoise
-from core.stages.recompose import Recomposed, decode, encode, recompose
+from core.stages.latents import decode, encode
+from core.stages.recompose import Recomposed, recompose
 from core.stages.validate import Photo
 from training import denoiser as training
 

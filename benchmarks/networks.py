@@ -17,7 +17,8 @@ from core.networks import Encoder, Networks
 from core.networks.parallel import side_by_side
 from core.stages.align import align
 from core.stages.decouple import decouple
-from core.stages.recompose import decode, encode, recompose
+from core.stages.latents import decode, encode
+from core.stages.recompose import recompose
 from core.stages.validate import Photo
 from training import teachers
 from training.pairs import Scores

@@ -18,7 +18,7 @@ from core.errors import NoFaceFound
 from core.networks import Detector, Networks
 from core.stages.align import align, find, paste
 from core.stages.denoise import denoise
-from core.stages.recompose import decode, encode
+from core.stages.latents import decode, encode
 from core.stages.validate import Photo
 from training import pairs, teachers
 

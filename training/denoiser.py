@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from core.networks import Networks, warp
 from core.networks.bundle import PACKAGED
 from core.networks.denoiser import Denoiser, make
-from core.stages.recompose import encode
+from core.stages.latents import encode
 from training import muon, pairs, portraits, schedule
 from training.precision import fast
 

@@ -13,8 +13,8 @@ from core.networks import Encoder, dlib
 from core.networks.autoencoder import PatchAutoencoder
 from core.networks.bundle import PACKAGED
 from core.networks.presentation import Presentation
+from core.stages.latents import decode, encode, pixel_gain
 from core.stages.optimise import Descent, optimise
-from core.stages.recompose import decode, encode, pixel_gain
 from core.stages.regions import face_mask
 from training import teachers
 from training.portraits import Portrait

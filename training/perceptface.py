@@ -28,9 +28,9 @@ from core.networks import Encoder, Networks
 from core.networks.bundle import PACKAGED
 from core.networks.generator import Generator
 from core.stages.decouple import Identity, identify_personas
-from core.stages.generate import FLOOR, Scene, Subject, draw_mixtures, mixture, shown, visible
+from core.stages.generate import FLOOR, Scene, Subject, draw_mixtures, mixture, visible
+from core.stages.latents import encode, pixel_gain
 from core.stages.optimise import Jitter, draw
-from core.stages.recompose import encode, pixel_gain
 from training import muon, schedule
 from training.known_faces import Batch, Faces, Reader, batch, readers
 from training.precision import fast
@@ -145,7 +145,7 @@ def changed(
         for look in range(net.looks):
             u = scene.onward(u, look)
         change = scene.change(u)
-    return shown(subject(seen), change.float())
+    return scene.shown(change.float())
 
 
 @torch.no_grad()

@@ -37,8 +37,8 @@ from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
 from core.stages.decouple import Identity, cosines, embed, identify, identify_personas, similarity
 from core.stages.denoise import invert, learn_embeddings, regenerate, timesteps, watched
+from core.stages.latents import Canvas, encode, pixel_gain
 from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise, part
-from core.stages.recompose import apply_change, decode, encode, pixel_gain
 from core.stages.regions import change_masks, region_weights
 
 PROMISE = Promise(people_recognise=True, machines_match=False)
@@ -130,7 +130,7 @@ class Search:
         self.z_t, self.times, self.tokens = self._inverted()
         with torch.no_grad():
             clean, self.attention = self._regenerated(self.z_t)
-            self.decoded = decode(clean, networks.autoencoder)
+            self.canvas = Canvas(self.x, self.M, clean, networks.autoencoder)
         self.gain = pixel_gain(clean, networks.autoencoder)
         self.limit = self.x.new_tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
         self.aim = self.x.new_full((len(self.x),), config.aim)
@@ -182,8 +182,7 @@ class Search:
         return held & agreed
 
     def _shown(self, clean: Tensor) -> Tensor:
-        change = decode(clean, self.networks.autoencoder) - self.decoded
-        return apply_change(self.x, self.M, change, self.config.colour)
+        return self.canvas.changed(self.canvas.change(clean), self.config.colour)
 
     def _inverted(self) -> tuple[Tensor, list[int], list[Tensor]]:
         """The latents at which the search begins, and how they are brought back."""

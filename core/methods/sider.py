@@ -37,21 +37,9 @@ from core.presentation import Presenting
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
 from core.stages.decouple import Appearance, Identity, cosines, decouple, similarity
+from core.stages.latents import Canvas, encode, limited, pixel_gain, tint_of
 from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise, part
-from core.stages.recompose import (
-    RECOGNISABLE,
-    SPARE,
-    Recomposed,
-    apply_change,
-    decode,
-    distinct,
-    encode,
-    gather,
-    limited,
-    pixel_gain,
-    recompose,
-    tint_of,
-)
+from core.stages.recompose import RECOGNISABLE, SPARE, Recomposed, distinct, gather, recompose
 from core.stages.regions import change_masks, rectangle
 
 PROMISE = Promise(people_recognise=False, machines_match=True)
@@ -150,8 +138,8 @@ def promising(
 class Source:
     """What all searches for the faces of a photo share.
 
-    gain: of the autoencoder, at these faces. M: where they may change; open: the rectangle around it. region: the one
-    that is looked at; picture: the faces there. threshold: cosines at FAR 1e-3, (k, 1, 1).
+    gain: of the autoencoder, at these faces. M: where they may change. region: the rectangle that is looked at;
+    picture: the faces there. threshold: cosines at FAR 1e-3, (k, 1, 1).
     """
 
     def __init__(
@@ -161,7 +149,7 @@ class Source:
         self.mask = appearance.masks
         self.M = change_masks(faces.landmarks) * (1 - appearance.covered) * (1 - appearance.eyes)
         self.gain = pixel_gain(encode(faces.images, networks.autoencoder), networks.autoencoder)
-        self.open, self.region = rectangle(self.M, 0), rectangle(self.mask, LOOK_AROUND)
+        self.region = rectangle(self.mask, LOOK_AROUND)
         self.picture, self.stored = objectives.Picture(faces.images[self.region]), Stored(faces)
         self.threshold = faces.images.new_tensor([e.thresholds[1e-3] for e in networks.surrogates])[:, None, None]
 
@@ -188,13 +176,13 @@ class Search:
 
     def __init__(self, source: Source, start: Recomposed) -> None:
         self.source, self.networks, self.config = source, source.networks, source.config
-        self.p = start.images
-        self.z_p = encode(self.p, self.networks.autoencoder)
-        self.decoded_p = decode(self.z_p, self.networks.autoencoder)
-        self.tint = tint_of(self.p)
-        self.persona = objectives.Picture(self.p[source.region])
+        p, autoencoder = start.images, self.networks.autoencoder
+        self.z_p = encode(p, autoencoder)
+        self.canvas = Canvas(p, source.M, self.z_p, autoencoder)
+        self.tint = tint_of(p[self.canvas.window])
+        self.persona = objectives.Picture(p[source.region])
         self.drawn = objectives.structure_map(self.persona, source.picture)
-        self.aim = self.p.new_full((len(self.p),), self.config.aim)
+        self.aim = p.new_full((len(p),), self.config.aim)
         self.zero = torch.zeros_like(self.z_p)
         self.near = torch.tensor(False)
         self.waiting: list[int] = []
@@ -218,11 +206,8 @@ class Search:
 
     def render(self, u: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 256 256"]:
         """The faces of latents that are moved by `u`."""
-        open_, decoded = self.source.open, decode(self.z_p + u / self.source.gain, self.networks.autoencoder)
-        change = limited(decoded[open_] - self.decoded_p[open_], self.config.limit)
-        face = self.p.clone()
-        face[open_] = apply_change(self.p[open_], self.source.M[open_], change, self.config.colour, self.tint[open_])
-        return face
+        change = limited(self.canvas.change(self.z_p + u / self.source.gain), self.config.limit)
+        return self.canvas.changed(change, self.config.colour, self.tint)
 
     def objective(self, u: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, " b"]:
         """The objective under a fresh draw."""

@@ -15,8 +15,8 @@ from core.networks import Encoder, Networks
 from core.networks.generator import Generator, Look
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import Identity, embed, identify_personas, similarity
+from core.stages.latents import Canvas, encode, limited
 from core.stages.optimise import Jitter, draw
-from core.stages.recompose import apply_change, decode, encode, limited
 from core.stages.regions import face_masks
 
 LIMIT = 0.1  # how far a pixel may be moved, 1 is black to white: what is beyond it looks painted
@@ -70,23 +70,26 @@ class Scene:
         random: torch.Generator,
     ) -> None:
         self.subject, self.secret, self.generator, self.random = subject, secret, generator, random
-        self.encoders, self.autoencoder = encoders, autoencoder
+        self.encoders = encoders
         with torch.no_grad():
             self.z = encode(subject.images, autoencoder)
-            self.plain = decode(self.z, autoencoder)
+            self.canvas = Canvas(subject.images, subject.masks, self.z, autoencoder)
             places = torch.cat((subject.masks, subject.regions), 1)
             self.places = F.adaptive_avg_pool2d(places, (self.z.shape[2], self.z.shape[3]))
 
-    def change(self, u: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 h w"]:
-        """What moving the latents by `u` does to the decoded faces."""
-        found: Tensor = decode(self.z + u / self.generator.gain, self.autoencoder) - self.plain
-        return found
+    def change(self, u: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 p q"]:
+        """What moving the latents by `u` does to the decoded faces, in the canvas's window."""
+        return self.canvas.change(self.z + u / self.generator.gain)
+
+    def shown(self, change: Float[Tensor, "b 3 p q"]) -> Float[Tensor, "b 3 h w"]:
+        """The faces with a change of which no value is beyond LIMIT; what is small stays as it is."""
+        return self.canvas.changed(limited(change, LIMIT), COLOUR)
 
     def onward(self, u: Float[Tensor, "b c u v"], look: int) -> Float[Tensor, "b c u v"]:
         """`u` after another look. Differentiable to the generator's weights, not through what it is shown."""
         at = u.detach().requires_grad_(True)
         with torch.enable_grad():
-            face = shown(self.subject, self.change(at))
+            face = self.shown(self.change(at))
             (dear,) = torch.autograd.grad(visible(face, self.subject).sum(), at, retain_graph=True)
             wanted = torch.stack([self.gradient(encoder, face, at) for encoder in self.encoders])
         # Each encoder by its own measure: none is to be heard because its gradients are long.
@@ -131,22 +134,22 @@ def turn_away(
     while open_.any() and look < turning.looks:
         u = torch.where(open_[:, None, None, None], scene.onward(u, look), u)
         look += 1
-        open_ = open_ & (recognised(shown(subject, scene.change(u)), subject, faces, networks, turning) > 1)
-    return weakest(scene.change(u), subject, faces, networks, turning), look
+        open_ = open_ & (recognised(scene.shown(scene.change(u)), subject, faces, networks, turning) > 1)
+    return weakest(scene, scene.change(u), faces, networks, turning), look
 
 
 def weakest(
-    change: Float[Tensor, "b 3 256 256"], subject: Subject, faces: AlignedFaces, networks: Networks, turning: Turning
+    scene: Scene, change: Float[Tensor, "b 3 p q"], faces: AlignedFaces, networks: Networks, turning: Turning
 ) -> Float[Tensor, "b 3 256 256"]:
     """Faces changed by the first share of the change with which nobody recognises them; by all of it, if none does.
 
     Where that shows too much, by the largest share that does not: it may hide them from machines less than is aimed at,
     and still as well as is promised.
     """
-    found = shown(subject, change)
+    subject, found = scene.subject, scene.shown(change)
     open_ = torch.ones(len(found), dtype=torch.bool, device=found.device)
     for share in turning.weaker:
-        tried = shown(subject, share * change)
+        tried = scene.shown(share * change)
         held = open_ & (recognised(tried, subject, faces, networks, turning) <= 1)
         found = torch.where(held[:, None, None, None], tried, found)
         open_ = open_ & ~held
@@ -155,7 +158,7 @@ def weakest(
         much = objectives.structure(stored(faces, found), subject.images, looks) < turning.kept
         if not much.any():
             break
-        found = torch.where(much[:, None, None, None], shown(subject, share * change), found)
+        found = torch.where(much[:, None, None, None], scene.shown(share * change), found)
     return found
 
 
@@ -169,11 +172,6 @@ def known(
     excess = torch.stack([torch.relu(similarity(read, who) - floor) for who in subject.avoided]).sum(0)
     known: Tensor = (excess - similarity(read, secret)).mean((0, 1))
     return known
-
-
-def shown(subject: Subject, change: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """The faces with a change of which no value is beyond LIMIT; what is small stays as it is."""
-    return apply_change(subject.images, subject.masks, limited(change, LIMIT), COLOUR)
 
 
 def visible(face: Float[Tensor, "b 3 h w"], subject: Subject) -> Float[Tensor, " b"]:

@@ -1,5 +1,4 @@
-"""Give a face a new appearance: choose a persona, bring it into the photo's pose, light and context, and move
-between images and the latent space of the autoencoder."""
+"""Give a face a new appearance: choose a persona, and bring it into the photo's pose, light and context."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from functools import partial
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from core import objectives
 from core.networks import Persona
@@ -23,11 +22,10 @@ from core.stages.decouple import Appearance, to_arrays
 # Likeness (same landmarks and light) above which a look might be taken for the source's. Measured: two people 0.62
 # (median; 95 % of pairs below 0.74), two who fit each other 0.66 (0.74), one person in two photos 0.86 (5 % below
 # 0.74); see benchmarks/engine.py. It is stricter than that rule.
-RECOGNISABLE = 0.70
+RECOGNISABLE = 0.68
 SPARE = 0.05  # what the optimiser and stored pixels may add
 SPREAD = 3  # personas that a seed draws from beyond those that are tried, best fitting first
 REACH = 32  # how many may be tried in all, when those look too much like the source
-BLACK = 0.02  # luminance below which a pixel's colour is mostly noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,63 +145,3 @@ def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: tor
     pool = min(len(found), count + SPREAD)
     drawn = torch.randperm(pool, generator=generator).tolist()
     return [found[i] for i in drawn] + found[pool:REACH]
-
-
-def encode(images: Float[Tensor, "b 3 h w"], autoencoder: nn.Module) -> Float[Tensor, "b c u v"]:
-    """Latents of images in [0, 1]. Any autoencoder of diffusers; a distribution gives its mode."""
-    code = autoencoder.encode(images * 2 - 1)  # type: ignore[operator]
-    z = code.latents if hasattr(code, "latents") else code.latent_dist.mode()
-    scaled: Tensor = z * _scale(autoencoder)
-    return scaled
-
-
-def decode(z: Float[Tensor, "b c u v"], autoencoder: nn.Module) -> Float[Tensor, "b 3 h w"]:
-    """Images of latents; about [0, 1], not clamped."""
-    sample: Tensor = autoencoder.decode(z / _scale(autoencoder)).sample  # type: ignore[operator]
-    return (sample + 1) / 2
-
-
-def limited(change: Float[Tensor, "b 3 h w"], limit: float) -> Float[Tensor, "b 3 h w"]:
-    """A change of which no value is beyond the limit, where it looks painted; what is small stays as it is."""
-    return limit * torch.tanh(change / limit)
-
-
-def apply_change(
-    images: Float[Tensor, "b 3 h w"],
-    mask: Float[Tensor, "b 1 h w"],
-    change: Float[Tensor, "b 3 h w"],
-    colour: float,
-    tint: Tensor | float = 1.0,
-) -> Float[Tensor, "b 3 h w"]:
-    """Images with a change inside the mask, of whose colour only a share is left: skin that turns blue or orange shows
-    more than skin that turns darker. What it adds of light has the tint, (B, 3, h, w); 1 is white."""
-    gray = objectives.luminance(change)
-    return (images + mask * (tint * gray + colour * (change - gray))).clamp(0, 1)
-
-
-def tint_of(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """Each pixel's colour as a share of its luminance; what is nearly black has none.
-
-    Skin that gets lighter or darker in a photo keeps its colour. Under white light it would turn grey as in fog.
-    """
-    return (images + BLACK) / (objectives.luminance(images) + BLACK)
-
-
-@torch.no_grad()
-def pixel_gain(z: Float[Tensor, "b c u v"], autoencoder: nn.Module) -> Float[Tensor, "1 c 1 1"]:
-    """How much a unit of each latent channel changes the decoded pixels, root mean square, around `z`.
-
-    A whitened code gives a patch's mean colour and its faintest texture the same unit; a step of equal size
-    in all channels would flood the picture with blotches. Dividing by the gain makes steps equal to the eye.
-    """
-    here, step = decode(z[:1], autoencoder), 0.1
-    gains = []
-    for c in range(z.shape[1]):
-        moved = z[:1].clone()
-        moved[:, c] += step
-        gains.append((decode(moved, autoencoder) - here).square().mean().sqrt() / step)
-    return torch.stack(gains).view(1, -1, 1, 1).clamp_min(1e-6)
-
-
-def _scale(autoencoder: nn.Module) -> float:
-    return float(autoencoder.config.scaling_factor)  # type: ignore[union-attr,arg-type]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -187,6 +188,13 @@ def rectangle(masks: Float[Tensor, "b 1 h w"], margin: int) -> tuple[slice, ...]
     rows, columns = (masks.amax((0, 1, d)).nonzero()[:, 0] for d in (3, 2))
     part = (slice(max(0, int(i.min()) - margin), int(i.max()) + margin + 1) for i in (rows, columns))
     return (slice(None), slice(None), *part)
+
+
+def tiles(masks: Float[Tensor, "b 1 h w"], across: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """The smallest rectangle of whole tiles, `across` in a row, that holds all masks: in tiles, and in px."""
+    side = masks.shape[-1] // across
+    part = rectangle(F.max_pool2d(masks, side), 0)
+    return part, (*part[:2], *(slice(side * s.start, side * s.stop) for s in part[2:]))
 
 
 def eye_distance(landmarks: NDArray[np.float32]) -> float:

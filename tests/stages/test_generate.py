@@ -12,8 +12,8 @@ from core.networks import Networks
 from core.networks.generator import Generator
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import Identity, cosines, identify, identify_personas
-from core.stages.generate import LIMIT, MIXED, Scene, Subject, Turning, mixture, recognised, shown, turn_away
-from core.stages.recompose import encode, pixel_gain
+from core.stages.generate import LIMIT, MIXED, Scene, Subject, Turning, mixture, recognised, turn_away
+from core.stages.latents import encode, pixel_gain
 from core.stages.regions import change_masks, face_masks, region_weights
 
 
@@ -36,12 +36,15 @@ def secret(networks: Networks, seed: int) -> Identity:
     return mixture(personas, torch.randn(1, MIXED, generator=torch.Generator().manual_seed(seed)))
 
 
-def change(subject: Subject, networks: Networks, net: Generator, seed: int = 0) -> torch.Tensor:
-    """Of all looks of the generator."""
+def scene_of(subject: Subject, networks: Networks, net: Generator, seed: int = 0) -> Scene:
     random = torch.Generator().manual_seed(0)
-    scene = Scene(subject, secret(networks, seed), net, networks.surrogates, networks.autoencoder, random)
+    return Scene(subject, secret(networks, seed), net, networks.surrogates, networks.autoencoder, random)
+
+
+def change(scene: Scene) -> torch.Tensor:
+    """Of all looks of the generator."""
     u = torch.zeros_like(scene.z)
-    for look in range(net.looks):
+    for look in range(scene.generator.looks):
         u = scene.onward(u, look)
     return scene.change(u)
 
@@ -50,8 +53,8 @@ def change(subject: Subject, networks: Networks, net: Generator, seed: int = 0) 
 def test_every_look_turns_networks_further_away(subject: Subject, networks: Networks) -> None:
     known = [1.0]
     for looks in (1, 2, 3):
-        face = shown(subject, change(subject, networks, untrained(subject, networks, looks)))
-        read = cosines(networks.surrogates, face, subject.landmarks, subject.avoided[0])
+        scene = scene_of(subject, networks, untrained(subject, networks, looks))
+        read = cosines(networks.surrogates, scene.shown(change(scene)), subject.landmarks, subject.avoided[0])
         known.append(float(read.mean()))
     assert known == sorted(known, reverse=True)
     assert known[-1] < 0.5
@@ -60,14 +63,14 @@ def test_every_look_turns_networks_further_away(subject: Subject, networks: Netw
 @torch.no_grad()
 def test_two_secrets_draw_different_changes(subject: Subject, networks: Networks) -> None:
     net = untrained(subject, networks, 1)
-    one, other, again = (change(subject, networks, net, seed) for seed in (0, 1, 0))
+    one, other, again = (change(scene_of(subject, networks, net, seed)) for seed in (0, 1, 0))
     assert torch.equal(one, again)
     assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) < 0.8
 
 
 def test_weights_are_learned_through_all_looks(subject: Subject, networks: Networks) -> None:
     net = untrained(subject, networks, 2)
-    change(subject, networks, net).sum().backward()
+    change(scene_of(subject, networks, net)).sum().backward()
     assert net.pace.grad is not None
     assert (net.pace.grad.abs().sum(1) > 0).all()
 
@@ -81,11 +84,12 @@ def test_a_secret_is_nobody(networks: Networks) -> None:
         assert torch.cosine_similarity(vectors[1], own, dim=0) == pytest.approx(1, abs=1e-5)
 
 
-def test_changes_stay_within_the_limit_and_the_mask(subject: Subject) -> None:
-    small, large = (torch.full_like(subject.images, v) for v in (LIMIT / 50, -50.0))
-    weak, strong = (shown(subject, c) - subject.images for c in (small, large))
+def test_changes_stay_within_the_limit_and_the_mask(subject: Subject, networks: Networks) -> None:
+    scene = scene_of(subject, networks, untrained(subject, networks, 1))
+    window = torch.ones_like(subject.images[scene.canvas.window])
+    weak, strong = (scene.shown(v * window) - subject.images for v in (LIMIT / 50, -50.0))
     inside = (subject.masks > 0.99).expand_as(weak) & (subject.images > 0.2) & (subject.images < 0.9)
-    assert torch.allclose(weak[inside], small[inside], rtol=2e-2)
+    assert torch.allclose(weak[inside], torch.tensor(LIMIT / 50), rtol=2e-2)
     assert strong.abs().max() <= LIMIT + 1e-6
     assert strong[(subject.masks == 0).expand_as(strong)].abs().max() == 0
 
@@ -112,7 +116,9 @@ def test_the_least_share_that_does_is_taken(subject: Subject, faces: AlignedFace
     whole, _ = turned(subject, faces, networks, EASY)
     shares = (0.001, 0.9, 0.95)
     made, _ = turned(subject, faces, networks, replace(EASY, weaker=shares))
-    read = [recognised(shown(subject, s * (whole - subject.images)), subject, faces, networks, EASY) for s in shares]
+    scene = scene_of(subject, networks, untrained(subject, networks, 2))
+    change = (whole - subject.images)[scene.canvas.window]
+    read = [recognised(scene.shown(s * change), subject, faces, networks, EASY) for s in shares]
     assert read[0] > 1
     assert recognised(made, subject, faces, networks, EASY) <= 1
     assert (made - subject.images).abs().mean() <= (whole - subject.images).abs().mean()
