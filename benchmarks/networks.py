@@ -19,6 +19,7 @@ from core.stages.align import align
 from core.stages.decouple import decouple
 from core.stages.latents import decode, encode
 from core.stages.recompose import recompose
+from core.stages.regions import tiles
 from core.stages.validate import Photo
 from training import teachers
 from training.pairs import Scores
@@ -97,56 +98,85 @@ def parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-class Watched(Source):
-    """Counts how often stored pixels are read."""
+class Watched(Search):
+    """Counts how often stored pixels are read, and how often referees are asked."""
 
-    looks = 0
+    looks = asked = 0
 
-    def read(self, images: Tensor) -> Tensor:
-        self.looks += 1
-        return super().read(images)
+    def satisfied(self, u: Tensor) -> Tensor:
+        self.looks += bool(self.near)
+        return super().satisfied(u)
+
+    def confirmed(self, seen: Tensor) -> Tensor:
+        self.asked += 1
+        return super().confirmed(seen)
 
 
-def loop(networks: Networks) -> dict[str, str]:
-    """A search to its end against the networks in it, asked as often, in the same way, with nothing else between."""
-    faces = align(Photo(data.astronaut()), networks.detector, networks.device)
-    identity, appearance = decouple(faces, networks)
-    start = recompose(faces, appearance, networks.personas, 1, torch.Generator().manual_seed(0))[0]
-    config = PRESETS["standard"]
-    u = torch.zeros_like(encode(faces.images, networks.autoencoder))
-    crops = [torch.rand(1, 3, *e.size).to(networks.device) for e in networks.surrogates]
-    nets = [_forward(e) for e in networks.surrogates]
+class Bare:
+    """The networks of a search, asked in the same way, with nothing else between. part: of the latents, to decode."""
 
-    def step() -> None:
-        """A step asks some surrogates in turn; this one all of them, as often as it takes for each to be asked once."""
-        v = u.clone().requires_grad_(True)
-        for k in range(0, len(nets), config.asked):
-            face = decode(v, networks.autoencoder)
-            learning = [c.requires_grad_(True) for c in crops[k : k + config.asked]]
-            answers = side_by_side(nets[k : k + config.asked], learning)
+    def __init__(self, networks: Networks, z: Tensor, part: tuple[slice, ...], asked: int) -> None:
+        self.networks, self.z, self.asked = networks, z[part], asked
+        self.nets, self.referees = ([_forward(e) for e in es] for es in (networks.surrogates, networks.referees))
+        self.crops, self.theirs = (
+            [torch.rand(1, 3, *e.size).to(networks.device) for e in es]
+            for es in (networks.surrogates, networks.referees)
+        )
+
+    def steps(self) -> None:
+        """A step asks some surrogates in turn; these are as many as it takes for each to be asked once."""
+        v = self.z.clone().requires_grad_(True)
+        for k in range(0, len(self.nets), self.asked):
+            face = decode(v, self.networks.autoencoder)
+            learning = [c.requires_grad_(True) for c in self.crops[k : k + self.asked]]
+            answers = side_by_side(self.nets[k : k + self.asked], learning)
             torch.autograd.grad([face.sum(), *(a.sum() for a in answers)], [v, *learning])
 
     @torch.no_grad()
-    def look() -> None:
-        decode(u, networks.autoencoder)
-        side_by_side(nets, crops)
+    def look(self) -> None:
+        decode(self.z, self.networks.autoencoder)
+        side_by_side(self.nets, self.crops)
 
-    took, parts = [], []
+    @torch.no_grad()
+    def confirm(self) -> None:
+        for net, crop in zip(self.referees, self.theirs, strict=True):
+            net(crop)
+
+    def seconds(self, search: Watched, steps: int) -> float:
+        """Of as many steps, looks and questions to referees as a search took."""
+        a_step = seconds(self.steps) / -(-len(self.nets) // self.asked)
+        return steps * a_step + search.looks * seconds(self.look) + search.asked * seconds(self.confirm)
+
+
+def loop(networks: Networks) -> dict[str, str]:
+    """A search to its end against its networks alone, once with all of the face decoded and once with the part of it
+    that a search decodes."""
+    faces = align(Photo(data.astronaut()), networks.detector, networks.device)
+    identity, appearance = decouple(faces, networks)
+    start = recompose(faces, appearance, networks.personas, 1, torch.Generator().manual_seed(0))[0]
+    config, z = PRESETS["standard"], encode(faces.images, networks.autoencoder)
+    source = Source(faces, identity, appearance, networks, config)
+    parts = {"the whole face": (slice(None),), "the part that may change": tiles(source.M, z.shape[-1])[0]}
+    bare = {name: Bare(networks, z, part, config.asked) for name, part in parts.items()}
+    took, alone = [], {name: list[float]() for name in parts}
     for _ in range(RUNS):
-        source = Watched(faces, identity, appearance, networks, config)
         began = time.perf_counter()
-        _, steps = Search(source, start).run(torch.Generator().manual_seed(0), lambda _: None)
+        search = Watched(source, start)
+        _, steps = search.run(torch.Generator().manual_seed(0), lambda _: None)
         took.append(time.perf_counter() - began)
-        turns = -(-len(nets) // config.asked)
-        parts.append(steps * seconds(step) / turns + source.looks * seconds(look))
-    bare, whole, ratios = np.median(parts), np.median(took), np.divide(took, parts)
-    return {
-        "networks alone, forward and backward, a step": f"{bare / steps * 1000:.0f} ms",
-        f"the search, {steps} steps and {source.looks} looks at stored pixels, a step": (
-            f"{whole / steps * 1000:.0f} ms ({np.median(ratios):.2f} times; {min(ratios):.2f} to {max(ratios):.2f} in "
-            f"{RUNS} runs)"
-        ),
+        for name, networks_alone in bare.items():
+            alone[name].append(networks_alone.seconds(search, steps))
+    lines = {
+        f"the search, {steps} steps, {search.looks} looks at stored pixels and {search.asked} questions to the "
+        "referee, a step": f"{np.median(took) / steps * 1000:.0f} ms"
     }
+    for name, times in alone.items():
+        ratios = np.divide(took, times)
+        lines[f"its networks alone, {name} decoded, a step"] = (
+            f"{np.median(times) / steps * 1000:.0f} ms; the search takes {np.median(ratios):.2f} times that "
+            f"({min(ratios):.2f} to {max(ratios):.2f} in {RUNS} runs)"
+        )
+    return lines
 
 
 def _forward(encoder: Encoder) -> Callable[[Tensor], Tensor]:
