@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 from core.networks import Persona
 from core.stages.beard import beard, bearded
 from core.stages.decouple import HAIR, fringe, skin_likeness
+from core.stages.eyes import Colour, iris_colour, recoloured, skin_colour
 from core.stages.light import Tone, as_deep_as, lit, shading
 from core.stages.pose import Numbers, Points, Pose
 from core.stages.regions import LEAST_TURN, around, eye_distance, face_mask, features_mask, openings_mask
@@ -30,8 +31,8 @@ class Setting:
 
     landmarks: (5, 2) px. inside: of its outline; bare: where it is to be seen; eyes: between its lids, where they stay;
     skin: how much each pixel has its colour, in whatever light; plain: neither eyes nor lips; beard: where it has one;
-    all (256, 256), 0..1. tone: of its skin. drawn: its lines, (256, 256). angle: radians, to which it is turned.
-    heights: of its features.
+    all (256, 256), 0..1. tone: of its skin; cheeks: these alone. drawn: its lines, (256, 256). angle: radians, to which
+    it is turned. heights: of its features.
     """
 
     picture: Face
@@ -43,6 +44,7 @@ class Setting:
     plain: NDArray[np.float32]
     beard: NDArray[np.float32]
     tone: Tone
+    cheeks: Colour
     drawn: NDArray[np.float32]
     angle: float
     heights: Numbers
@@ -55,14 +57,16 @@ class Setting:
         covered: NDArray[np.float32],
         eyes: NDArray[np.float32] | None = None,
     ) -> Setting:
-        """A face that stays as it is where it is `covered`, and between the lids of its `eyes`, (256, 256), 0..1."""
+        """A face that stays as it is where it is `covered`, and in all but colour between the lids of its `eyes`,
+        (256, 256), 0..1."""
         inside, bare = face_mask(landmarks, hidden=LEAST_TURN), 1 - covered
         skin = skin_likeness(picture, landmarks, SHADE)
         plain, tone = 1 - openings_mask(landmarks), Tone.of(picture, inside * bare * skin)
         drawn = drawing(picture, inside * bare)
         angle, own = Pose.of(landmarks).angle, heights(picture, landmarks, covered)
-        shown, hair = np.zeros_like(bare) if eyes is None else eyes, beard(picture, landmarks, plain * bare, inside)
-        return cls(picture, landmarks, inside, bare, shown, skin, plain, hair, tone, drawn, angle, own)
+        shown = np.zeros_like(bare) if eyes is None else eyes * bare
+        hair, cheeks = beard(picture, landmarks, plain * bare, inside), skin_colour(picture, landmarks)
+        return cls(picture, landmarks, inside, bare, shown, skin, plain, hair, tone, cheeks, drawn, angle, own)
 
 
 def compose(setting: Setting, persona: Persona) -> Iterator[Face]:
@@ -70,6 +74,8 @@ def compose(setting: Setting, persona: Persona) -> Iterator[Face]:
     nostrils as high as its own, then as high as the persona's. Its hair stays behind."""
     target = target_landmarks(setting.landmarks, persona.landmarks)
     image = np.asarray(persona.image / 255, np.float32)
+    irises = iris_colour(image, persona.landmarks) + setting.cheeks
+    setting = replace(setting, picture=recoloured(setting.picture, setting.eyes, irises))
     points = origins(persona.landmarks, target, setting.angle)
     level = levelled(points, target, setting.heights, heights(sampled(image, points), target))
     mask, span = setting.inside * setting.bare, eye_distance(setting.landmarks)

@@ -1,0 +1,50 @@
+"""Eyes stay the photo's own, with their gaze and light, but not their colour: by that, people are known."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.color import lab2rgb, rgb2lab
+
+from core.stages.regions import eyeballs, skin_mask
+
+SHOWN = 0.5  # from when on a pixel counts as a part of an eye
+DARK, IRIS, WHITE = 10, (25, 60), 90  # percentiles of an eye's lightness: its pupil and lashes; its iris; its white
+BLACK = 25.0  # CIELAB lightness below which there is less and less colour to be seen
+Face = NDArray[np.float32]  # RGB in [0, 1] (256, 256, 3)
+Colour = NDArray[np.floating]  # CIELAB a and b, (2,)
+
+
+def skin_colour(image: Face, landmarks: NDArray[np.float32]) -> Colour:
+    """Of cheeks: in coloured light it is off as much as an iris is."""
+    return np.asarray(np.median(_lab(image[skin_mask(landmarks) > 0])[:, 1:], 0))
+
+
+def iris_colour(image: Face, landmarks: NDArray[np.float32]) -> Colour:
+    """What open eyes have between pupil and white, as seen from the skin's colour."""
+    eyes = _lab(image[eyeballs(landmarks) > SHOWN])
+    low, high = np.percentile(eyes[:, 0], IRIS)
+    iris = eyes[(eyes[:, 0] >= low) & (eyes[:, 0] <= high), 1:].mean(0)
+    return np.asarray(iris - skin_colour(image, landmarks))
+
+
+def recoloured(image: Face, eyes: NDArray[np.float32], colour: Colour) -> Face:
+    """The image with irises of that colour in its eyes (256, 256), 0..1, as light as before."""
+    shown = eyes > SHOWN
+    if not shown.any():
+        return image
+    place = eyes > 0
+    lab, share = _lab(image[place]), eyes[place]
+    light = lab[:, 0]
+    dark, white = np.percentile(light[shown[place]], (DARK, WHITE))
+    iris = share * np.sqrt(np.clip((white - light) / max(white - dark, 1.0), 0, 1))
+    seen = colour * np.minimum(1, light / BLACK)[:, None]
+    lab[:, 1:] += iris[:, None] * (seen - lab[:, 1:])
+    painted = image.copy()
+    painted[place] = lab2rgb(lab[None])[0]
+    return painted
+
+
+def _lab(pixels: NDArray[np.float32]) -> NDArray[np.floating]:
+    """CIELAB of pixels (n, 3)."""
+    return np.asarray(rgb2lab(pixels[None])[0])
