@@ -169,9 +169,9 @@ class Source:
 class Search:
     """The optimisation from one recomposition, batched over the faces of the photo.
 
-    zero: where u starts. aim: (B,), raised while a referee, which no gradient sees, is not convinced of a face. near:
-    whether some face was near its aim in the last draw. waiting: surrogates whose turn is still to come. step: how
-    often the objective was asked.
+    zero: where u starts. landmarks: where draws have them. aim: (B,), raised while a referee, which no gradient sees,
+    is not convinced of a face. near: whether some face was near its aim in the last draw. waiting: surrogates whose
+    turn is still to come. step: how often the objective was asked.
     """
 
     def __init__(self, source: Source, start: Recomposed) -> None:
@@ -182,6 +182,7 @@ class Search:
         self.tint = tint_of(p[self.canvas.window])
         self.persona = objectives.Picture(p[source.region])
         self.drawn = objectives.structure_map(self.persona, source.picture)
+        self.landmarks = source.faces.landmarks
         self.aim = p.new_full((len(p),), self.config.aim)
         self.zero = torch.zeros_like(self.z_p)
         self.near = torch.tensor(False)
@@ -192,6 +193,8 @@ class Search:
         self, generator: torch.Generator, report: Callable[[float], None]
     ) -> tuple[Float[Tensor, "b 3 256 256"], int]:
         """The faces where the search ended, and the steps it took."""
+        # A persona's features are not quite where the source's were, and strangers look for them anew.
+        self.landmarks = self.networks.detector.refine(self.canvas.images, self.landmarks)
         u, steps = optimise(
             self.zero, partial(self.objective, generator=generator), self.satisfied, self.config.descent, report
         )
@@ -214,7 +217,7 @@ class Search:
         self.step += 1
         config, source = self.config, self.source
         face = self.render(u)
-        seen, found = draw(face, source.faces.landmarks, config.jitter, generator, config.draws)
+        seen, found = draw(face, self.landmarks, config.jitter, generator, config.draws)
         turn = self.turn(generator)
         asked = [self.networks.surrogates[k] for k in turn]
         # What people see is worked out beside what machines read.

@@ -53,15 +53,26 @@ FEATURES = (
 
 
 def target_landmarks(source: NDArray[np.float32], own: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Where the landmarks of a face go: onto the source's, but its mouth goes half of the way to the source's width.
+    """Where the landmarks of a face go: its eyes onto the source's, all else by how it would look turned as that is.
 
-    A smile squeezed to the width of a closed mouth is a grimace; one that stays is not the source's expression.
+    Its mouth stays as high as it is. But it goes half of the way to the source's width, because a smile squeezed to the
+    width of a closed mouth is a grimace, and one that stays is not the source's expression; and its nose goes half of
+    the way to the source's height, by which one sees how far a head is raised.
     """
+    pose = Pose.of(own)
+    turned = pose.turned(Pose.of(source).angle).project(pose.unproject(own))
     spans = [float(np.linalg.norm(m[1] - m[0])) for m in (source, own)]
     widths = [float(np.linalg.norm(m[4] - m[3])) for m in (source, own)]
     grow = (widths[1] / spans[1]) / (widths[0] / spans[0])
+    (nose, mouth), (own_nose, own_mouth) = (
+        [float(frame(m, m[part])[1].mean()) for part in (slice(2, 3), slice(3, 5))] for m in (source, turned)
+    )
+    across = source[1] - source[0]
+    down = np.array((-across[1], across[0]))
     target = source.copy()
-    target[3:] = source[3:].mean(0) + (source[3:] - source[3:].mean(0)) * np.sqrt(grow)
+    target[2] += (own_nose - nose) / 2 * down
+    target[3:] += (own_mouth - mouth) * down
+    target[3:] = target[3:].mean(0) + (target[3:] - target[3:].mean(0)) * np.sqrt(grow)
     return target
 
 

@@ -104,13 +104,31 @@ def test_a_levelled_persona_has_its_brows_where_the_photo_has_them(faces: Aligne
     assert after < 0.5 * before
 
 
-def test_a_mouth_goes_half_of_the_way_to_the_sources_width() -> None:
+def test_eyes_go_onto_the_sources_and_a_mouth_half_of_the_way_to_its_width() -> None:
     source = np.array([[96, 120], [160, 120], [128, 160], [108, 188], [148, 188]], np.float32)
-    persona = np.array([[96, 120], [160, 120], [128, 160], [88, 190], [168, 190]], np.float32)
+    persona = np.array([[96, 120], [160, 120], [128, 160], [88, 188], [168, 188]], np.float32)
     target = target_landmarks(source, persona)
     assert np.array_equal(target[:3], source[:3])
     assert target[3:].mean(0) == pytest.approx(source[3:].mean(0))
     assert target[4, 0] - target[3, 0] == pytest.approx(np.sqrt(40 * 80))
+
+
+def test_a_mouth_stays_as_high_as_it_is_and_a_nose_goes_half_of_the_way() -> None:
+    source = np.array([[96, 120], [160, 120], [128, 160], [108, 188], [148, 188]], np.float32)
+    persona = source + np.array([(0, 0), (0, 0), (0, 6), (0, -4), (0, -4)], np.float32)
+    target = target_landmarks(source, persona)
+    assert target[2] == pytest.approx((128, 163))
+    assert target[3:, 1] == pytest.approx((184, 184))
+
+
+@pytest.mark.parametrize("angle", [-0.4, 0.4])
+def test_a_turned_head_is_no_longer_face(angle: float) -> None:
+    """Seen from aside eyes are nearer to one another, and all else seems longer."""
+    persona = np.array([[96, 120], [160, 120], [128, 158], [108, 186], [148, 186]], np.float32)
+    pose = Pose.of(persona)
+    turned = pose.turned(angle).project(pose.unproject(persona)).astype(np.float32)
+    assert np.linalg.norm(turned[1] - turned[0]) < 0.95 * np.linalg.norm(persona[1] - persona[0])
+    assert target_landmarks(turned, persona)[2:] == pytest.approx(turned[2:], abs=1.0)
 
 
 def test_a_face_that_stays_as_it_is_keeps_every_line(networks: Networks) -> None:
