@@ -52,8 +52,7 @@ class Config:
 PRESETS = {
     "natural": Config(margin=0.0, turning=Turning(aim=0.15, confirmation=0.05, kept=KEPT)),
     "standard": Config(),
-    # All of the change that it took: who learns from pairs what a protection does undoes small ones more often.
-    "strong": Config(margin=0.5, turning=Turning(aim=0.9, confirmation=0.7, weaker=(), kept=KEPT)),
+    "strong": Config(margin=0.5, turning=Turning(aim=0.65, confirmation=0.5, kept=KEPT)),
 }
 
 
