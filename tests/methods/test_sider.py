@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from copy import copy
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from core.methods import sider
 from core.networks import Networks
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import cosines, decouple
-from core.stages.recompose import Recomposed
+from core.stages.optimise import Descent, draw
+from core.stages.recompose import Recomposed, recompose
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +115,24 @@ def test_each_surrogate_is_asked_once_before_any_comes_again(faces: AlignedFaces
             turns = [search.turn(generator) for _ in everyone[::asked]]
             assert sorted(k for turn in turns for k in turn) == list(everyone)
             assert max(map(len, turns)) <= asked
+
+
+def test_draws_lie_where_features_of_the_persona_are_found(
+    faces: AlignedFaces, panel: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity, appearance = decouple(faces, panel)
+    [start] = recompose(faces, appearance, panel.personas, 1, torch.Generator().manual_seed(1))
+    config = dataclasses.replace(sider.PRESETS["natural"], descent=Descent(steps=3))
+    search = sider.Search(sider.Source(faces, identity, appearance, panel, config), start)
+    drawn: list[Tensor] = []
+
+    def drawing(images: Tensor, landmarks: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+        drawn.append(landmarks)
+        return draw(images, landmarks, *rest)
+
+    monkeypatch.setattr(sider, "draw", drawing)
+    search.run(torch.Generator().manual_seed(1), lambda _: None)
+    found = panel.detector.refine(start.images, faces.landmarks)
+    assert (found - faces.landmarks).abs().max() > 0.5
+    assert len(drawn) == 3
+    assert all(torch.equal(landmarks, found) for landmarks in drawn)
