@@ -19,9 +19,9 @@ from core.stages.align import AlignedFaces
 from core.stages.compose import Setting, compose
 from core.stages.decouple import Appearance, to_arrays
 
-# Likeness (same landmarks and light) above which a look might be taken for the source's. Measured: two people 0.62
-# (median; 95 % of pairs below 0.74), two who fit each other 0.66 (0.74), one person in two photos 0.86 (5 % below
-# 0.74); see benchmarks/engine.py. It is stricter than that rule.
+# Likeness (same eyes and light) above which a look might be taken for the source's. Measured: two people 0.61 (median;
+# 95 % of pairs below 0.71), two who fit each other 0.65 (0.74), one person in two photos 0.84 (5 % below 0.69); see
+# benchmarks/engine.py.
 RECOGNISABLE = 0.68
 SPARE = 0.05  # what the optimiser and stored pixels may add
 SPREAD = 3  # personas that a seed draws from beyond those that are tried, best fitting first
