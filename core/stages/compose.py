@@ -11,8 +11,8 @@ from scipy.ndimage import gaussian_filter
 
 from core.networks import Persona
 from core.stages.beard import beard, bearded
-from core.stages.decouple import HAIR, fringe, skin_likeness
-from core.stages.eyes import Colour, iris_colour, recoloured, skin_colour
+from core.stages.decouple import HAIR, fringe, skin_colour, skin_likeness
+from core.stages.eyes import Colour, iris_colour, recoloured
 from core.stages.light import Tone, as_deep_as, lit, shading
 from core.stages.pose import Numbers, Points, Pose
 from core.stages.regions import LEAST_TURN, around, eye_distance, face_mask, features_mask, openings_mask
@@ -65,7 +65,7 @@ class Setting:
         drawn = drawing(picture, inside * bare)
         angle, own = Pose.of(landmarks).angle, heights(picture, landmarks, covered)
         shown = np.zeros_like(bare) if eyes is None else eyes * bare
-        hair, cheeks = beard(picture, landmarks, plain * bare, inside), skin_colour(picture, landmarks)
+        hair, cheeks = beard(picture, landmarks, plain * bare, inside), skin_colour(picture, landmarks)[1:]
         return cls(picture, landmarks, inside, bare, shown, skin, plain, hair, tone, cheeks, drawn, angle, own)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -189,11 +190,14 @@ def mean_traits(several: Iterable[Traits]) -> Traits:
     return Traits(**means | {"tone": tuple(means["tone"])})
 
 
+def skin_colour(image: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+    """Of the cheeks and between the brows, CIELAB: the light that a photo is taken in colours it as all else."""
+    return np.asarray(np.median(rgb2lab(image[skin_mask(landmarks) > 0][None])[0], 0))
+
+
 def skin_likeness(image: NDArray[np.float32], landmarks: NDArray[np.float32], lightness: float) -> NDArray[np.float32]:
     """How much each pixel has the colour of the cheeks, 0..1; `lightness` is how much darker skin may be (CIELAB)."""
-    lab = rgb2lab(image)
-    cheeks = np.median(lab[skin_mask(landmarks) > 0], 0)
-    off = (lab - cheeks) / (lightness, CHROMA, CHROMA)
+    off = (rgb2lab(image) - skin_colour(image, landmarks)) / (lightness, CHROMA, CHROMA)
     return np.asarray(np.exp(-np.square(off).sum(-1)), np.float32)
 
 

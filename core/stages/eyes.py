@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.color import lab2rgb, rgb2lab
 
-from core.stages.regions import eyeballs, skin_mask
+from core.stages.decouple import skin_colour
+from core.stages.regions import eyeballs
 
 SHOWN = 0.5  # from when on a pixel counts as a part of an eye
 DARK, IRIS, WHITE = 10, (25, 60), 90  # percentiles of an eye's lightness: its pupil and lashes; its iris; its white
@@ -15,17 +16,12 @@ Face = NDArray[np.float32]  # RGB in [0, 1] (256, 256, 3)
 Colour = NDArray[np.floating]  # CIELAB a and b, (2,)
 
 
-def skin_colour(image: Face, landmarks: NDArray[np.float32]) -> Colour:
-    """Of cheeks: in coloured light it is off as much as an iris is."""
-    return np.asarray(np.median(_lab(image[skin_mask(landmarks) > 0])[:, 1:], 0))
-
-
 def iris_colour(image: Face, landmarks: NDArray[np.float32]) -> Colour:
     """What open eyes have between pupil and white, as seen from the skin's colour."""
     eyes = _lab(image[eyeballs(landmarks) > SHOWN])
     low, high = np.percentile(eyes[:, 0], IRIS)
     iris = eyes[(eyes[:, 0] >= low) & (eyes[:, 0] <= high), 1:].mean(0)
-    return np.asarray(iris - skin_colour(image, landmarks))
+    return np.asarray(iris - skin_colour(image, landmarks)[1:])
 
 
 def recoloured(image: Face, eyes: NDArray[np.float32], colour: Colour) -> Face:
