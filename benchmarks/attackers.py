@@ -22,6 +22,7 @@ from core.stages.latents import decode, encode
 from core.stages.optimise import Jitter, draw
 
 STEPS, BATCH, RATE, DECAY = 160, 32, 3e-4, 1e-2  # of a recogniser
+ROUNDS, REROUNDS = 10, 2  # that a recogniser, a decoder sees every pair at least
 TEMPERATURE = 0.1
 JITTER = Jitter(shift=1.5, scale=0.02, angle=0.02, light=0.1, blur=1.0)
 REDRAWS, REBATCH, RERATE = 80, 16, 1e-3  # of a decoder: steps, batch, rate
@@ -57,8 +58,9 @@ def distil(start: Encoder, owned: Owned) -> Encoder:
     learner = copy.deepcopy(start).requires_grad_(True).eval()  # the batches are too few for their own statistics
     targets = start.identity(owned.original, owned.marks)
     optimiser = torch.optim.AdamW(learner.parameters(), RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, STEPS)
-    for _ in track(range(STEPS), f"{len(owned)} pairs, recogniser"):
+    steps = max(STEPS, ROUNDS * len(owned) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps)
+    for _ in track(range(steps), f"{len(owned)} pairs, recogniser"):
         rows = torch.randperm(len(owned), generator=generator)[:BATCH]
         seen, marks = draw(owned.protected[rows], owned.marks[rows], JITTER, generator)
         cosines = learner.embed(seen, marks) @ targets[rows].T
@@ -106,8 +108,9 @@ def decoder(owned: Owned, eye: Encoder, networks: Networks) -> Decoder:
                    for v in (owned.protected, owned.original))  # fmt: skip
         person = eye.identity(owned.original, owned.marks)
     optimiser = torch.optim.AdamW(learner.net.parameters(), RERATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RERATE, REDRAWS)
-    for _ in track(range(REDRAWS), f"{len(owned)} pairs, decoder"):
+    steps = max(REDRAWS, REROUNDS * len(owned) // REBATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RERATE, steps)
+    for _ in track(range(steps), f"{len(owned)} pairs, decoder"):
         rows = torch.randperm(len(owned), generator=generator)[:REBATCH]
         drawn = learner.corrected(z[rows])
         image = decode(drawn, networks.autoencoder)

@@ -26,7 +26,6 @@ from core import methods, objectives
 from core.networks import Encoder, Networks
 from core.stages.align import align
 from core.stages.measure import measure
-from core.stages.optimise import Protected
 from core.stages.recompose import RECOGNISABLE
 from core.stages.regions import region_weights
 from core.stages.validate import Photo
@@ -170,7 +169,7 @@ def held(case: Case, images: list[Pixels | None]) -> str:
     for image, original in zip(images, protected.tested(case.data, "a"), strict=True):
         if image is not None:
             faces = align(Photo(original.pixels), networks.detector, networks.device, "largest")
-            (row,) = measure(faces, Photo(image), Protected((), 0), 0, networks, method.PROMISE, margin)
+            (row,) = measure(faces, Photo(image), networks, method.PROMISE, margin)
             results.append(row["held"])
     return f"{sum(results)} of {len(results)}"
 
@@ -201,8 +200,7 @@ def write(case: Case, sizes: list[int], nets: list[Recogniser]) -> None:
     heads, judged = ([f"{net.name}, FAR {far:g}" for net in some for far in FARS] for some in (strangers, judges))
     parts = [
         f"Attackers own {' or '.join(map(str, sizes))} pairs (protected, original) of other people, made of official "
-        "portraits. 2,000 were not tried: to protect so many takes a CPU hours, and there are portraits of 736 people "
-        "in colour."
+        f"portraits of {len(protected.owners())} people: of more pairs some show a portrait under another secret again."
     ]
     if case.machines_match:
         parts.append("Machines match these photos by design, so no recogniser is taught to, and linkage is a given.")

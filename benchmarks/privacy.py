@@ -95,7 +95,7 @@ def _protect(run: Run, image: Tensor, number: int) -> dict[str, Any] | None:
         return None
     made = make(faces, methods.load("sider"), run.config, number, run.networks, Clock(lambda *_: None))
     seconds = time.perf_counter() - began
-    start = paste(faces, made.protected.starts[0])
+    start = paste(faces, made.protected.starts[0].images)
     for name, picture in (("source", faces.photo), ("start", start), ("protected", made.photos[0])):
         Image.fromarray(picture.pixels).save(run.folder / f"{number:03d}.{name}.png")
     (face,) = made.measured[0]

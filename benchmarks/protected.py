@@ -6,6 +6,7 @@ They lie in .work/attacks/<method>-<preset>/ and are kept; delete the folder aft
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -37,16 +38,19 @@ class Original:
     seed: int
 
 
-def owned(count: int) -> list[Original]:
-    """Portraits of `count` people, in colour, evenly over the clean sources: what an attacker protects."""
+def owners() -> list[portraits.Portrait]:
+    """A portrait in colour of every person that there is one of, in the order in which attackers take them."""
     rows = {row.identity: row for row in portraits.read() if row.colour}
     people = list(rows.values())
     order = torch.randperm(len(people), generator=torch.Generator().manual_seed(0)).tolist()
-    if count > len(people):
-        raise ValueError(f"{count} pairs; there are {len(people)} people in colour")
+    return [people[i] for i in order]
+
+
+def owned(count: int) -> list[Original]:
+    """What an attacker protects; once there are no more people, their portraits again, under other secrets."""
     return [
-        Original(f"own-{n:04d}", people[i].pixels(), torch.tensor(people[i].landmarks, dtype=torch.float32), n)
-        for n, i in enumerate(order[:count])
+        Original(f"own-{n:04d}", row.pixels(), torch.tensor(row.landmarks, dtype=torch.float32), n)
+        for n, row in enumerate(islice(cycle(owners()), count))
     ]
 
 

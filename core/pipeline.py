@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -142,8 +143,8 @@ def make(faces: AlignedFaces, method: methods.Method, config: Any, seed: int, ne
         photos = tuple(paste(faces, images) for images in protected.images)
     with clock.step("measure"):
         measured = [
-            measure(faces, picture, protected, v, networks, method.PROMISE, config.margin)
-            for v, picture in enumerate(photos)
+            measure(faces, photo, networks, method.PROMISE, config.margin, start)
+            for photo, start in zip_longest(photos, protected.starts)
         ]
     return Made(protected, photos, measured)
 

@@ -128,7 +128,7 @@ def cast(casting: Casting, generator: torch.Generator, progress: Progress) -> Pr
             progress("optimise", 0.3 + 0.7 * (v + (b + 1) / len(faces)) / config.variants)
         images.append(torch.cat([given.image for given in row]))
         starts.append(gather(given.start for given in row))
-    return Protected(tuple(images), looks, tuple(g.images for g in starts), tuple(g.personas for g in starts))
+    return Protected(tuple(images), looks, tuple(starts))
 
 
 @dataclass(frozen=True, slots=True)

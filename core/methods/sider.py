@@ -114,7 +114,7 @@ def protect(
         image, steps = Search(source, start).run(generator, part(progress, v, len(starts)))
         images.append(image)
         used += steps
-    return Protected(tuple(images), used, tuple(s.images for s in starts), tuple(s.personas for s in starts))
+    return Protected(tuple(images), used, tuple(starts))
 
 
 def promising(

@@ -155,7 +155,7 @@ def weakest(
         open_ = open_ & ~held
     looks = face_masks(subject.landmarks)
     for share in LESS:
-        much = objectives.structure(stored(faces, found), subject.images, looks) < turning.kept
+        much = objectives.structure(stored(faces, found), faces.images, looks) < turning.kept
         if not much.any():
             break
         found = torch.where(much[:, None, None, None], scene.shown(share * change), found)

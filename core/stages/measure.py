@@ -14,8 +14,7 @@ from core.networks import Encoder, Networks, warp
 from core.promise import Promise
 from core.stages.align import AlignedFaces, crop, find, stored
 from core.stages.decouple import cosines, decouple
-from core.stages.optimise import Protected
-from core.stages.recompose import RECOGNISABLE
+from core.stages.recompose import RECOGNISABLE, Recomposed
 from core.stages.validate import Photo
 
 NEIGHBOUR = 32.0  # px of the aligned face from which on landmarks are those of another one
@@ -26,13 +25,12 @@ SAME_LOOK = 0.86  # structural similarity that people must keep to recognise: ne
 def measure(
     faces: AlignedFaces,
     photo: Photo,
-    protected: Protected,
-    variant: int,
     networks: Networks,
     promise: Promise,
     margin: float,
+    start: Recomposed | None = None,
 ) -> list[dict[str, Any]]:
-    """The promise of every face.
+    """The promise of every face of the photo, which may have been given a persona each: `start` is they as put on.
 
     Identity is read twice: through the source's own crop, where surrogates must hold the margin, and through
     landmarks found again by the detector, as a stranger would, where the threshold must hold. `required` is what a
@@ -64,9 +62,9 @@ def measure(
         look = _look(float(distance[b]), promise)
         held = look["distance_held"] and all(e["held"] for e in encoders.values())
         rows.append({"box": list(faces.boxes[b]), "encoders": encoders, **look, "held": held})
-    if protected.personas:
-        kept = 1 - alike(seen, stored(faces, protected.starts[variant]), where)
-        for row, persona, k in zip(rows, protected.personas[variant], kept.tolist(), strict=True):
+    if start:
+        kept = 1 - alike(seen, stored(faces, start.images), where)
+        for row, persona, k in zip(rows, start.personas, kept.tolist(), strict=True):
             row |= {"persona": persona, "distance_to_persona": round(k, 4)}
     return rows
 

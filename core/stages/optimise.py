@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from core.networks import warp
+from core.stages.recompose import Recomposed
 
 Progress = Callable[[str, float], None]
 Objective = Callable[[Tensor], Float[Tensor, " b"]]
@@ -51,12 +52,11 @@ class Jitter:
 @dataclass(frozen=True, slots=True)
 class Protected:
     """A method's result: `images[v]` RGB in [0, 1] (B, 3, 256, 256) of variant v, on the photo's own faces; steps of
-    the optimiser; and of a method that gives personas to faces their names, and faces that have nothing but them."""
+    the optimiser; and of a method that gives personas to faces, what each variant starts from: they as put on."""
 
     images: tuple[Float[Tensor, "b 3 256 256"], ...]
     steps: int
-    starts: tuple[Float[Tensor, "b 3 256 256"], ...] = ()
-    personas: tuple[tuple[str, ...], ...] = ()
+    starts: tuple[Recomposed, ...] = ()
 
 
 def optimise(

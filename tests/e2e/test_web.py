@@ -185,8 +185,8 @@ def test_the_keyboard_alone_is_enough(visitor: Visitor, stack: LocalStack, photo
     page.keyboard.type(stack.api_key)  # the field has the focus
     page.keyboard.press("Enter")
     page.wait_for_url(f"{stack.api_url}/")
-    visitor.tab_to("#photo")
-    with page.expect_file_chooser() as chooser:
+    with page.expect_file_chooser() as chooser:  # from before the tabs: Chromium must have heard of it when Enter comes
+        visitor.tab_to("#photo")
         page.keyboard.press("Enter")
     chooser.value.set_files(photo)
     visitor.tab_to("#preset")

@@ -7,19 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from core.networks import Networks
 from core.promise import Promise
 from core.stages.align import AlignedFaces
 from core.stages.measure import measure
-from core.stages.optimise import Protected
 from core.stages.validate import Photo
 
 
 def unchanged(faces: AlignedFaces, networks: Networks, people: bool, machines: bool) -> dict[str, Any]:
-    made = Protected((faces.images,), 0)
-    (row,) = measure(faces, faces.photo, made, 0, networks, Promise(people, machines), 0.2)
+    (row,) = measure(faces, faces.photo, networks, Promise(people, machines), 0.2)
     return row
 
 
@@ -47,8 +44,7 @@ def test_what_is_required_is_stricter_for_surrogates(faces: AlignedFaces, networ
 def test_a_face_that_is_not_found_again_matches_nobody(faces: AlignedFaces, networks: Networks, machines: bool) -> None:
     """Flat grey in its place; the report stays plain JSON, which knows no NaN."""
     gone = Photo(np.full_like(faces.photo.pixels, 128))
-    made = Protected((torch.full_like(faces.images, 0.5),), 0)
-    (row,) = measure(faces, gone, made, 0, networks, Promise(people_recognise=False, machines_match=machines), 0.0)
+    (row,) = measure(faces, gone, networks, Promise(people_recognise=False, machines_match=machines), 0.0)
     assert all(e["cosine_found_again"] is None for e in row["encoders"].values())
     assert any(e["held"] for e in row["encoders"].values()) is not machines
     json.dumps(row, allow_nan=False)
