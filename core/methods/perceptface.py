@@ -44,7 +44,7 @@ from core.stages.regions import change_masks, region_weights
 
 PROMISE = Promise(people_recognise=True, machines_match=False)
 NETWORKS = ("detector", "autoencoder", "encoders", "personas", "generator")
-KEPT = SAME_LOOK + 0.003  # what a fringe may cost
+KEPT = SAME_LOOK + 0.0005  # for rounding
 FITTING = 12  # personas that a face is mixed with one of
 
 
@@ -75,7 +75,7 @@ def protect(
     images, looks = [], 0
     for v in range(config.variants):
         start = mix(faces, appearance, networks, config.mixed, generator)
-        subject = Subject(start, faces.landmarks, masks, regions, (identity,))
+        subject = Subject(start, faces.landmarks, masks, regions, (identity,), appearance.masks)
         found, taken = turn_away(subject, faces, networks, config.turning, generator)
         images.append(found)
         looks += taken

@@ -17,7 +17,6 @@ from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import Identity, embed, identify_personas, similarity
 from core.stages.latents import Canvas, encode, limited
 from core.stages.optimise import Jitter, draw
-from core.stages.regions import face_masks
 
 LIMIT = 0.1  # how far a pixel may be moved, 1 is black to white: what is beyond it looks painted
 COLOUR = 0.4  # share of a change's colour that is left
@@ -30,13 +29,15 @@ LESS = tuple(share / 32 for share in range(31, 7, -1))  # of a change that shows
 @dataclass(frozen=True, slots=True)
 class Subject:
     """B faces (B, 3, 256, 256) with landmarks (B, 5, 2), where they may change and how much their regions count, both
-    (B, 1, 256, 256), and for whom they are not to be taken, each (B, d) by encoder."""
+    (B, 1, 256, 256), and for whom they are not to be taken, each (B, d) by encoder. inside: (B, 1, 256, 256), by what
+    people are to know them still, if they are."""
 
     images: Tensor
     landmarks: Tensor
     masks: Tensor
     regions: Tensor
     avoided: tuple[Identity, ...]
+    inside: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Turning:
     """aim: share of the threshold at FAR 1e-2 by which surrogates must read less than that for a face to be taken.
     confirmation: the same for a referee, which the generator is not shown. looks: at most; those beyond the
     generator's own are like its last. weaker: shares of the change that are tried once it does, in this order. kept:
-    structural similarity to the source that stays, whatever machines say.
+    structural similarity to the source that stays inside, whatever machines say.
     """
 
     aim: float = 0.35
@@ -135,17 +136,17 @@ def turn_away(
         u = torch.where(open_[:, None, None, None], scene.onward(u, look), u)
         look += 1
         open_ = open_ & (recognised(scene.shown(scene.change(u)), subject, faces, networks, turning) > 1)
-    return weakest(scene, scene.change(u), faces, networks, turning), look
+    change = scene.change(u)
+    found = weakest(scene, change, faces, networks, turning)
+    if subject.inside is None:
+        return found, look
+    return unobtrusive(scene, change, found, faces, subject.inside, turning.kept), look
 
 
 def weakest(
     scene: Scene, change: Float[Tensor, "b 3 p q"], faces: AlignedFaces, networks: Networks, turning: Turning
 ) -> Float[Tensor, "b 3 256 256"]:
-    """Faces changed by the first share of the change with which nobody recognises them; by all of it, if none does.
-
-    Where that shows too much, by the largest share that does not: it may hide them from machines less than is aimed at,
-    and still as well as is promised.
-    """
+    """Faces changed by the first share of the change with which nobody recognises them; by all of it, if none does."""
     subject, found = scene.subject, scene.shown(change)
     open_ = torch.ones(len(found), dtype=torch.bool, device=found.device)
     for share in turning.weaker:
@@ -153,9 +154,21 @@ def weakest(
         held = open_ & (recognised(tried, subject, faces, networks, turning) <= 1)
         found = torch.where(held[:, None, None, None], tried, found)
         open_ = open_ & ~held
-    looks = face_masks(subject.landmarks)
+    return found
+
+
+def unobtrusive(
+    scene: Scene,
+    change: Float[Tensor, "b 3 p q"],
+    found: Float[Tensor, "b 3 256 256"],
+    faces: AlignedFaces,
+    inside: Float[Tensor, "b 1 256 256"],
+    kept: float,
+) -> Float[Tensor, "b 3 256 256"]:
+    """The faces found or, where too little structure is kept, changed by the largest share with which enough is: it may
+    hide them from machines less than is aimed at, and still as well as is promised."""
     for share in LESS:
-        much = objectives.structure(stored(faces, found), faces.images, looks) < turning.kept
+        much = objectives.structure(stored(faces, found), faces.images, inside) < kept
         if not much.any():
             break
         found = torch.where(much[:, None, None, None], scene.shown(share * change), found)

@@ -142,6 +142,8 @@ def test_what_shows_too_much_is_taken_back_as_far_as_it_must(
 
     whole, _ = turned(subject, faces, networks, HOPELESS)
     kept = (1 + look(whole)) / 2
+    assert torch.equal(turned(subject, faces, networks, replace(HOPELESS, kept=kept))[0], whole)  # nobody looks
+    subject = replace(subject, inside=face_masks(subject.landmarks))
     made, _ = turned(subject, faces, networks, replace(HOPELESS, kept=kept))
     assert kept <= look(made) < (1 + kept) / 2
     assert recognised(made, subject, faces, networks, HOPELESS) > recognised(whole, subject, faces, networks, HOPELESS)
