@@ -19,7 +19,6 @@ from rich.progress import track
 from torch import Tensor
 
 from benchmarks import attackers, look, protected, report
-from benchmarks.attackers import Owned
 from benchmarks.protected import FOLDER
 from benchmarks.strangers import FARS, Pairs, Pixels, Recogniser, degradations, each, landmarks, recognisers
 from core import methods, objectives
@@ -29,6 +28,8 @@ from core.stages.measure import measure
 from core.stages.recompose import RECOGNISABLE
 from core.stages.regions import region_weights
 from core.stages.validate import Photo
+from training import portraits
+from training.adapted import Owned, adapt
 
 START = "student-residual"  # what attackers begin with: the best of the packaged students
 LINE_UP = 16  # people
@@ -89,7 +90,7 @@ def distillation(case: Case, sizes: list[int]) -> list[list[str]]:
         ["protected", *recognition(start, start, images, marks, numbers)],
     ]
     for size in sizes:
-        learner = attackers.distil(start, case.owned(size))
+        learner = adapt(start, case.owned(size))
         table.append([f"after {size} pairs", *recognition(start, learner, images, marks, numbers)])
     return table
 
@@ -200,7 +201,7 @@ def write(case: Case, sizes: list[int], nets: list[Recogniser]) -> None:
     heads, judged = ([f"{net.name}, FAR {far:g}" for net in some for far in FARS] for some in (strangers, judges))
     parts = [
         f"Attackers own {' or '.join(map(str, sizes))} pairs (protected, original) of other people, made of official "
-        f"portraits of {len(protected.owners())} people: of more pairs some show a portrait under another secret again."
+        f"portraits of {len(portraits.people())} people: of more pairs some show a portrait under another secret again."
     ]
     if case.machines_match:
         parts.append("Machines match these photos by design, so no recogniser is taught to, and linkage is a given.")

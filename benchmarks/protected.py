@@ -38,19 +38,11 @@ class Original:
     seed: int
 
 
-def owners() -> list[portraits.Portrait]:
-    """A portrait in colour of every person that there is one of, in the order in which attackers take them."""
-    rows = {row.identity: row for row in portraits.read() if row.colour}
-    people = list(rows.values())
-    order = torch.randperm(len(people), generator=torch.Generator().manual_seed(0)).tolist()
-    return [people[i] for i in order]
-
-
 def owned(count: int) -> list[Original]:
     """What an attacker protects; once there are no more people, their portraits again, under other secrets."""
     return [
         Original(f"own-{n:04d}", row.pixels(), torch.tensor(row.landmarks, dtype=torch.float32), n)
-        for n, row in enumerate(islice(cycle(owners()), count))
+        for n, row in enumerate(islice(cycle(portraits.people()), count))
     ]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -56,3 +57,10 @@ def read(sources: tuple[str, ...] = CLEAN) -> list[Portrait]:
         for r in rows
         if r[1] in sources
     ]
+
+
+def people() -> list[Portrait]:
+    """A portrait in colour of everybody in the clean sources, in one random order."""
+    rows = list({row.identity: row for row in read() if row.colour}.values())
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).tolist()
+    return [rows[i] for i in order]

@@ -36,7 +36,8 @@ AUTOENCODERS = {c.__name__: c for c in (PatchAutoencoder, AutoencoderTiny, Autoe
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """What the stages and methods draw on. `missing` maps an absent encoder to how to get it."""
+    """What the stages and methods draw on. `missing` maps an absent encoder to how to get it; `adapted` are encoders
+    that have learned to read protected faces."""
 
     device: torch.device
     bundle: str
@@ -47,6 +48,7 @@ class Networks:
     presentation: Presentation
     denoiser: Denoiser | None
     generator: Generator | None
+    adapted: tuple[Encoder, ...]
     occlusion: Occlusion
     missing: dict[str, str]
 
@@ -77,6 +79,9 @@ class Networks:
             )
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         encoders, missing = _encoders(folder / "encoders", place, licence_class, refused)
+        if not encoders:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+            raise ConfigurationError(f"no identity encoder can be loaded ({reasons or 'the bundle calibrates none'})")
         for name, reason in missing.items():
             logger.info("encoder %s is not used: %s", name, reason)
         return cls(
@@ -89,6 +94,7 @@ class Networks:
             presentation=Presentation.load(folder / "presentation.json", place),
             denoiser=None if "denoiser" in spoilt else Denoiser.load(folder / "denoiser", place),
             generator=None if "generator" in spoilt else generator.load(folder / "generator", place),
+            adapted=_encoders(folder / "adapted", place, licence_class, refused)[0],
             occlusion=occlusion.load(folder / "occlusion", place),
             missing=missing,
         )
@@ -126,7 +132,7 @@ def _encoders(
             facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if facts.get("stand_in") and licence_class is LicenceClass.research:
                 continue
-            if refused & {f"encoders/{path.name}", f"encoders/{path.stem}.safetensors"}:
+            if refused & {f"{folder.name}/{path.name}", f"{folder.name}/{path.stem}.safetensors"}:
                 missing[path.stem] = "it is not clean; SIDER_LICENCE_CLASS=research takes it"
                 continue
             net = _weights(path, facts)
@@ -136,9 +142,6 @@ def _encoders(
                 found.append(Encoder.calibrated(path.stem, net, facts).requires_grad_(False).to(device))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(f"the encoder calibrated in {path} cannot be loaded: {error!r}") from error
-    if not found:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
-        raise ConfigurationError(f"no identity encoder can be loaded ({reasons or 'the bundle calibrates none'})")
     return tuple(found), missing
 
 
