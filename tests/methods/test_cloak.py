@@ -68,7 +68,7 @@ def test_it_turns_away_from_the_source(faces: AlignedFaces, networks: Networks) 
     with torch.no_grad():
         now = similarity(identify(networks.surrogates, made.images[0], faces.landmarks), own)
     assert (now < 0.95).all()
-    assert made.personas == ()
+    assert made.starts == ()
 
 
 def test_without_a_denoiser_it_says_so(faces: AlignedFaces, networks: Networks) -> None:

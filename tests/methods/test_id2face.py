@@ -41,18 +41,18 @@ def test_no_network_takes_a_variant_for_the_source_or_for_another_variant(
 
 def test_turning_machines_away_leaves_the_persona(faces: AlignedFaces, made: Protected) -> None:
     for turned, start in zip(made.images, made.starts, strict=True):
-        assert 1 - structure(turned, start, face_masks(faces.landmarks)) < 0.14
+        assert 1 - structure(turned, start.images, face_masks(faces.landmarks)) < 0.14
 
 
 def test_without_a_generator_faces_are_their_personas(faces: AlignedFaces, networks: Networks) -> None:
     bare = dataclasses.replace(networks, generator=None)
     made = id2face.protect(faces, bare, id2face.Config(), torch.Generator().manual_seed(1), lambda *_: None)
     assert made.steps == 0
-    assert torch.equal(made.images[0], made.starts[0])
+    assert torch.equal(made.images[0], made.starts[0].images)
 
 
 def test_no_face_gets_a_persona_twice(made: Protected) -> None:
-    names = [names[0] for names in made.personas]
+    names = [start.personas[0] for start in made.starts]
     assert len(set(names)) == VARIANTS
 
 
