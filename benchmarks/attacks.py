@@ -60,7 +60,7 @@ class Case:
     def owned(self, count: int) -> Owned:
         originals = protected.owned(count)
         images = protected.protect(self.name, self.preset, originals, self.networks)
-        return Owned.of(images, [o.pixels for o in originals], [o.marks for o in originals])
+        return Owned.of(images, originals)
 
 
 def tensor(images: list[Pixels]) -> Tensor:

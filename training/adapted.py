@@ -18,23 +18,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from PIL import Image
 from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core import methods
-from core.errors import NoFaceFound
 from core.networks import Encoder, Networks
 from core.networks.bundle import PACKAGED
 from core.networks.students import FAMILIES
-from core.pipeline import Clock, make
-from core.stages.align import align
 from core.stages.optimise import Jitter, draw
-from core.stages.validate import Photo
 from training import portraits
-from training.portraits import Portrait
+from training.protected import Original, Pixels, protect
 
 FOLDER = Path(".work/adapted")
 START, NAME = "student-residual", "adapted-residual"  # the best of the packaged students, and what becomes of it
@@ -43,7 +36,6 @@ STEPS, BATCH, RATE, DECAY = 160, 32, 3e-4, 1e-2
 ROUNDS = 10  # that every pair is seen at least
 TEMPERATURE = 0.1
 JITTER = Jitter(shift=1.5, scale=0.02, angle=0.02, light=0.1, blur=1.0)
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +47,12 @@ class Owned:
     marks: Tensor
 
     @classmethod
-    def of(cls, protected: list[Pixels | None], original: list[Pixels], marks: list[Tensor]) -> Owned:
+    def of(cls, protected: list[Pixels | None], originals: list[Original]) -> Owned:
         """Where a face was found."""
-        rows = [i for i, image in enumerate(protected) if image is not None]
-        both = (np.stack([images[i] for i in rows]) for images in (protected, original))  # type: ignore[misc]
+        found = [(image, o) for image, o in zip(protected, originals, strict=True) if image is not None]
+        both = np.stack([image for image, _ in found]), np.stack([o.pixels for _, o in found])
         x, y = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 for images in both)
-        return cls(x, y, torch.stack([marks[i] for i in rows]))
+        return cls(x, y, torch.stack([o.marks for _, o in found]))
 
     def __len__(self) -> int:
         return len(self.marks)
@@ -87,24 +79,6 @@ def adapt(start: Encoder, owned: Owned) -> Encoder:
         optimiser.step()
         schedule.step()
     return learner.requires_grad_(False)
-
-
-def protect(people: list[Portrait], networks: Networks) -> list[Pixels | None]:
-    """Their protected portraits, from disk where they are there; None where no face was found."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    networks, method = replace(networks, adapted=()), methods.load("perceptface")
-    for n, portrait in enumerate(track(people, "protected")):
-        path = FOLDER / f"{n:04d}.png"
-        if not path.is_file() and not path.with_suffix(".none").is_file():
-            try:
-                faces = align(Photo(portrait.pixels()), networks.detector, networks.device, "largest")
-            except NoFaceFound:
-                path.with_suffix(".none").touch()
-                continue
-            made = make(faces, method, method.PRESETS["standard"], SEED + n, networks, Clock(lambda *_: None))
-            Image.fromarray(made.photos[0].pixels).save(path)
-    paths = [FOLDER / f"{n:04d}.png" for n in range(len(people))]
-    return [np.asarray(Image.open(path)) if path.is_file() else None for path in paths]
 
 
 def beginner(bundle: Path = PACKAGED) -> Encoder:
@@ -135,9 +109,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     networks = Networks.load()
     people = portraits.people()[::-1][: args.pairs]  # attackers of the benchmarks begin at the other end
-    marks = [torch.tensor(p.landmarks, dtype=torch.float32) for p in people]
-    owned = Owned.of(protect(people, networks), [p.pixels() for p in people], marks)
-    package(adapt(beginner(), owned))
+    originals = [Original.of(portrait, f"{n:04d}", SEED + n) for n, portrait in enumerate(people)]
+    images = protect("perceptface", "standard", originals, replace(networks, adapted=()), FOLDER)
+    package(adapt(beginner(), Owned.of(images, originals)))
 
 
 if __name__ == "__main__":
