@@ -13,7 +13,7 @@ export GOMP_SPINCOUNT ?= 2000
 # Accepted by the fault tests on each database.
 JOBS   ?= 1000
 
-.PHONY: demo up secrets test test-slow test-faults test-security test-web test-deploy check audit sbom format \
+.PHONY: demo up secrets test test-slow test-faults test-security test-web test-deploy test-gpu check audit sbom format \
         bench bench-privacy bench-hiding bench-attacks lock clean
 
 demo: $(STAMP)  ## protect and restore a real photo through the real service
@@ -42,6 +42,9 @@ test-web: $(STAMP) $(AXE)  ## the pages in a real Chromium; writes web-output/ a
 
 test-deploy: $(STAMP)  ## what the Dockerfiles install, in clean environments, on real servers; 7 GB of disk
 	$(BIN)/python -m pytest -m deploy -s
+
+test-gpu: $(STAMP)  ## every method on an accelerator; skips, and says so, where there is none
+	$(BIN)/python -m pytest -m gpu
 
 # The accessibility checker is for the test only; without npm its part is skipped.
 $(AXE):

@@ -157,11 +157,11 @@ def resurfacing(
 
 def attention_change(maps: list[Tensor], before: list[Tensor], batch: int) -> Float[Tensor, " b"]:
     """A: how far self-attention maps, (B heads, n, n) each, depart from what they were, in shares of that; mean over
-    layers and steps, so that networks of any depth can be compared. 0 without maps."""
+    layers and steps, so that networks of any depth can be compared."""
     changes = [
         ((a - b) ** 2).view(batch, -1).sum(1) / (b**2).view(batch, -1).sum(1) for a, b in zip(maps, before, strict=True)
     ]
-    return torch.stack(changes).mean(0) if changes else torch.zeros(batch)
+    return torch.stack(changes).mean(0)
 
 
 def box_means(x: Float[Tensor, "b 1 H W"], window: int, stride: int = 1, padding: int = 0) -> Float[Tensor, "b 1 h w"]:

@@ -16,7 +16,6 @@ from core.promise import Promise
 from core.stages.optimise import Protected
 
 PROMISE = Promise(people_recognise=True, machines_match=True)
-NETWORKS = ("detector", "encoders")
 
 @dataclass(frozen=True)
 class Config:

@@ -108,7 +108,6 @@ def test_attention_changes_in_shares_of_what_it_was() -> None:
     before = [torch.rand(4, 8, 8), torch.rand(4, 4, 4)]
     changes = objectives.attention_change([2 * before[0], before[1]], before, batch=2)
     assert torch.allclose(changes, torch.tensor([0.5, 0.5]))
-    assert torch.equal(objectives.attention_change([], [], batch=2), torch.zeros(2))
 
 
 def test_strokes_stand_out_more_than_the_same_change_spread() -> None:

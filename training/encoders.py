@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from core.licence import LicenceClass
 from core.networks import Networks, dlib, facenet
 from core.networks.bundle import PACKAGED
 from core.networks.encoder import Crop, Encoder
@@ -112,8 +113,10 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="only thresholds, of the encoders in the bundle")
     args = parser.parse_args()
     if args.measure:
-        for encoder in Networks.load(args.out).encoders:
-            remeasure(encoder, args.out / "encoders" / f"{encoder.name}.json")
+        # Clean weights have stand-ins of their own.
+        found = {e.name: e for kind in LicenceClass for e in Networks.load(args.out, licence_class=kind).encoders}
+        for name, encoder in found.items():
+            remeasure(encoder, args.out / "encoders" / f"{name}.json")
         return
     folder = args.out / "encoders"
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,12 +20,12 @@ ORIGINS = {
     "generator": f"{CLEAN}; omi (CC BY-NC-SA 4.0); against the encoders of this bundle and networks trained on "
     "MS-Celeb-1M and others (research)",
     "presentation.json": f"{CONGRESS}, gender as stated by the source's table",
-    "encoders/facenet": "published thresholds; see the file",
+    "encoders/facenet": "published thresholds, of networks trained on VGGFace2 and CASIA-WebFace (research)",
     "encoders/clean": f"views of {CLEAN}, to imitate dlib's network (CC0)",
     "encoders/student": f"views of {CLEAN}; omi (CC BY-NC-SA 4.0); Labeled Faces in the Wild (research), "
     "to imitate networks trained on MS-Celeb-1M and others (research)",
 }
-RESEARCH = ("adapted", "denoiser", "encoders/student", "generator")
+RESEARCH = ("adapted", "denoiser", "encoders/facenet", "encoders/student", "generator")
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from skimage.transform import ThinPlateSplineTransform, warp
 from core.networks.bundle import PACKAGED
 from core.networks.detector import Detector
 from core.networks.personas import TABLE, Persona, mirror
-from core.stages.decouple import measure
+from core.stages.decouple import traits_of
 from training import portraits
 from training.guard import Guard, Image
 from training.portraits import Portrait
@@ -131,7 +131,7 @@ def group_of(portrait: Portrait, guard: Guard) -> Group:
         return "congress", portrait.gender, skin, "any"
     image = portrait.pixels() / 255.0
     presentation = guard.presents(image, portrait.landmarks)
-    lightness = measure(image.astype(np.float32), portrait.landmarks.astype(np.float32), presentation).tone[0]
+    lightness = traits_of(image.astype(np.float32), portrait.landmarks.astype(np.float32), presentation).tone[0]
     skin = "dark" if lightness < 45 else "medium" if lightness < 57 else "light"
     return "london", "male" if presentation > 0 else "female", skin, portrait.path.stem.rpartition("_")[2]
 
@@ -259,7 +259,7 @@ def described(name: str, guard: Guard, detector: Detector, folder: Path) -> Pers
         raise ValueError(f"persona {name}: one face should be found in it; rule it out with --without")
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     marks = detector.refine(pixels, found.float())[0].numpy()
-    traits = measure(np.asarray(image / 255, np.float32), marks, guard.presents(image / 255.0, marks))
+    traits = traits_of(np.asarray(image / 255, np.float32), marks, guard.presents(image / 255.0, marks))
     return Persona(name, image, marks, traits)
 
 

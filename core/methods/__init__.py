@@ -4,7 +4,6 @@ Torch-free, and imports no method until `load` is called, so that the API can of
 A method module defines
 
 * `PROMISE: Promise` - what it claims,
-* `NETWORKS: tuple[str, ...]` - which networks it needs,
 * `Config` - a frozen dataclass of hyper-parameters, and `PRESETS: dict[str, Config]`; a field named as one of OPTIONS
   is what a request may ask for besides,
 * `protect(faces, networks, config, generator, progress) -> Protected` - the algorithm.
@@ -33,7 +32,6 @@ class Method(Protocol):
     """What a method module looks like to the pipeline."""
 
     PROMISE: Promise
-    NETWORKS: tuple[str, ...]
     PRESETS: dict[str, Any]
     protect: Callable[..., Any]
 

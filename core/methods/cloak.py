@@ -42,7 +42,6 @@ from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, opt
 from core.stages.regions import change_masks, region_weights
 
 PROMISE = Promise(people_recognise=True, machines_match=False)
-NETWORKS = ("detector", "autoencoder", "encoders", "personas")
 # Without a mean, which lags behind: here aims rise until the last encoder reads less.
 STEPS = Descent(steps=100, step_size=0.00005, averaging=0.0, check_every=4)
 
@@ -149,9 +148,10 @@ class Search:
         visible = (
             config.balance * objectives.perceived_distance(shown, self.picture, self.M, self.regions)
             + config.texture * objectives.texture_change(shown, self.picture, self.M)
-            + config.attention * objectives.attention_change(attention, self.attention, len(u))
             + config.anchor * (u**2).mean((1, 2, 3))
         )
+        if attention:  # there is none without the denoiser
+            visible = visible + config.attention * objectives.attention_change(attention, self.attention, len(u))
         seen, found = draw(face, self.faces.landmarks, config.jitter, generator, config.draws)
         read = embed(self.networks.surrogates, seen, found)
         cosine, to_target = similarity(read, self.identity), similarity(read, self.target)

@@ -60,7 +60,6 @@ from core.stages.recompose import (
 from core.stages.regions import change_masks, region_weights
 
 PROMISE = Promise(people_recognise=False, machines_match=False)
-NETWORKS = ("detector", "encoders", "personas")
 ROOM = 0.2  # share of the threshold by which a persona is to be safer, for networks and photos that it was not tried on
 REST = 0.4  # share of the threshold beyond it that is left to the generator
 TRIES = 3  # candidates that are turned for a face at most
@@ -195,7 +194,7 @@ class Casting:
         seed, so that anybody with the original could tell it.
         """
         near = nearness(self.to_source[:, b], self.between[:, b], self.given)
-        left = [n for n in range(len(near)) if (n, b) not in self.given] or list(range(len(near)))  # in a small bank
+        left = [n for n in range(len(near)) if (n, b) not in self.given]
         return by_safety(near, left, self.config, self.networks)[:TRIES]
 
     def turned(self, candidate: int, b: int, generator: torch.Generator) -> tuple[Given, int]:

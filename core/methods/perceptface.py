@@ -45,7 +45,6 @@ from core.stages.recompose import choose, wear
 from core.stages.regions import change_masks, region_weights
 
 PROMISE = Promise(people_recognise=True, machines_match=False)
-NETWORKS = ("detector", "autoencoder", "encoders", "personas", "generator")
 KEPT = SAME_LOOK + 0.0005  # for rounding
 FITTING = 12  # personas that a face is mixed with one of
 

@@ -49,7 +49,6 @@ CANDIDATES = 12  # personas tried for a face in all; trying one takes about as l
 # How near machines find a candidate before any step tells little of what it will cost, after two long ones most of it.
 PROBE = Descent(steps=2, step_size=0.00032, check_every=2)
 PATIENCE = 50, 90  # steps between which a face that is not there yet is asked for less likeness to its persona
-NETWORKS = ("detector", "autoencoder", "encoders", "personas")
 
 
 @dataclass(frozen=True, slots=True)

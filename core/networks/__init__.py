@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
@@ -67,7 +68,8 @@ class Networks:
             licence_class: `clean` takes nothing but clean weights.
 
         Raises:
-            ConfigurationError: a part that nothing can do without is missing, altered or not of this class.
+            ConfigurationError: a part that nothing can do without is missing, altered or not of this class, or parts
+                do not fit one another.
         """
         folder = bundles.locate(bundle)
         manifest = bundles.verify(folder)
@@ -79,12 +81,12 @@ class Networks:
             )
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         encoders, missing = _encoders(folder / "encoders", place, licence_class, refused)
-        if not encoders:
+        if not any(encoder.role == "surrogate" for encoder in encoders):
             reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
-            raise ConfigurationError(f"no identity encoder can be loaded ({reasons or 'the bundle calibrates none'})")
+            raise ConfigurationError(f"no surrogate encoder can be loaded ({reasons or 'the bundle calibrates none'})")
         for name, reason in missing.items():
             logger.info("encoder %s is not used: %s", name, reason)
-        return cls(
+        networks = cls(
             device=place,
             bundle=str(manifest.get("name", folder.name)) + ("-clean" if refused else ""),
             detector=Detector(place),
@@ -98,6 +100,25 @@ class Networks:
             occlusion=occlusion.load(folder / "occlusion", place),
             missing=missing,
         )
+        networks._check()
+        return networks
+
+    def _check(self) -> None:
+        """Refuse parts that were not made for one another (ConfigurationError)."""
+        has = _facts(self.autoencoder)["latent_channels"]
+        made_for = {
+            "generator": self.generator and _facts(self.generator)["latent_channels"],
+            "denoiser": self.denoiser and _facts(self.denoiser.unet)["in_channels"],
+        }
+        for name, channels in made_for.items():
+            if channels not in (None, has):
+                raise ConfigurationError(
+                    f"the {name} of bundle {self.bundle} was made for latents of {channels} channels, its autoencoder "
+                    f"makes {has}; leave the {name} out of the bundle, or train it for this autoencoder"
+                )
+        reader = self.presentation.encoder
+        if reader not in {encoder.name for encoder in self.encoders}:
+            raise ConfigurationError(f"presentation.json of bundle {self.bundle} needs {reader}, which is not there")
 
     @property
     def surrogates(self) -> tuple[Encoder, ...]:
@@ -108,6 +129,11 @@ class Networks:
     def referees(self) -> tuple[Encoder, ...]:
         """The encoders that are only asked."""
         return tuple(e for e in self.encoders if e.role == "referee")
+
+
+def _facts(net: nn.Module) -> Mapping[str, Any]:
+    """What a network of diffusers was made with."""
+    return cast(Mapping[str, Any], net.config)
 
 
 def _autoencoder(folder: Path, device: torch.device) -> nn.Module:

@@ -79,7 +79,7 @@ def packaged_file() -> Path:
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or spec.origin is None:
         raise ConfigurationError("dlib's weights are missing; install them: pip install face_recognition_models")
-    return Path(spec.origin).with_name("models") / Path(FILE).name
+    return Path(spec.origin).parent / FILE
 
 
 def load(path: Path) -> DlibResNet:

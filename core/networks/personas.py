@@ -15,6 +15,7 @@ from PIL import Image
 from core.errors import ConfigurationError
 
 TABLE, MIRRORED = "personas.json", "-mirrored"
+SIDE = 256  # px of a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +104,8 @@ def load(folder: Path) -> tuple[Persona, ...]:
 def _read(folder: Path, row: dict[str, Any]) -> Persona:
     with Image.open(folder / f"{row['name']}.webp") as picture:
         image = np.asarray(picture.convert("RGB"))
+    landmarks = np.array(row["landmarks"], np.float32)
+    if image.shape != (SIDE, SIDE, 3) or landmarks.shape != (5, 2):
+        raise ValueError(f"{row['name']} is no picture of {SIDE} px with five landmarks")
     traits = Traits(**{**row["traits"], "tone": tuple(row["traits"]["tone"])})
-    return Persona(row["name"], image, np.array(row["landmarks"], np.float32), traits)
+    return Persona(row["name"], image, landmarks, traits)

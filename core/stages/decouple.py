@@ -84,7 +84,7 @@ def decouple(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appeara
     masks = face_masks(faces.landmarks) * (1 - hair)
     hidden = torch.maximum(hair, covered(faces, masks, networks.occlusion))
     seen = zip(pictures, marks, scores.tolist(), hidden[:, 0].cpu().numpy(), strict=True)
-    traits = tuple(measure(*face) for face in seen)
+    traits = tuple(traits_of(*face) for face in seen)
     return identity, Appearance(masks, masks * region_weights(faces.landmarks), hidden, eyes, traits)
 
 
@@ -151,7 +151,7 @@ def similarity(read: Identity, identity: Identity) -> Float[Tensor, "k n b"]:
     return torch.stack([(vectors.view(-1, *v.shape) * v).sum(-1) for vectors, v in own])
 
 
-def measure(
+def traits_of(
     picture: NDArray[np.float32],
     landmarks: NDArray[np.float32],
     presentation: float,

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from core import objectives
-from core.errors import ConfigurationError
+from core.errors import RequestRefused
 from core.networks import Encoder, Networks
 from core.networks.generator import Generator, Look
 from core.stages.align import AlignedFaces, stored
@@ -121,11 +121,11 @@ def turn_away(
     it is; one that still is recognised is as far away as all looks took it.
 
     Raises:
-        ConfigurationError: there is no generator.
+        RequestRefused: the bundle has no generator.
     """
     generator = networks.generator
     if generator is None:
-        raise ConfigurationError("this bundle has no generator of this licence class")
+        raise RequestRefused("the service's weights have no generator, which this method needs; take another method")
     open_ = recognised(subject.images, subject, faces, networks, turning) > 1
     if not open_.any():
         return subject.images, 0

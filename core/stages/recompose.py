@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from core import objectives
+from core.errors import RequestRefused
 from core.networks import Persona
 from core.networks.parallel import spread
 from core.networks.personas import Traits
@@ -52,13 +53,20 @@ def recompose(
     generator: torch.Generator,
     presentation: Presenting = Presenting.keep,
 ) -> list[Recomposed]:
-    """`variants` recompositions of all faces; no face gets the same persona twice."""
-    rows = [
-        _recompose_one(
-            faces, appearance, b, choose(*fitting(traits, bank, presentation), variants, generator), variants
-        )
-        for b, traits in enumerate(appearance.traits)
-    ]
+    """`variants` recompositions of all faces; no face gets the same persona twice.
+
+    Raises:
+        RequestRefused: there are not so many personas.
+    """
+    rows = []
+    for b, traits in enumerate(appearance.traits):
+        candidates = choose(*fitting(traits, bank, presentation), variants, generator)
+        if len(candidates) < variants:
+            raise RequestRefused(
+                f"the bundle has {len(candidates)} personas to choose from, and {variants} are needed; ask for fewer "
+                "variants or another presentation, or take a bundle with more personas"
+            )
+        rows.append(_recompose_one(faces, appearance, b, candidates, variants))
     return [gather(row[v] for row in rows) for v in range(variants)]
 
 

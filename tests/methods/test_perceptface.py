@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from core import objectives
-from core.errors import ConfigurationError
+from core.errors import RequestRefused
 from core.methods import perceptface
 from core.networks import Networks
 from core.stages.align import AlignedFaces, stored
@@ -72,5 +72,5 @@ def test_two_protections_differ_in_all_of_the_face(faces: AlignedFaces, networks
 
 
 def test_without_a_generator_it_says_so(faces: AlignedFaces, networks: Networks) -> None:
-    with pytest.raises(ConfigurationError, match="generator"):
+    with pytest.raises(RequestRefused, match="generator"):
         protect(faces, replace(networks, generator=None), Turning())

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from facenet_pytorch import InceptionResnetV1
+from PIL import Image
 
 from core.errors import ConfigurationError
 from core.licence import LicenceClass
 from core.networks import Networks, bundle, facenet
+from core.networks.generator import Generator
 
 
 @pytest.fixture
@@ -84,6 +86,37 @@ def test_a_bundle_that_cannot_do_without_unclean_weights_says_so(copy: Path) -> 
         Networks.load(str(copy), "cpu", LicenceClass.clean)
 
 
+def signed(folder: Path) -> str:
+    """The bundle, with a manifest of what is in it now."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for name, facts in manifest["files"].items():
+        facts["sha256"] = bundle.digest(folder / name)
+    path.write_text(json.dumps(manifest))
+    return str(folder)
+
+
+def test_a_generator_of_another_autoencoder_is_refused(copy: Path) -> None:
+    Generator(latent_channels=4).save_pretrained(copy / "generator")
+    with pytest.raises(ConfigurationError, match=r"the generator .* latents of 4 channels"):
+        Networks.load(signed(copy), "cpu")
+
+
+def test_a_presentation_that_reads_an_absent_encoder_is_refused(copy: Path) -> None:
+    path = copy / "presentation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"encoder": "somebody"}))
+    with pytest.raises(ConfigurationError, match="needs somebody"):
+        Networks.load(signed(copy), "cpu")
+
+
+def test_personas_of_another_size_are_refused(copy: Path) -> None:
+    path = copy / "personas" / "001.webp"
+    with Image.open(path) as picture:
+        picture.resize((128, 128)).save(path)
+    with pytest.raises(ConfigurationError, match="256 px"):
+        Networks.load(signed(copy), "cpu")
+
+
 def test_facenet_is_used_where_its_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
@@ -91,6 +124,8 @@ def test_facenet_is_used_where_its_weights_are(tmp_path: Path, monkeypatch: pyte
     original = InceptionResnetV1(pretrained=None, classify=False).eval()
     state = original.state_dict() | {"logits.weight": torch.zeros(2, 512)}
     torch.save(state, tmp_path / "checkpoints" / facenet.FILES["facenet-vggface2"])
+    clean = Networks.load(device="cpu", licence_class=LicenceClass.clean)  # what it learned from is for research
+    assert "facenet-vggface2" not in {e.name for e in clean.encoders}
     networks = Networks.load(device="cpu")
     (encoder,) = (e for e in networks.encoders if e.name == "facenet-vggface2")
     image = torch.rand(1, 3, 160, 160)

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.color import rgb2lab
 
 from core import objectives
+from core.errors import RequestRefused
 from core.networks import Networks, Persona
 from core.presentation import Presenting
 from core.stages import recompose as recomposition
@@ -131,6 +132,11 @@ def test_a_presentation_that_is_asked_for_is_given_whatever_the_face_has(
     traits = decouple(faces, networks)[1].traits[0]
     for persona in choose(*fitting(traits, networks.personas, presentation), 4, seeded()):
         assert persona.traits.presentation * side > 0
+
+
+def test_a_bank_that_is_too_small_is_said_to_be(faces: AlignedFaces, networks: Networks) -> None:
+    with pytest.raises(RequestRefused, match="has 3 personas to choose from, and 4 are needed"):
+        recompose(faces, decouple(faces, networks)[1], networks.personas[:6], 4, seeded())
 
 
 def test_any_presentation_looks_at_all_else(faces: AlignedFaces, networks: Networks) -> None:
