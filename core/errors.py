@@ -23,16 +23,19 @@ class SiderError(Exception):
 
 
 class PhotoRefused(SiderError):
-    """The uploaded bytes are not a photo we accept. Codes: photo_empty, photo_too_large, photo_too_small,
-    photo_format, photo_damaged, photo_animated, photo_colour_mode, photo_bit_depth, photo_transparent,
-    photo_too_complex."""
+    """The uploaded bytes are not a photo we accept, by one of CODES."""
 
     default_code = "photo_refused"
+    CODES = frozenset(
+        "photo_" + reason
+        for reason in ("empty", "too_large", "too_small", "format", "damaged", "animated", "colour_mode", "bit_depth",
+                       "transparent", "too_complex")
+    )  # fmt: skip
 
 
 class RequestRefused(SiderError):
     """A parameter is unknown or out of range. Codes: request_invalid, method_unknown, preset_unknown,
-    option_not_taken, batch_refused."""
+    option_not_taken, batch_refused, webhook_refused, idempotency_key_reused."""
 
     default_code = "request_invalid"
 
@@ -87,7 +90,7 @@ class TooMany(SiderError):
 class Unavailable(SiderError):
     """A part we depend on does not answer, or the queue is full. Codes: store_unavailable,
     broker_unavailable, database_unavailable, issuer_unavailable, kms_unavailable, queue_full,
-    decoder_busy, decoder_unavailable."""
+    watchers_full, decoder_busy, decoder_unavailable."""
 
     default_code = "unavailable"
 

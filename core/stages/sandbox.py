@@ -12,11 +12,13 @@ import io
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
@@ -32,7 +34,9 @@ from core.stages.validate import Limits, Photo, decode
 CPU_SECONDS, CPU_SECONDS_PER_PIXEL = 2, 1e-7
 MEMORY, MEMORY_PER_PIXEL = 512 * 2**20, 24  # bytes
 WALL_SECONDS = 30.0  # on a machine that has no time for us
+MERCY = 5.0  # seconds after which who still has not ended is killed
 LINE = 4096  # longest header of a question or an answer
+MESSAGE = 300  # longest reason for a refusal, characters
 
 
 def read_upload(data: bytes, limits: Limits) -> Photo:
@@ -129,7 +133,9 @@ def _answer(stream: io.BufferedReader, limits: Limits, pixels: bool) -> Photo | 
     """What a child says. It may be in a stranger's hands, so nothing of it is believed."""
     said = json.loads(stream.readline(LINE))
     if "code" in said:
-        raise PhotoRefused(str(said["message"]), code=str(said["code"]))
+        if said["code"] not in PhotoRefused.CODES:
+            raise ValueError("no reason of ours")
+        raise PhotoRefused(str(said["message"])[:MESSAGE], code=said["code"])
     if not pixels:
         return None
     height, width = int(said["height"]), int(said["width"])
@@ -143,19 +149,32 @@ def _answer(stream: io.BufferedReader, limits: Limits, pixels: bool) -> Photo | 
 
 def serve(control: socket.socket) -> None:
     """The server's life: a child for each line that comes, until the process that asks has gone."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _load_decoders()
+    deadlines: dict[int, float] = {}
     while True:
-        note, lines, *_ = socket.recv_fds(control, 1, 1)
-        if not note:
-            return
-        if os.fork() == 0:
-            try:
-                control.close()
-                _decode(lines[0])
-            finally:
-                os._exit(0)  # whatever it was: the line ends without an answer, and no traceback is written
-        os.close(lines[0])
+        if select.select([control], [], [], 1.0 if deadlines else None)[0]:
+            note, lines, *_ = socket.recv_fds(control, 1, 1)
+            if not note:
+                return
+            child = os.fork()
+            if child == 0:
+                try:
+                    control.close()
+                    _decode(lines[0])
+                finally:
+                    os._exit(0)  # whatever it was: the line ends without an answer, and no traceback is written
+            os.close(lines[0])
+            deadlines[child] = time.monotonic() + WALL_SECONDS + MERCY
+        _reap(deadlines)
+
+
+def _reap(deadlines: dict[int, float]) -> None:
+    """Take leave of children that have ended, and end those that sleep, which no limit of CPU time does."""
+    for child, deadline in list(deadlines.items()):
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+        if os.waitpid(child, os.WNOHANG)[0]:
+            del deadlines[child]
 
 
 def _decode(line: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
 import socket
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import PhotoRefused, Unavailable
-from core.stages.sandbox import Server
+from core.stages.sandbox import Server, _answer, _reap
 from core.stages.validate import Limits
 from tests.fakes import picture
 
@@ -85,6 +87,33 @@ def test_a_child_that_dies_is_a_refusal_and_a_slow_one_is_not(server: Server, mo
     os.kill(server.pid, signal.SIGSTOP)
     with pytest.raises(Unavailable):
         server.ask(PHOTO.to_png(), Limits(), pixels=False)
+
+
+def answered(said: dict[str, object]) -> object:
+    return _answer(io.BufferedReader(io.BytesIO(json.dumps(said).encode() + b"\n")), Limits(), pixels=True)  # type: ignore[arg-type]
+
+
+def test_a_child_is_not_believed_what_no_decoder_says() -> None:
+    with pytest.raises(PhotoRefused, match=r"^x{300}$"):
+        answered({"code": "photo_damaged", "message": "x" * 3000})
+    with pytest.raises(ValueError, match="reason"):
+        answered({"code": "photo_of_a_cat", "message": "it is one"})
+    with pytest.raises(ValueError, match="size"):
+        answered({"height": 100_000, "width": 100_000})
+
+
+def test_who_sleeps_is_ended_and_who_has_ended_is_forgotten() -> None:
+    asleep, ended = (subprocess.Popen(["sleep", time]) for time in ("60", "0"))
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    deadlines = {asleep.pid: time.monotonic() - 1, ended.pid: time.monotonic() + 60}
+    _reap(deadlines)
+    assert ended.pid not in deadlines
+    if asleep.pid in deadlines:  # it takes a moment to die
+        os.waitid(os.P_PID, asleep.pid, os.WEXITED | os.WNOWAIT)
+        _reap(deadlines)
+    assert not deadlines
+    for child in (asleep, ended):
+        child.wait()
 
 
 @pytest.mark.parametrize(

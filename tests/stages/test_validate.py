@@ -36,6 +36,12 @@ def png_header(width: int, height: int, depth: int = 8) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def test_whoever_allows_more_pixels_than_pillow_warns_of_gets_them() -> None:
+    with pytest.raises(PhotoRefused) as caught:
+        read_photo(png_header(10_000, 10_000), Limits(max_pixels=100_000_000))
+    assert caught.value.code == "photo_damaged"  # there are no pixels in it, which is seen only beyond the header
+
+
 @pytest.mark.parametrize("name", ["PNG", "WEBP", "JPEG"])
 def test_formats_are_read(name: str) -> None:
     options = {"lossless": True} if name == "WEBP" else {"quality": 95}
