@@ -16,7 +16,7 @@ from api.metrics import Gauges
 from api.parts import Parts, connect_parts
 from api.requests import Requests
 from api.schemas import Problem
-from core import logs, methods, metrics, tracing
+from core import logs, metrics, tracing
 from core.settings import Settings
 
 FORM_OVERHEAD = 64 * 2**10  # bytes of a multipart body around the photo
@@ -43,9 +43,6 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
             {"name": "health", "description": "For load balancers and probes."},
         ],
     )
-    # Read now, by one thread: Python 3.11 may fail to parse in many threads at once (seen with 20 parallel uploads).
-    for name in methods.names():
-        methods.presets(name)
     app.state.parts = parts or connect_parts(settings)
     app.state.guard = Guard.of(settings)
     # Inside the problem handler (FastAPI's own max_body_size is outside it and would answer in plain text).

@@ -92,12 +92,12 @@ def view(job: Job, found: Parts, who: Caller) -> JobView:
 
 def _result(job: Job, found: Parts, who: Caller) -> dict[str, Any] | None:
     restored = job.state == State.succeeded and job.kind == "restore"
-    # Last in line: asking for the link uses it up.
-    if not (restored and who.may("restore") and found.jobs.give_link(job, who.actor)):
+    if not (restored and who.may("restore") and job.link_given_at is None):
         return job.result
     key = restored_key(job.tenant, job.id)
+    # Made first: a store that is away must not use it up.
     link = found.shelf.photos.link(key, found.settings.link_seconds, f"{job.photo_id}.png")
-    return {**(job.result or {}), "link": link}
+    return {**(job.result or {}), "link": link} if found.jobs.give_link(job, who.actor) else job.result
 
 
 def _problem(job: Job, own: bool) -> dict[str, Any] | None:

@@ -10,7 +10,8 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from core import errors
@@ -51,6 +52,9 @@ OF_JOB = {
     "poisoned": 500,
     "job_expired": 504,
     "store_unavailable": 503,
+    "kms_unavailable": 503,
+    "decoder_busy": 503,
+    "decoder_unavailable": 503,
     "unavailable": 503,
 }
 OF_FRAMEWORK = {400: "request_invalid", 404: "not_found", 405: "method_not_allowed", 413: "photo_too_large"}
@@ -137,7 +141,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.SiderError, core_error)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(OperationalError, database_away)
+    for away in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(away, database_away)
 
     @app.middleware("http")
     async def last_resort(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -58,8 +58,8 @@ def restore(
     """Answers at once; the job's result is a link to the original, bit for bit, given once.
 
     Whether the password is right is found by the worker: the job then fails with `restore_denied`, as it does
-    for an altered key or photo. After ten such jobs in an hour the photo takes no more for a while (429). Every attempt
-    with a good API key that load does not turn away is in the audit log, with its outcome.
+    for an altered key or photo. After ten such jobs in an hour the photo takes no more for a while (429). An attempt
+    with a good API key is in the audit log, with its outcome, unless load turns it away or its form is not valid.
 
     Where the service is set up so, the call needs a JWT with scope `restore` besides the API key: the JWT in
     `Authorization: Bearer`, the key in `X-API-Key`.

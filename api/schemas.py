@@ -66,7 +66,10 @@ class RestoreForm(JobForm):
     """The form of `POST /restore`."""
 
     photo_id: str = Field(pattern="^pho_[0-9a-f]{32}$", examples=[PHOTO])
-    reason: str = Field(min_length=3, max_length=200, description="kept in the audit log", examples=["dispute 4711"])
+    reason: str = Field(
+        min_length=3, max_length=200, description="kept in the audit log", examples=["dispute 4711"],
+        pattern=r"^[^\x00]*$",  # which PostgreSQL keeps and then cannot read
+    )  # fmt: skip
     password: SecretStr | None = Field(None, description="the password or restore code; none in custody `server`")
     photo: UploadFile | None = Field(
         None, description="the protected file; without it the stored first variant is used"
@@ -123,7 +126,10 @@ Acceptance = Accepted | AcceptedBatch
 
 
 class JobView(BaseModel):
-    """A job. `result` is there when it succeeded, `problem` when it failed or expired."""
+    """A job. `result` is there when it succeeded, `problem` when it failed or expired.
+
+    Once the photo is erased, the result is null and of a problem only the code and its words are left.
+    """
 
     job_id: str
     photo_id: str | None = Field(description="null for keys that may only watch")

@@ -69,6 +69,7 @@ class MemoryBlobs:
         self.objects.pop(key, None)
 
     def link(self, key: str, seconds: int, filename: str) -> str:
+        self._alive()
         return f"memory:{key}"
 
     def check(self) -> None:

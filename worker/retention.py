@@ -33,7 +33,9 @@ class Retention:
             return
         over = photos.made_before(now() - timedelta(days=settings.retention_days), BATCH)
         if over:
-            shelf.keys.check()  # while it is away every attempt would be one more entry in the audit log
+            # While either is away every attempt would be one more entry in the audit log.
+            shelf.keys.check()
+            shelf.photos.check()
         eraser = Eraser(jobs, photos, shelf, self.context.heads.audit)
         for photo in over:
             eraser.erase(photo, "service", {"retention_days": settings.retention_days})

@@ -13,6 +13,7 @@ from api.jobs import view
 from api.pages.charts import columns
 from api.pages.rendering import PageRoute, duration, render
 from api.parts import Parts, parts
+from core.jobs.keys import check_tenant
 from core.jobs.states import ENDS, State
 from core.jobs.statistics import COUNT, SPAN, Observer
 from core.jobs.workers import Workers, alive
@@ -55,9 +56,10 @@ def jobs(
     state: JobState = "", kind: Kind = "",
     tenant: Annotated[str, Query(max_length=64)] = "", cursor: Annotated[str, Query(max_length=40)] = "",
 ) -> Response:  # fmt: skip
-    if tenant:
+    if tenant := tenant.strip():
         who.needs("admin")
-    return render(request, "ops_jobs.html", **_jobs(found, who, state or None, kind, tenant.strip(), cursor))
+        check_tenant(tenant)
+    return render(request, "ops_jobs.html", **_jobs(found, who, state or None, kind, tenant, cursor))
 
 
 @router.get("/jobs/{job_id}")

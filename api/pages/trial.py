@@ -21,7 +21,18 @@ from api.photos import erase_photo
 from api.problems import of_job
 from api.protect import ProtectRoute, protect
 from api.restore import RestoreRoute, restore
-from api.schemas import Acceptance, Accepted, Erased, Faces, JobView, MethodName, ProtectForm, Verified
+from api.schemas import (
+    Acceptance,
+    Accepted,
+    AcceptedBatch,
+    Erased,
+    Faces,
+    Finished,
+    JobView,
+    MethodName,
+    ProtectForm,
+    Verified,
+)
 from api.verify import verify_photo
 from core import methods
 from core.errors import NotFound, StateConflict
@@ -58,9 +69,9 @@ def presets(
 
 @protecting.post("/try/protect")
 def protect_photo(
-    request: Request, found: Found, who: Owner, accepted: Annotated[Acceptance, Depends(protect)]
+    request: Request, found: Found, who: Owner, accepted: Annotated[Acceptance | Finished, Depends(protect)]
 ) -> Response:
-    job = accepted if isinstance(accepted, Accepted) else accepted.jobs[0]  # the page itself sends one photo
+    job = accepted.jobs[0] if isinstance(accepted, AcceptedBatch) else accepted  # the page itself sends one photo
     response = _work(request, found, who, job.job_id, accepted.restore_code)
     # The address survives a reload, the restore code does not: it is not kept.
     response.headers["HX-Push-Url"] = f"/try/jobs/{job.job_id}"

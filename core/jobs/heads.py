@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from cryptography.exceptions import InvalidSignature
 
 from core import metrics
@@ -23,6 +24,8 @@ from core.vault.keyring import Keyring
 
 PREFIX = "heads/"
 DOMAIN = b"sider audit head v1\n"  # a signature for this is one for nothing else
+
+logger = structlog.get_logger(__name__)
 
 
 @dataclass
@@ -42,8 +45,15 @@ class Heads:
         if tip.seq != self._signed:
             if time.monotonic() < self._due:
                 return
-            self.store.put_once(f"{PREFIX}{tip.seq:012d}.json", sign(tip, self.keyring.latest()))
-            self._signed, self._due = tip.seq, time.monotonic() + self.seconds
+            name, ring = f"{PREFIX}{tip.seq:012d}.json", self.keyring.latest()
+            # Another process may have been first. But where the log was set back, to a backup for instance, the head of
+            # the entry that had this number before is there: then nothing vouches for ours.
+            vouched = self.store.put_once(name, sign(tip, ring)) or read_head(self.store.get(name), ring) == tip
+            self._due = time.monotonic() + self.seconds
+            if not vouched:
+                logger.error("audit_head_of_another_entry", seq=tip.seq)
+                return
+            self._signed = tip.seq
         metrics.AUDIT_SIGNED.set_to_current_time()
 
 

@@ -73,16 +73,19 @@ class ApiKeys:
         raise AccessDenied("the API key is missing, unknown, revoked or expired", code="unauthenticated")
 
     def revoke(self, identifier: str) -> None:
-        """End a key.
+        """End a key, if it has not ended.
 
         Raises:
             NotFound: no such key.
         """
-        change = update(ApiKey).where(ApiKey.id == identifier).values(revoked_at=now())
+        this = ApiKey.id == identifier
+        change = update(ApiKey).where(this, ApiKey.revoked_at.is_(None)).values(revoked_at=now())
         with self.engine.begin() as connection:
-            if not connection.execute(change).rowcount:
+            tenant = connection.execute(select(ApiKey.tenant).where(this)).scalar_one_or_none()
+            if tenant is None:
                 raise NotFound(f"no API key {identifier!r}")
-            append(connection, Entry("api_key", "revoked", "operator", subject=identifier))
+            if connection.execute(change).rowcount:
+                append(connection, Entry("api_key", "revoked", "operator", tenant, identifier))
 
     def all(self) -> list[ApiKey]:
         """All keys, oldest first; their secrets are nowhere."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Engine, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, null, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
 from core.jobs.audit import Entry, append
 from core.jobs.database import now
-from core.jobs.tables import Output, Photo
+from core.jobs.tables import Job, Output, Photo, is_id
 
 
 class Photos:
@@ -27,7 +27,7 @@ class Photos:
             NotFound: no such photo for this tenant, or it was erased.
         """
         with Session(self.engine, expire_on_commit=False) as session:
-            photo = session.get(Photo, photo_id)
+            photo = session.get(Photo, photo_id) if is_id(photo_id) else None
         if photo is None or photo.tenant != tenant or photo.erased_at is not None:
             raise NotFound("no such photo")
         return photo
@@ -48,9 +48,20 @@ class Photos:
             return [(photo, variant) for photo, variant in session.execute(query.order_by(Photo.created_at))]
 
     def mark_erased(self, photo_id: str, receipt: Entry) -> None:
-        """From now on nobody finds it. Report and fingerprints go too; row and audit log keep the receipt."""
+        """From now on nobody finds it. Measurements and fingerprints go too; rows and audit log keep the receipt."""
         first = update(Photo).where(Photo.id == photo_id, Photo.erased_at.is_(None))
         with self.engine.begin() as connection:
+            # Jobs before photo, as where a job ends: of the two at once one waits for the other, and neither for both.
+            forget(connection, Job.photo_id == photo_id)
             if connection.execute(first.values(erased_at=now(), report=None)).rowcount:
                 connection.execute(delete(Output).where(Output.photo_id == photo_id))
                 append(connection, receipt)
+
+
+def forget(connection: Connection, which: ColumnElement[bool]) -> None:
+    """Take from jobs what tells of a photo: report, fingerprints, the original's digest. A problem's code stays."""
+    connection.execute(update(Job).where(which).values(result=null()))
+    for job in connection.execute(select(Job.id, Job.problem).where(which)).all():
+        if job.problem:
+            bare = {**job.problem, "details": {}}
+            connection.execute(update(Job).where(Job.id == job.id).values(problem=bare))

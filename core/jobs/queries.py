@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core.errors import NotFound
 from core.jobs.database import now
 from core.jobs.states import State
-from core.jobs.tables import Job
+from core.jobs.tables import Job, is_id
 
 
 class JobQueries:
@@ -26,7 +26,7 @@ class JobQueries:
             NotFound: no such job for this tenant.
         """
         with Session(self.engine, expire_on_commit=False) as session:
-            job = session.get(Job, job_id)
+            job = session.get(Job, job_id) if is_id(job_id) else None
         if job is None or (tenant is not None and job.tenant != tenant):
             raise NotFound("no such job")
         return job
@@ -59,7 +59,7 @@ class JobQueries:
     def of_batch(self, batch_id: str, tenant: str) -> list[Job]:
         """The jobs that a tenant's photos were accepted with, in the order of the photos (NotFound)."""
         query = select(Job).where(Job.batch_id == batch_id, Job.tenant == tenant)
-        if not (jobs := self._all(query.order_by(Job.created_at))):
+        if not is_id(batch_id) or not (jobs := self._all(query.order_by(Job.created_at))):
             raise NotFound("no such batch")
         return jobs
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Row, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, Row, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import metrics
@@ -18,6 +18,7 @@ from core.errors import StateConflict
 from core.jobs.audit import Entry, append
 from core.jobs.database import now
 from core.jobs.message import VERSION
+from core.jobs.photos import forget
 from core.jobs.queries import JobQueries
 from core.jobs.retries import Fault, pause
 from core.jobs.states import ENDS, State, sources
@@ -89,7 +90,7 @@ class Jobs(JobQueries):
 
     def finish(self, job_id: str, attempt: int, result: dict[str, Any], photo: dict[str, Any] | None = None) -> None:
         """End in success; `photo` are new column values of the job's photo, committed with it, as are the outputs by
-        the fingerprints of the result.
+        the fingerprints of the result. If the photo was erased meanwhile, nothing of these is kept.
 
         Raises:
             StateConflict: as heartbeat.
@@ -205,14 +206,13 @@ class Jobs(JobQueries):
         ended = None
         with self.engine.begin() as connection:
             moved = cast(CursorResult[Any], connection.execute(change.values(state=target, **values)))
-            if moved.rowcount and photo:
-                owner = select(Job.photo_id).where(Job.id == job_id).scalar_subquery()
-                connection.execute(update(Photo).where(Photo.id == owner).values(**photo))
             if moved.rowcount and target in ENDS:
                 ended = connection.execute(select(Job).where(Job.id == job_id)).one()
-                if made := (ended.result or {}).get("fingerprints"):
-                    rows = [{"fingerprint": f, "photo_id": ended.photo_id, "variant": n} for n, f in enumerate(made, 1)]
-                    connection.execute(insert(Output), rows)
+                # Erasure takes the rows of the jobs first: while we have ours, the answer stays true.
+                if connection.scalar(select(Photo.erased_at).where(Photo.id == ended.photo_id)):
+                    forget(connection, Job.id == job_id)
+                else:
+                    _keep(connection, ended, photo)
                 append(connection, _entry(ended, ended.problem["code"] if ended.problem else target, actor))
         if ended:
             _count(ended)
@@ -229,6 +229,15 @@ class Jobs(JobQueries):
     def _execute(self, statement: Any) -> int:
         with self.engine.begin() as connection:
             return cast(CursorResult[Any], connection.execute(statement)).rowcount
+
+
+def _keep(connection: Connection, job: Row[Any], photo: dict[str, Any] | None) -> None:
+    """What a job that ended tells of its photo."""
+    if photo:
+        connection.execute(update(Photo).where(Photo.id == job.photo_id).values(**photo))
+    if made := (job.result or {}).get("fingerprints"):
+        rows = [{"fingerprint": f, "photo_id": job.photo_id, "variant": n} for n, f in enumerate(made, 1)]
+        connection.execute(insert(Output), rows)
 
 
 def _count(job: Row[Any]) -> None:

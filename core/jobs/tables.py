@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,11 @@ class UTCDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+def is_id(text: str) -> bool:
+    """Whether a row can have this id. Others are not asked for: PostgreSQL takes no NUL bytes."""
+    return re.fullmatch(r"\w{1,40}", text, re.ASCII) is not None
 
 
 class Base(DeclarativeBase):

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from sqlalchemy import CursorResult, Engine, delete, or_, select, update
+from sqlalchemy import CursorResult, Engine, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound, RequestRefused
@@ -79,7 +79,8 @@ class Webhooks:
         """
         try:
             parts = urlsplit(url)
-            usable = bool(parts.hostname) and parts.port != 0 and parts.username is None and url.isascii()
+            written = url.isascii() and url.isprintable()  # urlsplit overlooks some that are neither
+            usable = bool(parts.hostname) and parts.port != 0 and parts.username is None and written
         except ValueError:
             usable = False
         if not usable or parts.scheme not in (("https", "http") if private else ("https",)):
@@ -90,9 +91,12 @@ class Webhooks:
                 raise RequestRefused(message, code="webhook_refused")
 
     def due(self, limit: int = 50) -> list[tuple[Delivery, Job]]:
-        """Deliveries to be attempted now, with the ended jobs they tell of."""
-        query = select(Delivery, Job).join(Job, Job.id == Delivery.job_id)
-        query = query.where(Delivery.due_at <= now(), Job.state.in_(ENDS)).order_by(Delivery.due_at).limit(limit)
+        """Deliveries to be attempted now, with the ended jobs they tell of; tenants in turn."""
+        place = func.row_number().over(partition_by=Delivery.tenant, order_by=Delivery.due_at).label("place")
+        waiting = select(Delivery.id, place).join(Job, Job.id == Delivery.job_id)
+        ranked = waiting.where(Delivery.due_at <= now(), Job.state.in_(ENDS)).subquery()
+        query = select(Delivery, Job).join(Job, Job.id == Delivery.job_id).join(ranked, ranked.c.id == Delivery.id)
+        query = query.order_by(ranked.c.place, Delivery.due_at).limit(limit)
         with Session(self.engine, expire_on_commit=False) as session:
             return [(delivery, job) for delivery, job in session.execute(query)]
 

@@ -52,6 +52,10 @@ def test_there_and_back(service: Service) -> None:
 
     assert "Erased" in service.client.delete(f"/try/photos/{job.photo_id}", headers=headers).text
     assert service.client.get(picture).status_code == 404
+    assert service.client.get(f"/try/jobs/{job.id}", headers=headers).status_code == 404
+    restored = service.client.get(f"/try/jobs/{back.id}", headers=headers).text
+    assert "The photo was erased" in restored
+    assert "bit for bit" not in restored
 
 
 def test_a_store_that_is_away_does_not_use_the_original_up(service: Service) -> None:
@@ -92,6 +96,16 @@ def test_a_lost_answer_is_given_again_to_the_same_key_only(service: Service) -> 
     other = service.sign_in("protect") | {"Idempotency-Key": "one"}
     assert code not in protect(service, other, password="").text
     assert len(service.broker.messages) == 2
+
+
+def test_who_waits_gets_the_code_too(service: Service) -> None:
+    headers = service.sign_in("protect") | {"Idempotency-Key": "one"}
+    [code] = re.findall(r'class="big">([\w-]+)<', protect(service, headers, password="").text)
+    service.work()
+    ended = protect(service, headers | {"Prefer": "wait=5"}, password="")
+    assert ended.status_code == 200
+    assert code in ended.text
+    assert f"/try/photos/{newest(service).photo_id}/v1.png" in ended.text
 
 
 def test_what_strangers_write_is_text(service: Service) -> None:
@@ -197,6 +211,9 @@ def test_jobs_are_filtered_and_paged(service: Service) -> None:
     service.sign_in("ops", "admin")
     assert ids("tenant=rival") == []
     assert len(ids("tenant=bank")) == 25
+    for nonsense in ("tenant=%00", "tenant=Bank!"):
+        assert service.client.get(f"/ops/jobs?{nonsense}").status_code == 422
+    assert service.client.get("/ops/jobs?cursor=%00").status_code == 404
 
 
 def test_parts_that_are_away_are_told(service: Service) -> None:

@@ -51,6 +51,9 @@ def test_protect_restore_erase(service: Service) -> None:
     assert service.client.delete(f"/photos/{photo_id}", headers=headers).status_code == 404
     assert not service.keys.objects
     assert not service.photos.objects
+    for job_id in (job["job_id"], back["job_id"]):
+        ended = service.client.get(f"/jobs/{job_id}", headers=headers).json()
+        assert (ended["state"], ended["result"]) == ("succeeded", None)
 
 
 @pytest.mark.parametrize(("asked", "presentation"), [({}, "keep"), ({"presentation": "feminine"}, "feminine")])
@@ -143,6 +146,9 @@ def test_a_missed_promise_fails_with_the_numbers_and_without_a_picture(service: 
     photo = service.client.get(f"/photos/{job['photo_id']}", headers=headers).json()
     assert (photo["state"], photo["problem"]["code"], photo["variants"]) == ("failed", "promise_not_met", [])
     assert not service.photos.objects
+    service.client.delete(f"/photos/{job['photo_id']}", headers=headers)
+    erased = service.client.get(answer.headers["location"], headers=headers).json()["problem"]
+    assert (erased["code"], "report" in erased) == ("promise_not_met", False)
 
 
 def test_restore_before_the_photo_is_protected(service: Service) -> None:
@@ -150,6 +156,13 @@ def test_restore_before_the_photo_is_protected(service: Service) -> None:
     photo_id = service.upload(headers).json()["photo_id"]
     form = {"photo_id": photo_id, "password": PASSWORD, "reason": "too early"}
     assert service.client.post("/restore", headers=headers, data=form).status_code == 409
+
+
+def test_a_reason_can_be_kept(service: Service) -> None:
+    headers, photo_id = service.protected()
+    form = {"photo_id": photo_id, "password": PASSWORD, "reason": "dispute\0 1"}
+    answer = service.client.post("/restore", headers=headers, data=form)
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
 
 
 def restore_form(photo_id: str, **more: str) -> dict[str, str]:
@@ -167,6 +180,18 @@ def test_a_photo_erased_while_it_is_restored_leaves_nothing(service: Service, mo
     monkeypatch.setattr(Shelf, "put_restored", after_the_erasure)
     assert service.restored(headers, photo_id)["problem"]["code"] == "not_found"
     assert not (service.photos.objects | service.keys.objects)
+
+
+def test_a_link_that_cannot_be_made_is_not_used_up(service: Service) -> None:
+    headers, photo_id = service.protected()
+    answer = service.client.post("/restore", headers=headers, data=restore_form(photo_id, password=PASSWORD))
+    service.work()
+    where = answer.headers["location"]
+    service.photos.down = True
+    assert service.client.get(where, headers=headers).json()["code"] == "store_unavailable"
+    service.photos.down = False
+    link = service.client.get(where, headers=headers).json()["result"]["link"]
+    assert (service.stored(link) == PHOTO.pixels).all()
 
 
 def test_custody_server_needs_no_password(service: Service) -> None:

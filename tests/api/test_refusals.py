@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
+from api.problems import of_job
 from core.errors import Unavailable
 from tests.api.conftest import PASSWORD, PHOTO, Service
 
@@ -95,7 +96,27 @@ def test_a_lost_database_is_503(service: Service, monkeypatch: pytest.MonkeyPatc
     assert "private" not in answer.text
 
 
-def test_health(service: Service) -> None:
+@pytest.mark.parametrize(
+    "error", [OperationalError("SELECT", {}, Exception()), InterfaceError("SELECT", {}, Exception()), TimeoutError()]
+)
+def test_a_silent_database_is_503(service: Service, monkeypatch: pytest.MonkeyPatch, error: SQLAlchemyError) -> None:
+    def away(*_: object) -> None:
+        raise error
+
+    headers = service.key("protect")
+    monkeypatch.setattr("core.jobs.photos.Photos.get", away)
+    answer = service.client.get("/photos/pho_1", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    assert "retry-after" in answer.headers
+
+
+@pytest.mark.parametrize("code", ["decoder_busy", "decoder_unavailable", "store_unavailable", "kms_unavailable"])
+def test_a_job_that_a_lost_part_has_ended_says_so(code: str) -> None:
+    assert of_job({"code": code, "message": "", "details": {}})["status"] == 503
+
+
+def test_health(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.health.FRESH_SECONDS", 0)
     assert service.client.get("/health/live").status_code == 200
     assert service.client.get("/health/ready").json()["status"] == "ready"
     service.broker.down = True
@@ -122,6 +143,10 @@ def test_not_ready_without_its_store(service: Service, monkeypatch: pytest.Monke
         ("POST", "/protect", 400, "request_invalid"),
         ("GET", "/jobs?limit=0", 422, "request_invalid"),
         ("GET", "/jobs?cursor=job_0", 404, "not_found"),
+        ("GET", "/jobs?cursor=%00", 404, "not_found"),
+        ("GET", "/jobs/%00", 404, "not_found"),
+        ("GET", "/photos/%00", 404, "not_found"),
+        ("DELETE", "/batches/%00", 404, "not_found"),
     ],
 )
 def test_framework_errors_are_problems_too(service: Service, method: str, path: str, status: int, code: str) -> None:
@@ -132,16 +157,6 @@ def test_framework_errors_are_problems_too(service: Service, method: str, path: 
     assert (body["status"], body["code"], body["type"]) == (status, code, f"urn:sider:problem:{code}")
     assert body["title"]
     assert body["detail"]
-
-
-def test_no_request_parses_source(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python 3.11 raises SystemError when threads do so at once."""
-
-    def not_safe(*_: object, **__: object) -> None:
-        raise SystemError("AST constructor recursion depth mismatch")
-
-    monkeypatch.setattr("ast.parse", not_safe)
-    assert service.upload(service.key("protect")).status_code == 202
 
 
 def test_unexpected_errors_leak_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,10 @@ def test_a_wrong_key_is_told_and_never_shown(service: Service) -> None:
 
 def test_other_sites_can_neither_sign_in_nor_act(service: Service) -> None:
     _, key = service.parts.keys.issue("bank", ("protect",))
-    evil: list[dict[str, str]] = [{}, {"Origin": "https://evil.example"}, {**OWN, "Sec-Fetch-Site": "cross-site"}]
+    evil: list[dict[str, str]] = [
+        {}, {"Origin": "https://evil.example"}, {**OWN, "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://["}, {"Origin": "null"}, {"Host": ""},
+    ]  # fmt: skip
     for headers in evil:
         assert service.client.post("/sign-in", data={"key": key}, headers=headers).status_code == 403
     headers = service.sign_in("protect", "restore")

@@ -9,8 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlalchemy import Engine, delete, event, select, update
 
+from core import metrics
 from core.errors import NotFound
 from core.jobs import audit, database, heads
 from core.jobs.audit import Audit, Entry
@@ -178,6 +180,30 @@ def test_heads_are_not_written_more_often_than_asked(log: Log) -> None:
     assert log.verify().unsigned == 2
 
 
+def test_a_number_that_has_a_head_already_is_vouched_for_only_if_it_is_the_same_entry(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a backup was restored, whose log went on with other entries."""
+    signed: list[int] = []
+    monkeypatch.setattr(metrics.AUDIT_SIGNED, "set_to_current_time", lambda: signed.append(log.audit.tip().seq))
+    log.sign()
+    log.sign()  # another process, with nothing new
+    assert signed == [12, 12]
+    log.run(delete(AuditEntry).where(AuditEntry.seq > 9))
+    log.run(update(AuditTip).values(seq=9, hash=log.audit.latest(1)[0].hash))
+    log.write(10, 10)
+    log.run(update(AuditTip).values(hash="f" * 64))
+    ours = Heads(log.audit, log.store, log.ring, seconds=0)
+    with structlog.testing.capture_logs() as lines:
+        ours.anchor()
+        ours.anchor()
+    assert [(line["event"], line["seq"]) for line in lines] == [("audit_head_of_another_entry", 10)] * 2
+    assert signed == [12, 12]
+    log.write(11, 13)
+    ours.anchor()
+    assert signed == [12, 12, 13]
+
+
 WRITER = """
 import sys
 from core.jobs import database
@@ -205,8 +231,11 @@ def test_an_entry_is_there_exactly_if_its_change_is(engine: Engine) -> None:
     with pytest.raises(NotFound):
         keys.revoke("0" * 12)
     keys.revoke(row.id)
-    told = [(e.event, e.outcome, e.subject) for e in Audit(engine).latest(9)]
-    assert told == [("api_key", "issued", row.id), ("api_key", "revoked", row.id)]
+    (ended,) = (key.revoked_at for key in keys.all())
+    keys.revoke(row.id)  # it has ended already
+    assert [key.revoked_at for key in keys.all()] == [ended]
+    told = [(e.event, e.outcome, e.subject, e.tenant) for e in Audit(engine).latest(9)]
+    assert told == [("api_key", "issued", row.id, "bank"), ("api_key", "revoked", row.id, "bank")]
 
 
 def test_nothing_is_kept_of_a_transaction_that_failed(engine: Engine) -> None:

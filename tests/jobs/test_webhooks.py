@@ -135,6 +135,8 @@ def test_secrets_rotate_and_are_sealed(engine: Engine, keyring: Keyring) -> None
         ("https://b\u00e4nk.example/", False),
         ("file:///etc/passwd", True),
         ("https://[::1", True),
+        ("https://bank.example/\0", True),
+        ("https://bank.example/\n", True),
     ],
 )
 def test_unusable_urls(engine: Engine, keyring: Keyring, unusable: str, private: bool) -> None:

@@ -125,6 +125,19 @@ def test_the_key_goes_first_and_a_lost_store_is_tried_again(
     assert not list(context.shelf.photos.names())
 
 
+@pytest.mark.parametrize("kind", ["photos", "keys"])
+def test_a_store_that_is_away_is_not_told_to_the_log_again_and_again(
+    context: Context, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    job = restored(context, 31)
+    context.jobs.mark_withdrawn(job)
+    monkeypatch.setattr(getattr(context.shelf, kind), "down", True)
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            Retention(context).sweep()
+    assert "erase" not in {event for event, _, _ in told(context, job.photo_id)}
+
+
 def test_two_workers_write_one_receipt(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     job = restored(context, 31)
     drop: Callable[..., None] = Shelf.drop_restoration
