@@ -72,16 +72,19 @@ async def job_events(
     job = await run_in_threadpool(found.jobs.get, job_id, None if who.may("ops") else who.tenant)
     if job.state in ENDS and event_of(job)[0] == last_event_id:
         return Response(status_code=204)
-    if found.watchers.locked():
+    if found.watchers.full(who.tenant, found.settings.tenant_share):
         raise Unavailable("too many clients watch jobs; poll GET /jobs/{id} instead", code="watchers_full")
     fields = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_stream(found, job.id, last_event_id), headers=fields, media_type=SSE)
+    return StreamingResponse(_stream(found, job.id, who.tenant, last_event_id), headers=fields, media_type=SSE)
 
 
-async def watch(found: Parts, job_id: str, seconds: float) -> AsyncGenerator[Job]:
-    """Look at a job once a second until it has ended, the time is over or the server stops; a last look is after."""
+async def watch(found: Parts, job_id: str, tenant: str, seconds: float) -> AsyncGenerator[Job]:
+    """Look at a job once a second until it has ended, the time is over or the server stops; a last look is after.
+
+    tenant: whose place it takes.
+    """
     until = time.monotonic() + seconds
-    async with found.watchers:
+    async with found.watchers.place(tenant):
         while True:
             last = time.monotonic() >= until or found.leaving.is_set()
             job = await run_in_threadpool(found.jobs.get, job_id)
@@ -109,9 +112,9 @@ def leaving_at_once(found: Parts) -> Iterator[None]:
         signal.signal(number, handler)
 
 
-async def end_of(found: Parts, job_id: str, seconds: float) -> Job | None:
+async def end_of(found: Parts, job_id: str, tenant: str, seconds: float) -> Job | None:
     """The job when it has ended, None if it does not in that time."""
-    async with aclosing(watch(found, job_id, seconds)) as looks:
+    async with aclosing(watch(found, job_id, tenant, seconds)) as looks:
         async for job in looks:
             if job.state in ENDS:
                 return job
@@ -133,10 +136,10 @@ def event_of(job: Job) -> tuple[str, bytes]:
     return event_id, format_sse_event(data_str=data, event="end" if job.state in ENDS else "job", id=event_id)
 
 
-async def _stream(found: Parts, job_id: str, seen: str | None) -> AsyncGenerator[bytes]:
+async def _stream(found: Parts, job_id: str, tenant: str, seen: str | None) -> AsyncGenerator[bytes]:
     spoken = time.monotonic()
     try:
-        async with aclosing(watch(found, job_id, STREAM_SECONDS)) as looks:
+        async with aclosing(watch(found, job_id, tenant, STREAM_SECONDS)) as looks:
             async for job in looks:
                 event_id, event = event_of(job)
                 silent = time.monotonic() - spoken

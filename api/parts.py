@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -74,6 +76,50 @@ def _asked(operation: str) -> Iterator[None]:
         raise Unavailable("the queue does not answer", code="broker_unavailable") from error
 
 
+class Watchers(asyncio.Semaphore):
+    """Places for requests that wait for jobs. A tenant may take a share of them, as of the queue."""
+
+    def __init__(self, places: int = MAX_WATCHERS) -> None:
+        super().__init__(places)
+        self._places, self._taken = places, Counter[str]()
+
+    def full(self, tenant: str, share: float) -> bool:
+        """Whether there is no place for one more of this tenant."""
+        return self.locked() or self._taken[tenant] >= max(1, int(self._places * share))
+
+    @asynccontextmanager
+    async def place(self, tenant: str) -> AsyncGenerator[None]:
+        """A place; waits for one if others were faster."""
+        self._taken[tenant] += 1
+        try:
+            async with self:
+                yield
+        finally:
+            self._taken[tenant] -= 1
+            self._taken += Counter()  # forgets who has none
+
+
+class States:
+    """How the parts are. They are asked once at a time, and whoever wants to know meanwhile waits for that answer:
+    while a part is silent, probers take no more than one thread."""
+
+    def __init__(self) -> None:
+        self._asking: asyncio.Task[dict[str, str]] | None = None
+        self._answered = 0.0
+
+    async def get(self, ask: Callable[[], Coroutine[None, None, dict[str, str]]], seconds: float) -> dict[str, str]:
+        """An answer that is no older than that."""
+
+        async def asked() -> dict[str, str]:
+            states = await ask()
+            self._answered = time.monotonic()
+            return states
+
+        if not self._asking or (self._asking.done() and time.monotonic() >= self._answered + seconds):
+            self._asking = asyncio.create_task(asked())
+        return await asyncio.shield(self._asking)  # who waits may go away
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything the endpoints use; tests put fakes here."""
@@ -83,8 +129,9 @@ class Parts:
     shelf: Shelf
     broker: Broker
     limits: RateLimits
+    states: States = field(default_factory=States)
     leaving: threading.Event = field(default_factory=threading.Event)  # set when the server is told to stop
-    watchers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_WATCHERS))
+    watchers: Watchers = field(default_factory=Watchers)
 
     @property
     def jobs(self) -> Jobs:
@@ -114,19 +161,24 @@ class Parts:
     def eraser(self) -> Eraser:
         return Eraser(self.jobs, self.photos, self.shelf, self.audit)
 
-    def publish(self, job_id: str) -> None:
-        """Send the message; if the queue is away the worker's reaper sends it later: the row is committed."""
+    def publish(self, job_id: str) -> bool:
+        """Send the message; if the queue is away the worker's reaper sends it later: the row is committed.
+
+        Whether queue and database have answered, and so may be asked for more.
+        """
         try:
             with tracing.current(tracing.begin("publish", {"job_id": job_id}, kind=SpanKind.PRODUCER)):
                 self.broker.publish(job_id)
         except Unavailable as error:
             logger.warning("publish_postponed", job_id=job_id, code=error.code)
-            return
+            return False
         try:
             self.jobs.mark_published(job_id)
         except SQLAlchemyError as error:
             # The job is accepted all the same; it is sent a second time, which a claim finds out.
             logger.warning("publish_not_noted", job_id=job_id, kind=type(error).__name__)
+            return False
+        return True
 
 
 def connect_parts(settings: Settings) -> Parts:

@@ -72,10 +72,10 @@ async def protect(
     (200), or after N seconds, 30 at most, as if it had not been asked for (202); a batch is not waited for.
     """
     accepted = await run_in_threadpool(_protect, response, found, who, once, form)
-    if wait and isinstance(accepted, Accepted) and not found.watchers.locked():
+    if wait and isinstance(accepted, Accepted) and not found.watchers.full(who.tenant, found.settings.tenant_share):
         response.headers["Preference-Applied"] = f"wait={wait}"
         try:
-            if job := await end_of(found, accepted.job_id, wait):
+            if job := await end_of(found, accepted.job_id, who.tenant, wait):
                 seen = await run_in_threadpool(view, job, found, who)
                 response.status_code = 200
                 return Finished(**seen.model_dump(), restore_code=accepted.restore_code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -30,7 +30,8 @@ class Settings(BaseSettings):
         env_prefix="SIDER_", frozen=True, extra="ignore", secrets_dir=os.environ.get("SIDER_SECRETS_DIR")
     )
 
-    database_url: str = Field(default="sqlite:///sider.db", description="SQLAlchemy URL of the job table")
+    # Not shown: it may hold a password.
+    database_url: str = Field(default="sqlite:///sider.db", repr=False, description="SQLAlchemy URL of the job table")
     broker_url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey")
     s3_endpoint: str | None = Field(default=None, description="S3-compatible endpoint; unset: AWS")
     s3_link_endpoint: str | None = Field(default=None, description="the store as clients reach it; unset: s3_endpoint")
@@ -61,13 +62,14 @@ class Settings(BaseSettings):
     hsts_seconds: int = Field(default=0, ge=0, description="Strict-Transport-Security's max-age; 0: not sent")
     max_guesses: int = Field(default=10, gt=0, description="wrong passwords a photo and hour")
     max_upload_bytes: int = Field(default=20 * 2**20, gt=0, description="largest photo file, bytes")
-    max_pixels: int = Field(default=40_000_000, gt=0, description="largest photo, pixels")
+    # Pillow itself refuses more.
+    max_pixels: int = Field(default=40_000_000, gt=0, le=178_956_970, description="largest photo, pixels")
     max_queue: int = Field(default=1000, gt=0, description="jobs waiting before uploads are refused with 503")
     tenant_share: float = Field(default=0.5, gt=0, le=1, description="share of the queue that one tenant may fill")
     rate_writes: str = Field(default="1200/minute", description="POST and DELETE calls an API key may make")
     rate_reads: str = Field(default="6000/minute", description="GET calls an API key may make")
     max_batch: int = Field(default=32, ge=1, le=1000, description="photos of one POST /protect")
-    max_variants: int = Field(default=4, ge=1, description="protected variants a photo")
+    max_variants: int = Field(default=4, ge=1, le=16, description="protected variants a photo")
     retention_days: int | None = Field(default=None, gt=0, description="photos are erased after so long; unset: never")
     restored_seconds: int = Field(default=3600, gt=0, description="restored originals are deleted after so long")
     orphan_seconds: float = Field(
@@ -95,4 +97,7 @@ class Settings(BaseSettings):
         default=LicenceClass.research, description="clean: only weights made from public-domain and CC-BY data"
     )
     device: str | None = Field(default=None, description="torch device; unset: cuda if there is one, else cpu")
-    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v),
+    ] = Field(default="INFO", description="which lines are written")

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from celery import Celery, Task
-from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_process_init, worker_ready, worker_shutting_down
 from celery.worker import state
 
 from core import metrics, tracing
+from core.errors import SiderError, raised_at
 from core.jobs import database
 from core.jobs.message import HEADER, QUEUE, TASK, VERSION, asking, message
 from core.jobs.workers import Workers
@@ -39,7 +42,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 HARD_LIMIT_SECONDS = 900
 SWEEP_SECONDS = 3.0
 HAND_BACK = signal.SIGUSR2  # from the parent to the process of a job; TERM and USR1 are Celery's own
+UNFIT = signal.SIGUSR2  # from the process of a job to its parent
 
+logger = structlog.get_logger(__name__)
 settings = Settings()
 tracing.configure("sider-worker")
 app = Celery("sider", broker=settings.broker_url.get_secret_value(), set_as_current=True)
@@ -80,7 +85,10 @@ app.conf.update(
 def run(self: Task, job_id: str, *_: Any, **__: Any) -> None:
     """Do one job; its outcome is written to the job table. A later release may send more arguments."""
     with _presence().busy(job_id):
-        tasks.run(job_id, _context(), (self.request.headers or {}).get(HEADER, VERSION))
+        try:
+            tasks.run(job_id, _context(), (self.request.headers or {}).get(HEADER, VERSION))
+        except engine.Unfit:
+            sys.exit(1)  # the parent starts another
 
 
 def publish(job_id: str) -> None:
@@ -100,18 +108,45 @@ def _logs(**_: Any) -> None:
     logs.configure(settings.log_level)
 
 
+@worker_init.connect  # type: ignore[untyped-decorator]
+def _listen(**_: Any) -> None:
+    signal.signal(UNFIT, _end)
+
+
+def _end(*_: Any) -> None:
+    """Have this parent take no more messages and exit, not with 0: so its supervisor sees that it cannot work."""
+    state.should_stop = os.EX_CONFIG
+
+
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def _warm(**_: Any) -> None:
     logs.configure(settings.log_level)
     signal.signal(HAND_BACK, lambda *_: tasks.leaving.set())
     metrics.serve(settings.metrics_host, settings.metrics_port)
-    engine.networks(settings)  # the first job should not wait for weights
+    try:
+        engine.networks(settings)  # the first job should not wait for weights
+    except Exception as error:
+        # Celery would log it and send jobs, each of which would fail.
+        _tell("networks_not_loaded", error)
+        os.kill(os.getppid(), UNFIT)
+        sys.exit(os.EX_CONFIG)
     Sweeper("presence", _presence().beat, SWEEP_SECONDS).start()
+
+
+def _tell(event: str, error: Exception) -> None:
+    reason = str(error) if isinstance(error, SiderError) else raised_at(error)
+    logger.critical(event, error=type(error).__name__, reason=reason)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _sweep(**_: Any) -> None:
-    context = connect_context(settings, engine.Loaded(settings))
+    try:
+        context = connect_context(settings, engine.Loaded(settings))
+    except Exception as error:
+        # Celery would log it and go on without any duty being done.
+        _tell("parts_not_connected", error)
+        _end()
+        return
     for sweeper in sweepers(context):
         sweeper.start()
     metrics.serve(settings.metrics_host, settings.metrics_port)

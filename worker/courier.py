@@ -10,7 +10,10 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,7 +29,8 @@ from core.jobs.tables import Delivery, Job
 from worker.context import Context
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 15.0
-PARALLEL = 8  # one slow receiver must not hold up the others
+WHOLE_SECONDS = 20.0  # of an attempt: the others begin anew with each byte
+PARALLEL = 8  # in a round, all at once: slow receivers hold up the others by one attempt at most
 GONE = 410
 
 logger = structlog.get_logger(__name__)
@@ -45,7 +49,7 @@ class Courier:
     def sweep(self) -> None:
         """One round."""
         with ThreadPoolExecutor(PARALLEL, "courier") as pool:
-            for _ in pool.map(lambda owed: self._attempt(*owed), self._context.webhooks.due()):
+            for _ in pool.map(lambda owed: self._attempt(*owed), self._context.webhooks.due(PARALLEL)):
                 pass
 
     def _attempt(self, delivery: Delivery, job: Job) -> None:
@@ -92,12 +96,39 @@ def post(url: str, message: tuple[bytes, dict[str, str]], private: bool) -> int:
         pool = urllib3.HTTPConnectionPool(address, port, **options)
     body, fields = message
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    with pool:
+    with pool, _cut_off(pool, WHOLE_SECONDS):
         answer = pool.urlopen(
             "POST", target, body, {"Host": parts.netloc, **fields}, redirect=False, preload_content=False
         )
         answer.close()
     return answer.status
+
+
+@contextmanager
+def _cut_off(pool: urllib3.HTTPConnectionPool, seconds: float) -> Iterator[None]:
+    """End the pool's connections after so long (TimeoutError, HTTPError)."""
+    made, opened, over = pool.ConnectionCls, list[Any](), threading.Event()
+
+    def connection(**options: Any) -> Any:
+        opened.append(made(**options))
+        return opened[-1]
+
+    def cut() -> None:
+        over.set()
+        for sock in (each.sock for each in opened if each.sock):
+            with suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not ssl's own, which is for the thread that reads
+
+    pool.ConnectionCls = connection  # type: ignore[assignment]
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if over.is_set():  # half a header looks like a whole one
+        raise TimeoutError
 
 
 def resolve(host: str, port: int, private: bool) -> str:

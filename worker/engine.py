@@ -6,6 +6,9 @@ seconds and stays small.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +18,14 @@ from core.stages.validate import Photo
 if TYPE_CHECKING:
     from core.networks import Networks
     from core.pipeline import Outcome, Progress, Request
+
+
+# torch has types for some failures of a device, and for the others words.
+DEVICE_FAILED = re.compile(r"CUDA|cuDNN|CUBLAS|NVIDIA driver|DefaultCPUAllocator")
+
+
+class Unfit(Exception):
+    """This process cannot do jobs, whatever their photos; another one may."""
 
 
 class Engine(Protocol):
@@ -33,12 +44,26 @@ class Loaded:
     def protect(self, photo: Photo, request: Request, progress: Progress) -> Outcome:
         from core import pipeline  # noqa: PLC0415
 
-        return pipeline.protect(photo, request, networks(self._settings), progress)
+        with on_device():
+            return pipeline.protect(photo, request, networks(self._settings), progress)
 
     def restore(self, protected: Photo, packed: bytes) -> Photo:
         from core import pipeline  # noqa: PLC0415
 
         return pipeline.restore(protected, packed)
+
+
+@contextmanager
+def on_device() -> Iterator[None]:
+    """While a device computes (Unfit: it failed). After some errors of CUDA each call of the process fails."""
+    import torch  # noqa: PLC0415
+
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError) or DEVICE_FAILED.search(str(error)):
+            raise Unfit(type(error).__name__) from error
+        raise
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +35,9 @@ from core.stages.sandbox import read_upload
 from core.stages.validate import Limits
 from core.vault.custody import Custody
 from core.vault.provenance import marked_png
+from core.vault.restoration import MAX_PIXELS
 from worker.context import Context
+from worker.engine import Unfit
 from worker.stages import Stages
 
 logger = structlog.get_logger(__name__)
@@ -49,6 +52,9 @@ def run(job_id: str, context: Context, version: int = VERSION) -> None:
     """Do one job. Duplicates and stale messages find nothing to claim and end here.
 
     What a newer release has sent or accepted goes back, for workers that know it.
+
+    Raises:
+        Unfit: the job goes back, and this process must end.
     """
     known, asked = VERSION if version <= VERSION else 0, time.time_ns()
     job = context.jobs.claim(job_id, context.settings.lease_seconds, known)
@@ -80,6 +86,14 @@ def _attempt(job: Job, context: Context) -> None:
             result, photo = {"protect": protect, "restore": restore}[job.kind](job, context, heart)
     except (StateConflict, SQLAlchemyError):
         raise
+    except (ConfigurationError, Unfit) as error:
+        _tell_operator(error)
+        tracing.failed(error)
+        # As if the worker were lost, which it will be: the reaper counts it, in case the photo is at fault after all,
+        # and need not wait for the lease.
+        with suppress(StateConflict, SQLAlchemyError):
+            context.jobs.heartbeat(job.id, job.attempt, 0, heart.step, heart.progress)
+        raise Unfit from error
     except Exception as error:
         fault = fault_of(error)
         wait = pause(fault, job.attempt - job.crashes)
@@ -153,11 +167,11 @@ def restore(job: Job, context: Context, heart: Heart) -> Result:
     except NotFound:
         raise RestoreDenied from None  # erased in between: the same answer as for a wrong password
     if job.request["uploaded"]:
-        data = shelf.get_upload(job.tenant, job.id)
+        data, pixels = shelf.get_upload(job.tenant, job.id), context.settings.max_pixels
     else:
-        data = shelf.get_protected(job.tenant, photo.made, 1)
-    limits = Limits(max_bytes=max(len(data), 1), max_pixels=context.settings.max_pixels)
-    protected = read_upload(data, limits)
+        # Ours, and let in once, whatever photos may have now.
+        data, pixels = shelf.get_protected(job.tenant, photo.made, 1), MAX_PIXELS
+    protected = read_upload(data, Limits(max_bytes=max(len(data), 1), max_pixels=pixels))
     original = context.engine.restore(protected, packed)
     heart.beat("store", 0.0)
     heart.renew()
@@ -239,15 +253,19 @@ class Heart:
                 logger.warning("heartbeat_missed", error=type(error).__name__)
 
 
-def _problem(error: Exception) -> dict[str, Any]:
-    """What the caller is told. The operator's log gets the kind of a surprise and its place, not its text:
-    that could hold what a customer sent."""
-    if isinstance(error, SiderError) and not isinstance(error, ConfigurationError):
-        logger.info("failed", code=error.code)
-        return {"code": error.code, "message": str(error), "details": error.details}
+def _tell_operator(error: ConfigurationError | Unfit) -> None:
     if isinstance(error, ConfigurationError):
         logger.error("not_configured", reason=str(error))
     else:
-        logger.error("failed_unexpectedly", error=type(error).__name__, at=raised_at(error))
+        logger.error("device_failed", error=str(error), at=raised_at(error.__cause__ or error))
+
+
+def _problem(error: Exception) -> dict[str, Any]:
+    """What the caller is told. The operator's log gets the kind of a surprise and its place, not its text:
+    that could hold what a customer sent."""
+    if isinstance(error, SiderError):
+        logger.info("failed", code=error.code)
+        return {"code": error.code, "message": str(error), "details": error.details}
+    logger.error("failed_unexpectedly", error=type(error).__name__, at=raised_at(error))
     message = "The engine failed; the operator's log has the reason."
     return {"code": "internal_error", "message": message, "details": {}}

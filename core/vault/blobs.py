@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.handlers import add_expect_header
 
 from core import metrics
-from core.errors import NotFound, Unavailable
+from core.errors import ConfigurationError, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DEFAULT_REGION = "us-east-1"
 # Keys are made by us; anything else is a mistake or an attack.
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+AWS = re.compile(r"//[^/]*\.amazonaws\.com(\.cn)?(:\d+)?$")
 OCTETS = "application/octet-stream"
 
 
@@ -71,6 +72,7 @@ class S3Blobs:
             request_checksum_calculation=when,
             response_checksum_validation=when,
         )
+        hasty = config.merge(Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1}))
         key_id, secret = credentials or (None, None)
         connect: Callable[..., S3Client] = partial(
             boto3.client,
@@ -78,22 +80,36 @@ class S3Blobs:
             region_name=region,
             aws_access_key_id=key_id,
             aws_secret_access_key=secret,
-            config=config,
         )
-        self._client = connect(endpoint_url=endpoint)
-        self._links = connect(endpoint_url=link_endpoint) if link_endpoint else self._client
+        self._client = connect(endpoint_url=endpoint, config=config)
+        self._links = connect(endpoint_url=link_endpoint, config=config) if link_endpoint else self._client
+        self._prober = connect(endpoint_url=endpoint, config=hasty)  # who asks how it is waits seconds, not minutes
         # botocore reads on for ever when the connection ends within the answer "100 Continue".
         self._client.meta.events.unregister("before-call.s3", add_expect_header)
 
     def create_bucket(self, lock_days: int = 0) -> None:
-        """Make the bucket if it is not there; with `lock_days` nothing in it can be deleted for so long (WORM)."""
+        """Make the bucket if it is not there; with `lock_days` nothing in it can be deleted for so long (WORM).
+
+        Raises:
+            ConfigurationError: it is somebody else's.
+        """
         client = self._client
         options: CreateBucketRequestTypeDef = {"Bucket": self.bucket, "ObjectLockEnabledForBucket": lock_days > 0}
         if client.meta.region_name != DEFAULT_REGION:  # which AWS wants unsaid, and all others said
             options["CreateBucketConfiguration"] = {"LocationConstraint": client.meta.region_name}  # type: ignore[typeddict-item]
         with _asked("create_bucket"):
-            with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
+            try:
                 client.create_bucket(**options)
+            except client.exceptions.BucketAlreadyOwnedByYou:
+                pass
+            except client.exceptions.BucketAlreadyExists as error:
+                # SeaweedFS says so of its own that was made without the lock. On AWS it is a stranger's: names are
+                # shared by the whole world, and he could let us write to it, and read what we write.
+                if AWS.search(client.meta.endpoint_url):
+                    raise ConfigurationError(
+                        f"the bucket {self.bucket} belongs to somebody else; choose other names: SIDER_BUCKET_PHOTOS, "
+                        "SIDER_BUCKET_KEYS, SIDER_BUCKET_AUDIT"
+                    ) from error
             if lock_days:
                 keep: DefaultRetentionTypeDef = {"Mode": "COMPLIANCE", "Days": lock_days}
                 client.put_object_lock_configuration(
@@ -147,19 +163,14 @@ class S3Blobs:
 
     def link(self, key: str, seconds: int, filename: str) -> str:
         """A presigned download link; whoever holds it may use it until it expires."""
-        return self._links.generate_presigned_url(
-            "get_object",
-            Params={
-                "Bucket": self.bucket,
-                "Key": _checked(key),
-                "ResponseContentDisposition": f'attachment; filename="{filename}"',
-            },
-            ExpiresIn=seconds,
-        )
+        asked = {"Bucket": self.bucket, "Key": _checked(key)}
+        named = {"ResponseContentDisposition": f'attachment; filename="{filename}"'}
+        with _asked("link"):  # the credentials may have to be fetched
+            return self._links.generate_presigned_url("get_object", Params=asked | named, ExpiresIn=seconds)
 
     def check(self) -> None:
         with _asked("check"):
-            self._client.head_bucket(Bucket=self.bucket)
+            self._prober.head_bucket(Bucket=self.bucket)
 
 
 def _checked(key: str) -> str:

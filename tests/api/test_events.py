@@ -11,6 +11,7 @@ import pytest
 from anyio import to_thread
 from sqlalchemy.exc import OperationalError
 
+from api.parts import Watchers
 from core.jobs.repository import Jobs
 from tests.api.conftest import Service
 
@@ -117,9 +118,9 @@ def test_the_database_is_lost_in_the_middle(
     assert first["event"] == "job"
 
 
-def one_watcher(service: Service) -> asyncio.Semaphore:
+def one_watcher(service: Service) -> Watchers:
     """From now on one request at a time may watch."""
-    service.replace(watchers=asyncio.Semaphore(1))
+    service.replace(watchers=Watchers(1))
     return service.parts.watchers
 
 

@@ -13,13 +13,13 @@ import pytest
 from tests.deploy.image import ROOT
 
 
-def services(*profiles: str, **environment: str) -> dict[str, Any]:
+def services(*profiles: str, folder: Path = ROOT, **environment: str) -> dict[str, Any]:
     """The services of these profiles, with all that is interpolated, merged and defaulted."""
     compose = pytest.importorskip("compose", reason="Docker Compose is packaged for Linux on x86-64 only")
     argv = [Path(compose.__file__).with_name("docker-compose"), *(f"--profile={name}" for name in profiles)]
     done = subprocess.run(
         [*argv, "config", "--format", "json"],
-        cwd=ROOT, env={"PATH": os.environ["PATH"]} | environment, capture_output=True, text=True, check=False,
+        cwd=folder, env={"PATH": os.environ["PATH"]} | environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     found: dict[str, Any] = json.loads(done.stdout)["services"]

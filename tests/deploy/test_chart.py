@@ -54,6 +54,12 @@ def pods(objects: Objects) -> dict[str, Any]:
     return {name: o["spec"]["template"]["spec"] for (_, name), o in objects.items() if "template" in o.get("spec", {})}
 
 
+def test_a_worker_is_always_there() -> None:
+    rendered({"keda": {"enabled": True, "minReplicas": 1}})
+    with pytest.raises(Exception, match="minReplicas"):
+        rendered({"keda": {"enabled": True, "minReplicas": 0}})
+
+
 def test_helm_has_no_complaint() -> None:
     assert [found["error"] for found in helm.lint(str(CHART))["messages"]] == ["icon is recommended"]
 

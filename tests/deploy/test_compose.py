@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def test_only_api_and_links_are_published_and_only_here(everything: dict[str, An
         ("api", 8000, "127.0.0.1"), ("seaweedfs", 8333, "127.0.0.1"), ("grafana", 3000, "127.0.0.1"),
     }  # fmt: skip
     assert {name for name, part in everything.items() if "outside" not in part["networks"]} == {
-        "migrate", "postgres", "prometheus", "valkey",
+        "postgres", "prometheus", "valkey",
     }  # fmt: skip
 
 
@@ -70,6 +71,22 @@ def test_links_lead_to_where_the_store_is_published() -> None:
     part = services(SIDER_HOST="192.0.2.7")
     assert part["api"]["environment"]["SIDER_S3_LINK_ENDPOINT"] == "http://192.0.2.7:8333"
     assert part["seaweedfs"]["ports"][0]["host_ip"] == part["api"]["ports"][0]["host_ip"] == "192.0.2.7"
+
+
+def test_sider_env_says_what_is_not_fixed(tmp_path: Path) -> None:
+    for name in ("docker-compose.yml", "deploy/compose.env"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    links, key = "https://photos.example", "alias/sider"
+    told = f"SIDER_S3_LINK_ENDPOINT={links}\nSIDER_KMS_KEY_ID={key}\n"
+    (tmp_path / "sider.env").write_text(told, encoding="utf-8")
+    everything = services("cpu", folder=tmp_path, SIDER_HOST="192.0.2.7")
+    for name in ("api", "migrate", "worker-cpu"):
+        environment = everything[name]["environment"]
+        assert (environment["SIDER_S3_LINK_ENDPOINT"], environment["SIDER_KMS_KEY_ID"]) == (links, key)
+        assert "outside" in everything[name]["networks"], "KMS cannot be reached"
+    by_shell = services(SIDER_S3_LINK_ENDPOINT=links)
+    assert by_shell["api"]["environment"]["SIDER_S3_LINK_ENDPOINT"] == links
 
 
 def test_workers_are_chosen_by_profile(everything: dict[str, Any]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 
 import boto3
 import pytest
+from botocore.stub import Stubber
 from moto import mock_aws
 
-from core.errors import Unavailable
+from core.errors import ConfigurationError, Unavailable
 from core.vault.blobs import S3Blobs
 
 
@@ -46,3 +48,29 @@ def test_buckets_are_made_in_every_region_of_aws(region: str) -> None:
             S3Blobs("sider-photos", None, region, ("key", "secret")).create_bucket()
         client = boto3.client("s3", region, aws_access_key_id="key", aws_secret_access_key="secret")
         assert (client.get_bucket_location(Bucket="sider-photos")["LocationConstraint"] or "us-east-1") == region
+
+
+@pytest.mark.parametrize("endpoint", [None, "https://s3.us-east-1.amazonaws.com"])
+def test_a_strangers_bucket_is_not_taken_for_ours(endpoint: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with mock_aws():
+        monkeypatch.setenv("MOTO_ACCOUNT_ID", "111111111111")
+        S3Blobs("sider-photos", None, "us-east-1", ("key", "secret")).create_bucket()
+        monkeypatch.setenv("MOTO_ACCOUNT_ID", "222222222222")
+        with pytest.raises(ConfigurationError, match="SIDER_BUCKET_PHOTOS"):
+            S3Blobs("sider-photos", endpoint, "us-east-1", ("key", "secret")).create_bucket()
+
+
+def test_seaweedfs_says_of_an_own_bucket_what_aws_says_of_a_strangers() -> None:
+    store = S3Blobs("sider-audit", "http://store:8333", "us-east-1", ("key", "secret"))
+    with Stubber(store._client) as stubbed:
+        stubbed.add_client_error("create_bucket", "BucketAlreadyExists")
+        store.create_bucket()
+
+
+def test_who_asks_how_a_silent_store_is_does_not_wait_for_long() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = S3Blobs("b", f"http://127.0.0.1:{silent.getsockname()[1]}", "us-east-1", ("key", "secret"))
+        begun = time.monotonic()
+        with pytest.raises(Unavailable):
+            store.check()
+        assert time.monotonic() - begun < 10

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,10 +12,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from celery.worker import state
 from prometheus_client import REGISTRY
 from sqlalchemy import update
 
 from core import logs
+from core.errors import ConfigurationError
 from core.jobs import database
 from core.jobs.keys import ApiKeys
 from core.jobs.tables import Job
@@ -29,6 +33,33 @@ def seen(thing: Callable[[], bool]) -> bool:
     while not thing() and time.monotonic() < deadline:
         time.sleep(0.01)
     return thing()
+
+
+def test_a_parent_that_cannot_do_its_duties_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "should_stop", None)
+    monkeypatch.setattr(app, "connect_context", unready)
+    app._sweep()
+    assert state.should_stop == os.EX_CONFIG
+
+
+def test_a_process_without_networks_takes_no_jobs(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr("worker.engine.networks", unready)
+    monkeypatch.setattr("core.metrics.serve", lambda *_: None)
+    monkeypatch.setattr("worker.logs.configure", lambda _: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(os, "kill", lambda *of: told.append(of))
+    with pytest.raises(SystemExit) as ended:  # Celery catches all that is no SystemExit, and goes on
+        app._warm()
+    assert ended.value.code == os.EX_CONFIG
+    assert told == [(os.getppid(), app.UNFIT)]
+    assert "no such bundle" in "".join(capfd.readouterr())
+
+
+def unready(*_: object) -> None:
+    raise ConfigurationError("no such bundle")
 
 
 def test_a_log_on_a_full_disk_ends_no_duty() -> None:

@@ -23,6 +23,7 @@ from core.vault.shelf import Shelf
 from tests.fakes import LightEngine, picture
 from tests.worker.bench import LOCK, Bench, cancelled, failing, lapsed, late, long_ago, overtaken
 from worker import tasks
+from worker.engine import Unfit
 from worker.reaper import Reaper
 
 
@@ -67,13 +68,47 @@ def test_but_not_for_ever(bench: Bench) -> None:
     assert not bench.keys.objects
 
 
-def test_a_worker_set_up_wrongly_tells_the_operator_not_the_caller(
-    bench: Bench, capfd: pytest.CaptureFixture[str]
+BROKEN = [ConfigurationError("/srv/keyring.json cannot be read"), Unfit("AcceleratorError")]
+
+
+@pytest.mark.parametrize("error", BROKEN, ids=lambda error: type(error).__name__)
+def test_a_broken_worker_ends_and_its_job_is_done_by_another(
+    bench: Bench, capfd: pytest.CaptureFixture[str], error: Exception
 ) -> None:
-    job = bench.run(failing(ConfigurationError("/srv/bundle has no manifest")))
-    assert job.state == State.failed
+    """It would end every job in the queue otherwise, and delete what was uploaded."""
+    with pytest.raises(Unfit):
+        bench.run(failing(error))
+    Reaper(bench.context, lambda job_id: None).sweep()  # at once, not when the lease has run out
+    job = bench.context.jobs.get(bench.job_id)
+    assert (job.state, job.attempt, job.crashes, job.problem) == (State.queued, 1, 1, None)
+    assert str(error) in "".join(capfd.readouterr())
+    assert bench.run().state == State.succeeded
+
+
+def test_but_a_photo_that_breaks_worker_after_worker_is_given_up(bench: Bench) -> None:
+    for _ in range(len(PAUSES[Fault.poison]) + 1):
+        with pytest.raises(Unfit):
+            bench.run(failing(ConfigurationError("/srv/keyring.json cannot be read")))
+        Reaper(bench.context, lambda job_id: None).sweep()
+    job = bench.context.jobs.get(bench.job_id)
+    assert (job.state, job.problem and job.problem["code"]) == (State.failed, "poisoned")
     assert "/srv" not in str(job.problem)
-    assert "/srv/bundle" in "".join(capfd.readouterr())
+    long_ago(bench)
+    Reaper(bench.context, lambda job_id: None).sweep()
+    assert not bench.photos.objects
+
+
+@pytest.mark.parametrize("end", [overtaken, cancelled])
+def test_a_broken_worker_ends_though_its_job_is_not_its_own_any_more(
+    bench: Bench, end: Callable[[Bench], None]
+) -> None:
+    def meanwhile() -> None:
+        end(bench)
+        raise Unfit("OutOfMemoryError")
+
+    with pytest.raises(Unfit):
+        bench.run(meanwhile)
+    assert bench.context.jobs.get(bench.job_id).crashes == (end is overtaken)
 
 
 def test_an_unexpected_error_is_told_without_its_text(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,34 @@
+"""What the environment may say."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from api.schemas import ProtectForm
+from core.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_variants", "17"), ("max_pixels", "178956971"), ("log_level", "TRACE")]
+)
+def test_what_could_not_be_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"SIDER_{name.upper()}", value)
+    with pytest.raises(ValidationError, match=name):
+        Settings()
+
+
+def test_a_level_may_be_written_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIDER_LOG_LEVEL", "warning")
+    assert Settings().log_level == "WARNING"
+
+
+def test_as_many_variants_as_a_form_may_ask_for() -> None:
+    [limit] = [of.le for of in ProtectForm.model_fields["variants"].metadata if hasattr(of, "le")]
+    assert Settings(max_variants=limit).max_variants == limit
+
+
+def test_no_password_is_shown() -> None:
+    settings = Settings(database_url="postgresql+psycopg://sider:hunter2@db/sider")
+    assert "hunter2" not in f"{settings!r} {settings}"
+    assert settings.database_url.endswith("@db/sider")
