@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from core import methods
 from core.errors import RequestRefused, SiderError
@@ -76,7 +79,7 @@ def protect(
 
     asked = {"presentation": presentation is not Presenting.keep, "personas": consistent}
     methods.check(method, preset, [option for option, given in asked.items() if given])
-    photos = list(plan(paths))
+    photos = list(plan(paths, out))
     if server and keep_missed:
         raise RequestRefused("a service hands out no picture that misses its promise; leave out --keep-missed")
     if consistent and (server or variants > 1):
@@ -87,8 +90,9 @@ def protect(
             from sider import remote  # noqa: PLC0415
 
             client = opened.enter_context(remote.connect(server, key_file))
-        password = new_password(password_file, custody, console)
-        wish = Wish(method, preset, variants, seed, custody, password, presentation, consistent)
+        wish = Wish(method, preset, variants, seed, custody, None, presentation, consistent)
+        resumed = Run(out, wish, overwrite, as_json).resumes(photos, server or "")
+        wish = replace(wish, password=new_password(password_file, custody, console, resumed))
         run = Run(out, wish, overwrite, as_json)
         protector = remote.Service(client, wish, server) if server else _engine(run, photos, keep_missed)
         lines = run.protect_all(photos, protector, console)
@@ -236,11 +240,27 @@ def doctor(
 
 
 def main() -> None:
-    """Entry point: expected failures end in one line, not in a traceback."""
+    """Entry point: expected failures end in one line, not in a traceback; none in 1, which means that commands found
+    something."""
     try:
         app()
     except SiderError as error:
-        console.print(f"[red]{error.code}[/]: {error}", highlight=False)
-        sys.exit(2)
+        _fail(error.code, str(error))
+    except OSError as error:
+        _fail(type(error).__name__, str(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - half a second
+
+        if isinstance(error, SQLAlchemyError):
+            # Not its text, which may have the database's address, with a password, or what a customer sent.
+            kind = type(error).__name__
+            _fail("database_unavailable", f"the database that SIDER_DATABASE_URL or --data names fails: {kind}")
+        traceback.print_exc()
+        sys.exit(2)
+
+
+def _fail(code: str, message: str) -> NoReturn:
+    console.print(f"[red]{code}[/]: {escape(message)}", highlight=False, soft_wrap=True)
+    sys.exit(2)

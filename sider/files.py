@@ -12,8 +12,11 @@ import typer
 from rich.console import Console
 
 from core.errors import RequestRefused, SiderError, StateConflict
+from core.stages.sandbox import read_upload
+from core.stages.validate import Limits, Photo
 from core.vault import passwords
 from core.vault.custody import Custody
+from core.vault.restoration import MAX_PIXELS
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -29,8 +32,8 @@ def check_target(target: Path, source: Path, overwrite: bool) -> None:
         raise StateConflict(f"{target} is there already; {remedy}", code="file_exists")
 
 
-def plan(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
-    """(photo, stem of its results) for files, and for all photos below folders.
+def plan(paths: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
+    """(photo, stem of its results) for files, and for all photos below folders, but not below the results' own.
 
     Raises:
         RequestRefused: nothing there, or two photos would write the same files.
@@ -39,8 +42,7 @@ def plan(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
     for root in paths:
         if not root.exists():
             raise RequestRefused(f"{root} does not exist")
-        found = sorted(p for p in root.rglob("*") if p.suffix.lower() in PHOTOS) if root.is_dir() else [root]
-        for path in found:
+        for path in _photos(root, out.resolve()) if root.is_dir() else [root]:
             stem = (path.relative_to(root) if root.is_dir() else Path(path.name)).with_suffix("")
             if stem in seen:
                 raise RequestRefused(f"{seen[stem]} and {path} would both be written as {stem}; rename one")
@@ -50,9 +52,32 @@ def plan(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
     yield from ((path, stem) for stem, path in seen.items())
 
 
-def new_password(file: Path | None, custody: Custody, console: Console) -> str | None:
-    """A password that suits the custody; None where there is none (RequestRefused)."""
-    password = None if custody is Custody.SERVER and file is None else read_password(file, console)
+def _photos(folder: Path, results: Path) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOS)
+    if folder.resolve() not in results.parents:
+        return found
+    return [path for path in found if results not in path.resolve().parents]
+
+
+def read_made(path: Path) -> Photo:
+    """A picture that was made by us: whatever SIDER_MAX_PIXELS is now, it was let in once (PhotoRefused, OSError)."""
+    data = path.read_bytes()
+    return read_upload(data, Limits(max_bytes=max(1, len(data)), max_pixels=MAX_PIXELS))
+
+
+def new_password(file: Path | None, custody: Custody, console: Console, resumed: bool = False) -> str | None:
+    """A password that suits the custody; None where there is none. resumed: an earlier run's, so no fresh code.
+
+    Raises:
+        RequestRefused: it does not suit, or cannot be had.
+    """
+    asked = custody is not Custody.SERVER or file is not None
+    if asked and resumed and file is None and not console.is_terminal:
+        raise RequestRefused(
+            "some of these photos were begun by an earlier run: put its restore code into a file and name it with "
+            "--password-file, or begin all anew with --overwrite"
+        )
+    password = read_password(file, console) if asked else None
     custody.check(password)
     return password
 
@@ -116,5 +141,8 @@ def report(console: Console, as_json: bool, line: dict[str, Any]) -> None:
 def write_file(path: Path, data: bytes) -> None:
     """All or nothing: an interrupted run leaves no half pictures."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    fresh.write_bytes(data)
-    fresh.replace(path)
+    try:
+        fresh.write_bytes(data)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from core.vault.keyring import Keyring
 from core.vault.passwords import Lock
 from core.vault.provenance import marked_png
 from core.vault.restoration import Restoration
-from sider.files import error_line, write_file
+from sider.files import error_line, read_made, write_file
 from sider.runs import Step, Wish
 
 if TYPE_CHECKING:
@@ -96,9 +96,7 @@ def restore(path: Path, target: Path, password: Callable[[], str]) -> dict[str, 
     """Restore a picture that has its key beside it; `password` is called if it is needed (SiderError, OSError)."""
     try:
         packed = _open(path, password)
-        data = path.read_bytes()
-        protected = read_upload(data, Limits(max_bytes=max(1, len(data))))
-        original = Photo(Restoration.unpack(packed).apply(protected.pixels))
+        original = Photo(Restoration.unpack(packed).apply(read_made(path).pixels))
     except RestoreDenied as error:
         line = error_line(error)
         line["error"]["message"] += f" The keyring was {keyring_path()}."

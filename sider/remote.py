@@ -11,15 +11,15 @@ from typing import Any
 
 from rich.console import Console
 
-from core.errors import NotFound, RequestRefused, SiderError, StateConflict
-from core.stages.sandbox import read_upload
-from core.stages.validate import Limits
+from core.errors import NotFound, PhotoRefused, RequestRefused, SiderError, StateConflict
+from core.jobs.states import ENDS, State
 from sider.client import Client
-from sider.client.models import ProtectOptions
-from sider.files import error_line, report
-from sider.runs import Step, Wish
+from sider.client.models import Progress, ProtectOptions
+from sider.files import error_line, read_made, report
+from sider.runs import OutcomeUnknown, Step, Wish
 
 KEY_VARIABLE = "SIDER_API_KEY"
+GIVEN_UP = ENDS - {State.succeeded}
 
 
 def connect(server: str, key_file: Path | None, token_file: Path | None = None) -> Client:
@@ -49,10 +49,23 @@ class Service:
         return []
 
     def protect(self, photo: bytes, targets: list[Path], attempt: str, step: Step) -> dict[str, Any]:
-        accepted = self.client.protect(photo, idempotency_key=attempt, **_options(self.wish))
-        job = self.client.wait(accepted.job_id, told=lambda progress: step(progress.progress))
-        for number, target in enumerate(targets, 1):
-            self.client.download(accepted.photo_id, target, variant=number)
+        state = State.queued
+
+        def told(progress: Progress) -> None:
+            nonlocal state
+            state = progress.state
+            step(progress.progress)
+
+        try:
+            accepted = self.client.protect(photo, idempotency_key=attempt, **_options(self.wish))
+            job = self.client.wait(accepted.job_id, told=told)
+            for number, target in enumerate(targets, 1):
+                self.client.download(accepted.photo_id, target, variant=number)
+        except (SiderError, OSError) as error:
+            # Refused or erased, there is no photo. Else there may be one, which another Idempotency-Key would not find.
+            if state in GIVEN_UP or isinstance(error, PhotoRefused | NotFound):
+                raise
+            raise OutcomeUnknown(error) from error
         report = (job.result or {})["report"]
         written = [str(target) for target in targets]
         return {"held": report["held"], "protected": written, "photo_id": accepted.photo_id, "report": report}
@@ -64,8 +77,7 @@ def restore(client: Client, path: Path, target: Path, password: Callable[[], str
     given = None if client.photo(photo_id).custody == "server" else password()
     job = client.wait(client.restore(photo_id, reason=reason, password=given).job_id)
     client.download_restored(job, target)
-    data = target.read_bytes()
-    sha256 = read_upload(data, Limits(max_bytes=max(1, len(data)))).sha256
+    sha256 = read_made(target).sha256
     if sha256 != (job.result or {}).get("sha256"):
         target.unlink()
         raise StateConflict("what the service has sent is not the original", code="restore_damaged")

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -41,11 +42,20 @@ class Wish:
     consistent: bool = False
 
 
+class OutcomeUnknown(Exception):
+    """An attempt that may yet have come to something, so that it is to be resumed and not begun anew."""
+
+    def __init__(self, error: SiderError | OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Protector(Protocol):
     """Protects a photo, here or on a server, and writes what comes of it to the targets: what stands `beside` the
     pictures first, then the pictures. `where` is part of what a photo is known by to have been done.
 
-    `attempt` is the same when a run that was interrupted is resumed. `protect` raises SiderError or OSError.
+    `attempt` is the same when one that was interrupted is resumed. `protect` raises SiderError or OSError when it has
+    come to nothing, OutcomeUnknown when it may not have.
     """
 
     @property
@@ -57,7 +67,8 @@ class Protector(Protocol):
 
 
 class Journal:
-    """What was begun and done in a folder, a JSON line each. The last line about a photo counts."""
+    """What was begun and done in a folder, a JSON line each. The last line about a photo counts: while it has an
+    `attempt`, that is the next one's name, and the files that are there are what was left."""
 
     def __init__(self, out: Path) -> None:
         self._path, self._lock = out / JOURNAL, Lock()
@@ -129,20 +140,38 @@ class Run:
             if (line := before.get("line")) and "error" not in line and all(Path(p).is_file() for p in _written(line)):
                 return {**line, "before": True}
             targets = self._targets(stem, protector)
-            begun = "attempt" in before  # then what is there is what was left of it
+            begun = "attempt" in before
             for target in targets:
                 check_target(target, path, self.overwrite or begun)
             attempt = before.get("attempt") or str(uuid4())
-            journal.note(name, {"is": digest, "attempt": attempt})
             targets[0].parent.mkdir(parents=True, exist_ok=True)
+            journal.note(name, {"is": digest, "attempt": attempt})
         except (SiderError, OSError) as error:
             return {"held": False, **error_line(error)}
+        unsettled: dict[str, str] = {}
         try:
             line = protector.protect(photo, targets, attempt, step)
+        except OutcomeUnknown as unknown:
+            line, unsettled = {"held": False, **error_line(unknown.error)}, {"attempt": attempt}
         except (SiderError, OSError) as error:
             line = {"held": False, **error_line(error)}
-        journal.note(name, {"is": digest, "line": line})
+            # With --overwrite nobody knows whose they are.
+            if not self.overwrite and any(target.exists() for target in targets):
+                unsettled = {"attempt": str(uuid4())}
+        journal.note(name, {"is": digest, "line": line} | unsettled)
         return line
+
+    def resumes(self, photos: list[tuple[Path, Path]], where: str) -> bool:
+        """Whether an earlier run has begun one of the photos in the same way, and not settled it."""
+        journal = Journal(self.out)
+        for path, stem in photos:
+            name = stem.as_posix()
+            with suppress(OSError):  # the run itself tells of it
+                if "attempt" in journal.of(name):
+                    digest = self._digest(path.read_bytes(), where)
+                    if "attempt" in self._noted(name, digest, journal):
+                        return True
+        return False
 
     def done(self, photos: list[tuple[Path, Path]], where: str) -> dict[Path, dict[str, Any]]:
         """The lines of photos that earlier runs have protected in the same way."""
@@ -182,7 +211,7 @@ def restore_all(
 ) -> int:
     """Restore every picture by a function of it and its target; 0 when all were restored."""
     failed = 0
-    for path, stem in plan(paths):
+    for path, stem in plan(paths, out):
         try:
             target = out / f"{stem}.png"
             check_target(target, path, overwrite)

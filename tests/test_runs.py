@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from core.errors import PromiseNotMet, Unavailable
+from core.errors import NoFaceFound, PromiseNotMet, Unavailable
 from core.vault.custody import Custody
-from sider.files import plan
-from sider.runs import JOURNAL, Run, Step, Wish
+from sider.files import plan, write_file
+from sider.runs import JOURNAL, OutcomeUnknown, Run, Step, Wish
 from sider.sheet import write_sheet
 from tests.fakes import picture
 
@@ -23,13 +24,15 @@ REPORT = {"variants": [[{"encoders": {"dlib": {"cosine": 0.91, "required": 0.83,
 
 @dataclass
 class Fake:
-    """Writes a key and two pictures. `trouble` is raised for the photo of that seed, after the key was written."""
+    """Writes a key and two pictures. `trouble` is raised for the photo of that seed, after the key was written unless
+    it comes `early`."""
 
     trouble: dict[bytes, BaseException] = field(default_factory=dict)
     done: list[bytes] = field(default_factory=list)
     attempts: list[str] = field(default_factory=list)
     at_once: int = 2
     where: str = ""
+    early: bool = False
 
     def beside(self, stem: Path) -> list[Path]:
         return [stem.with_name(f"{stem.name}.key")]
@@ -37,6 +40,8 @@ class Fake:
     def protect(self, photo: bytes, targets: list[Path], attempt: str, step: Step) -> dict[str, Any]:
         self.attempts.append(attempt)
         step(0.5)
+        if self.early and photo in self.trouble:
+            raise self.trouble[photo]
         targets[0].write_bytes(b"key")
         if photo in self.trouble:
             raise self.trouble[photo]
@@ -60,8 +65,16 @@ def folder(tmp_path: Path) -> Path:
 def protect(folder: Path, protector: Fake, wish: Wish = WISH, overwrite: bool = False) -> dict[str, dict[str, Any]]:
     """The lines by the names of the photos."""
     run = Run(folder / "out", wish, overwrite, as_json=True)
-    lines = run.protect_all(list(plan([folder / "in"])), protector, Console(quiet=True))
+    lines = run.protect_all(photos(folder), protector, Console(quiet=True))
     return {Path(line["file"]).stem: line for line in lines}
+
+
+def photos(folder: Path) -> list[tuple[Path, Path]]:
+    return list(plan([folder / "in"], folder / "out"))
+
+
+def resumes(folder: Path, wish: Wish = WISH, overwrite: bool = False, where: str = "") -> bool:
+    return Run(folder / "out", wish, overwrite, as_json=True).resumes(photos(folder), where)
 
 
 def test_one_photo_in_trouble_keeps_no_other_from_being_done_and_is_tried_again(folder: Path) -> None:
@@ -70,13 +83,77 @@ def test_one_photo_in_trouble_keeps_no_other_from_being_done_and_is_tried_again(
     assert lines["b"]["error"]["code"] == "store_unavailable"
     assert lines["a"]["held"]
     assert lines["c"]["held"]
-    # What it left behind is not another's: it was not done, so it may be in the way.
-    (folder / "out" / "deep" / "b.key").unlink()
+    assert (folder / "out" / "deep" / "b.key").exists()  # left behind, and not in the way
     again = Fake()
     lines = protect(folder, again)
     assert again.done == [PHOTOS["b"]]
     assert (lines["a"]["before"], lines["b"].get("before"), lines["a"]["report"]) == (True, None, REPORT)
     assert not set(again.attempts) & set(first.attempts)  # the first has ended
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_an_attempt_whose_outcome_nobody_knows_is_resumed(folder: Path, early: bool) -> None:
+    lost = OutcomeUnknown(Unavailable("away", code="service_unreachable"))
+    first, second, third = Fake({PHOTOS["b"]: lost}, early=early), Fake({PHOTOS["b"]: lost}, early=early), Fake()
+    assert protect(folder, first)["b"]["error"]["code"] == "service_unreachable"
+    protect(folder, second)
+    assert protect(folder, third)["b"]["held"]
+    assert second.attempts == third.attempts
+    assert set(second.attempts) < set(first.attempts)
+
+
+def test_what_has_come_to_nothing_is_begun_anew_and_overwrites_nobodys_file(folder: Path) -> None:
+    first = Fake({PHOTOS["b"]: NoFaceFound("no face")}, early=True)
+    assert protect(folder, first)["b"]["error"]["code"] == "no_face_found"
+    assert not resumes(folder)
+    (folder / "out" / "deep" / "b.key").write_bytes(b"somebody's")
+    assert protect(folder, Fake())["b"]["error"]["code"] == "file_exists"
+    (folder / "out" / "deep" / "b.key").unlink()
+    again = Fake()
+    assert protect(folder, again)["b"]["held"]
+    assert not set(again.attempts) & set(first.attempts)
+
+
+def test_a_failed_overwrite_is_no_leave_to_overwrite(folder: Path) -> None:
+    protect(folder, Fake())
+    strong = replace(WISH, preset="strong")
+    protect(folder, Fake(dict.fromkeys(PHOTOS.values(), NoFaceFound("no face")), early=True), strong, overwrite=True)
+    assert {line["error"]["code"] for line in protect(folder, Fake(), strong).values()} == {"file_exists"}
+
+
+@pytest.mark.parametrize(
+    "error", [OutcomeUnknown(Unavailable("away")), OSError("disk full"), KeyboardInterrupt(), NoFaceFound("none")]
+)
+def test_a_run_is_resumed_until_all_is_settled(folder: Path, error: BaseException) -> None:
+    assert not resumes(folder)
+    with suppress(KeyboardInterrupt):
+        protect(folder, Fake({PHOTOS["b"]: error}, at_once=1))
+    assert resumes(folder)  # a key was written, and may have been sealed by the first run's code
+    assert not resumes(folder, overwrite=True)
+    assert not resumes(folder, replace(WISH, preset="strong"))
+    assert not resumes(folder, where="https://sider.example")
+    protect(folder, Fake())
+    assert not resumes(folder)
+
+
+def test_results_are_not_protected_again(folder: Path) -> None:
+    out = folder / "in" / "protected"
+    run, seen = Run(out, WISH, overwrite=False, as_json=True), list(plan([folder / "in"], out))
+    run.protect_all(seen, Fake(), Console(quiet=True))
+    assert list(plan([folder / "in"], out)) == seen
+    assert len(list(plan([out], folder / "back"))) == 6
+    assert list(plan([folder / "in" / "deep"], folder / "in")) == list(plan([folder / "in" / "deep"], folder))
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, data: bytes) -> int:
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_file(tmp_path / "a.png", b"picture")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupted_run_goes_on_under_the_same_attempt(folder: Path) -> None:

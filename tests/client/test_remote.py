@@ -1,0 +1,139 @@
+"""`--server`: what becomes of a photo at the service when something is lost on the way, and of its original."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from rich.console import Console
+
+from core.stages.validate import Photo
+from core.vault.custody import Custody
+from sider import remote
+from sider.client import Client
+from sider.files import plan
+from sider.runs import Run, Wish
+from tests.client.scripted import (
+    ACCEPTED,
+    LOST,
+    PICTURE,
+    Answer,
+    Service,
+    event,
+    events,
+    job,
+    photo_view,
+    problem,
+    stored,
+)
+from tests.fakes import picture
+
+SERVER = "http://sider.test"
+WISH = Wish("sider", "standard", 2, None, Custody.SPLIT, "correct horse battery")
+REPORT = {"variants": [], "held": True}
+PROBLEM = {"type": "", "title": "", "status": 503, "detail": "why", "code": "store_unavailable"}
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sider.client.shells.time.sleep", lambda _: None)
+
+
+def protect(folder: Path, *answers: Answer) -> tuple[dict[str, Any], Service]:
+    """A run's line about its one photo, and what it asked the service."""
+    (folder / "in").mkdir(exist_ok=True)
+    (folder / "in" / "a.png").write_bytes(picture().to_png())
+    service = Service(*answers)
+    with Client(SERVER, "sdr_key", transport=httpx2.MockTransport(service)) as client:
+        run = Run(folder / "out", WISH, overwrite=False, as_json=True)
+        photos = list(plan([folder / "in"], folder / "out"))
+        [line] = run.protect_all(photos, remote.Service(client, WISH, SERVER), Console(quiet=True))
+    assert service.answers == []
+    return line, service
+
+
+def key(service: Service) -> str:
+    return service.asked[0].headers["idempotency-key"]
+
+
+def accepted() -> httpx2.Response:
+    return httpx2.Response(202, json=ACCEPTED)
+
+
+def succeeded() -> Iterator[httpx2.Response]:
+    yield events(event("end", state="succeeded", progress=1.0))
+    yield httpx2.Response(200, json=job(state="succeeded", result={"report": REPORT}))
+
+
+def both() -> Iterator[httpx2.Response]:
+    view = photo_view(1).json()
+    view["variants"].append({"name": "v2", "link": "http://store.test/v2.png"})
+    for _ in range(2):
+        yield httpx2.Response(200, json=view)
+        yield stored(PICTURE)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        lambda: [LOST] * 6,
+        lambda: [problem(401, "unauthenticated")],  # of this call; an earlier one may have been heard
+        lambda: [problem(422, "idempotency_key_reused")],
+        lambda: [accepted(), *succeeded(), photo_view(1), *[httpx2.Response(503), photo_view(1)] * 5, LOST],
+        lambda: [accepted(), *succeeded(), *list(both())[:2], problem(500, "internal_error")],
+    ],
+)
+def test_a_photo_that_the_service_may_have_is_asked_for_and_not_sent_as_another(tmp_path: Path, lost: Any) -> None:
+    line, first = protect(tmp_path, *lost())
+    assert "error" in line
+    line, again = protect(tmp_path, accepted(), *succeeded(), *both())
+    assert (line["held"], line["photo_id"]) == (True, "pho_1")
+    assert key(again) == key(first)
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["a.png", "a.v2.png"]
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        lambda: [problem(422, "photo_damaged")],
+        lambda: [
+            accepted(), events(event("end", state="failed")),
+            httpx2.Response(200, json=job(state="failed", problem=PROBLEM)),
+        ],
+        lambda: [
+            accepted(), events(event("end", state="cancelled")),
+            httpx2.Response(200, json=job(state="cancelled")),
+        ],
+        lambda: [accepted(), problem(404, "not_found")],
+        lambda: [accepted(), *succeeded(), *list(both())[:2], problem(404, "not_found")],
+    ],
+)  # fmt: skip
+def test_a_photo_that_the_service_has_not_is_sent_anew(tmp_path: Path, ended: Any) -> None:
+    line, first = protect(tmp_path, *ended())
+    assert "error" in line
+    line, again = protect(tmp_path, accepted(), *succeeded(), *both())
+    assert line["held"]
+    assert key(again) != key(first)
+
+
+def test_an_original_larger_than_new_photos_may_be_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its link was the only one."""
+    monkeypatch.setenv("SIDER_MAX_PIXELS", "100")
+    original = Photo(np.zeros((5000, 8200, 3), np.uint8))  # 41 MP
+    data = original.to_png()
+    ended = job(kind="restore", state="succeeded", result={"link": "http://store.test/o", "sha256": original.sha256})
+    service = Service(
+        httpx2.Response(200, json=photo_view(1).json() | {"custody": "server"}), accepted(),
+        events(event("end", state="succeeded")), httpx2.Response(200, json=ended),
+        httpx2.Response(200, headers={"x-amz-meta-sha256": hashlib.sha256(data).hexdigest()}, content=data),
+    )  # fmt: skip
+    monkeypatch.setattr(remote, "photo_of", lambda *_: "pho_1")
+    with Client(SERVER, "sdr_key", transport=httpx2.MockTransport(service)) as client:
+        line = remote.restore(client, tmp_path / "a.png", tmp_path / "back.png", lambda: "", "dispute 4711")
+    assert line == {"restored": str(tmp_path / "back.png"), "sha256": original.sha256, "exact": True}
+    assert (tmp_path / "back.png").read_bytes() == data
