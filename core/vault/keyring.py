@@ -152,15 +152,28 @@ class Keyring:
             for version, created in self.created.items()
         }
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"keys": rows} | ({"kms": self.kms.key_id} if self.kms else {}), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(self.path)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump({"keys": rows} | ({"kms": self.kms.key_id} if self.kms else {}), file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(self.path)
+        finally:
+            Path(name).unlink(missing_ok=True)  # a disk that is full must not leave keys about
+        _sync(self.path.parent)
         return self
 
     def _wrapped(self, key: bytes, version: int) -> str:
         return _encoded(self.kms.wrap(key, version) if self.kms else key)
+
+
+def _sync(folder: Path) -> None:
+    """Make the new name as durable as what is in the file: items may be sealed by its keys at once."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 # `stamp` changes with the file, so that a ring that is read for every item is parsed once.

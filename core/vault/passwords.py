@@ -62,8 +62,7 @@ def derive_key(password: str, salt: bytes, cost: KdfCost) -> bytes:
         RestoreDenied: the cost is outside its caps, or the password longer than MAX_BYTES.
     """
     cost.check()
-    # The same password typed on another keyboard must give the same bytes.
-    secret = unicodedata.normalize("NFKC", as_code(password) or password).encode()
+    secret = _secret(password)
     if not secret or len(secret) > MAX_BYTES:
         raise RestoreDenied
     return hash_secret_raw(
@@ -72,13 +71,18 @@ def derive_key(password: str, salt: bytes, cost: KdfCost) -> bytes:
     )  # fmt: skip
 
 
+def _secret(password: str) -> bytes:
+    """The same bytes for the same password, on whichever keyboard it is typed."""
+    return unicodedata.normalize("NFKC", as_code(password) or password).encode()
+
+
 def check_new(password: str) -> None:
     """Refuse passwords that are no protection. The message never repeats the password.
 
     Raises:
         RequestRefused: shorter than MIN_LENGTH characters or longer than MAX_BYTES bytes.
     """
-    if len(password) < MIN_LENGTH or len(password.encode()) > MAX_BYTES:
+    if len(password) < MIN_LENGTH or len(_secret(password)) > MAX_BYTES:
         raise RequestRefused(f"a password has {MIN_LENGTH} characters at least and {MAX_BYTES} bytes at most")
 
 

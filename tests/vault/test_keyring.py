@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,6 +21,20 @@ def test_created_once_private_and_read_again(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert Keyring.open_or_create(path).keys == ring.keys
     assert ring.keys[1].hex() not in repr(ring)
+
+
+def test_a_write_that_fails_leaves_no_key_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "k.json"
+    ring = Keyring.open_or_create(path)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        ring.rotate()
+    assert path.read_bytes() == before
+    assert {file.name for file in tmp_path.iterdir()} == {"k.json", "k.lock"}
 
 
 def test_rotation_keeps_old_keys(tmp_path: Path) -> None:

@@ -47,6 +47,12 @@ def test_weak_passwords_are_refused_without_being_repeated(password: str) -> Non
     assert not password or password not in str(caught.value)
 
 
+def test_a_password_that_is_taken_locks() -> None:
+    """Some characters are many once they are written as all keyboards would."""
+    with pytest.raises(RequestRefused):
+        check_new("\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}" * 300)
+
+
 def test_a_restore_code_may_be_typed_carelessly() -> None:
     code = new_restore_code()
     salt, cost = bytes(16), KdfCost(1, 64, 1)
