@@ -80,42 +80,48 @@ def summary(done: list[tuple[Portrait, Outcome | None, float]]) -> dict[str, str
     }
 
 
-def likeness_reference(networks: Networks) -> dict[str, str]:
+def reference(networks: Networks) -> dict[str, str]:
     """How alike a photo and another are drawn whose face is put into it like a persona's (london_set)."""
     shown = {
         row.path.stem: Shown.of(row, networks) for row in track(portraits.read(("london_set",)), "likeness of photos")
     }
     names = sorted(n for n in shown if n.endswith("_neutral") and n.replace("neutral", "smiling") in shown)
-    found: dict[str, list[float]] = {"one person, neutral and smiling": [], "two people": [], "two people who fit": []}
+    kinds = ("one person, neutral and smiling", "two people", "two people who fit")
+    found: dict[str, list[float]] = {f"{kind}, {by}": [] for by in ("likeness", "structure") for kind in kinds}
     for i, name in enumerate(names):
         others = [n for n in names if n != name]
         fit = min(others, key=lambda n: shown[name].traits.distance(shown[n].traits))
         pairs = (name.replace("neutral", "smiling"), others[(i + 7) % len(others)], fit)
-        for alike, other in zip(found.values(), pairs, strict=True):
-            alike.append(shown[name].likeness(shown[other]))
+        for kind, other in zip(kinds, pairs, strict=True):
+            likeness, structure = shown[name].alike(shown[other])
+            found[f"{kind}, likeness"].append(likeness)
+            found[f"{kind}, structure"].append(structure)
     return {k: ", ".join(f"{q} %: {np.percentile(alike, q):.2f}" for q in (5, 50, 95)) for k, alike in found.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The face of a photo, RGB in [0, 1] (256, 256, 3), its landmarks (5, 2), features (1, 1, 256, 256) and traits."""
+    """The face of a photo, RGB in [0, 1] (256, 256, 3), its landmarks (5, 2), by what of it two are told apart,
+    where it is to be known again, both (1, 1, 256, 256), and traits."""
 
     face: look.Face
     landmarks: look.Marks
     features: Tensor
+    mask: Tensor
     traits: Traits
 
     @classmethod
     def of(cls, row: Portrait, networks: Networks) -> Shown:
         faces = align(read_photo(row.path.read_bytes()), networks.detector, networks.device, "largest")
         _, appearance = decouple(faces, networks)
-        return cls(to_arrays(faces.images)[0], faces.landmarks[0].numpy(), appearance.features, appearance.traits[0])
+        (face,), (landmarks,) = to_arrays(faces.images), faces.landmarks.numpy()
+        return cls(face, landmarks, appearance.features, appearance.masks, appearance.traits[0])
 
-    def likeness(self, other: Shown) -> float:
-        """How alike this face is to itself with the other's inside."""
+    def alike(self, other: Shown) -> tuple[float, float]:
+        """Likeness and structure that this face shares with itself with the other's inside."""
         worn = look.worn_by(self.face, self.landmarks, np.rint(other.face * 255).astype(np.uint8), other.landmarks)
         a, b = (torch.from_numpy(x).permute(2, 0, 1)[None] for x in (worn, self.face))
-        return float(objectives.likeness(a, b, self.features))
+        return float(objectives.likeness(a, b, self.features)), float(objectives.structure(a, b, self.mask))
 
 
 def draw_sheet(done: list[tuple[Portrait, Outcome | None, float]]) -> None:
@@ -139,14 +145,14 @@ def main() -> None:
     networks = Networks.load()
     rows = choose(args.photos)
     with torch.no_grad():
-        reference = likeness_reference(networks)
+        photos = reference(networks)
     parts = []
     for preset in ("natural", "standard", "strong"):
         done = protect_all(rows, preset, networks)
         parts.append(f"### {args.photos} photos, preset `{preset}`\n\n" + report.bullets(summary(done)))
         if preset == "standard":
             draw_sheet(done)
-    parts.append("### How alike two photos are drawn\n\n" + report.bullets(reference))
+    parts.append("### How alike two photos are drawn\n\n" + report.bullets(photos))
     report.put("engine", "Engine: `make bench`", parts)
 
 

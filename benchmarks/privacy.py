@@ -33,6 +33,7 @@ from core.errors import NoFaceFound
 from core.licence import LicenceClass
 from core.methods.sider import PRESETS, Config
 from core.networks import Networks
+from core.networks import bundle as bundles
 from core.networks.bundle import MANIFEST, PACKAGED
 from core.pipeline import Clock, make
 from core.stages.align import AlignedFaces, align, paste
@@ -47,25 +48,25 @@ DIVERSE, VARIANTS = 6, 3  # photos, and variants of each, to see how much varian
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One configuration of the method on some networks."""
+    """One configuration of the method on some networks. manifest: of their bundle, which has all its weights' sums."""
 
     name: str
     config: Config
     networks: Networks
+    manifest: Path = PACKAGED / MANIFEST
 
     @property
     def folder(self) -> Path:
         """Named by everything that could change a picture, so that no stale one is ever counted."""
         encoders = ",".join(e.name for e in self.networks.encoders)
-        what = f"{self.config}{self.networks.bundle}{encoders}".encode() + _engine()
+        what = f"{self.config}{self.networks.bundle}{encoders}".encode() + _engine(self.manifest)
         return FOLDER / f"{self.name.replace(' ', '-')}-{hashlib.sha256(what).hexdigest()[:8]}"
 
 
 @cache
-def _engine() -> bytes:
+def _engine(manifest: Path) -> bytes:
     """Code and weights, read once: an edit while a run is on its way does not tear it in two."""
-    code = b"".join(p.read_bytes() for p in sorted(Path("core").rglob("*.py")))
-    return code + (PACKAGED / MANIFEST).read_bytes()
+    return b"".join(p.read_bytes() for p in (*sorted(Path("core").rglob("*.py")), manifest))
 
 
 def protect_all(run: Run, data: Pairs) -> list[dict[str, Any] | None]:
@@ -220,13 +221,14 @@ def main() -> None:
     networks, data = Networks.load(args.bundle, licence_class=args.licence_class), Pairs.read(args.pairs)
     nets = recognisers(networks, data)
     name = args.preset if networks.bundle == "mini" else f"{args.preset}-{networks.bundle}"
-    run = Run(name, PRESETS[args.preset], networks)
+    run = Run(name, PRESETS[args.preset], networks, bundles.locate(args.bundle) / MANIFEST)
     rows = protect_all(run, data)
     (run.folder / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
     heads = [f"{n.name}, FAR {far:g}" for n in nets if n.role == "judge" for far in FARS]
     columns = ["network", "role", "before, FAR 0.01", "after", "before, FAR 0.001", "after"]
     which = f"{len(data)} pairs, preset `{args.preset}`, bundle `{networks.bundle}`"
-    options = f" --licence-class {args.licence_class}" * (args.licence_class != LicenceClass.research)
+    given = {"preset": args.preset, "bundle": args.bundle, "licence-class": args.licence_class}
+    options = "".join(f" --{k} {v}" for k, v in given.items() if v != parser.get_default(k.replace("-", "_")))
     report.put(
         f"privacy-{name}-{args.pairs}",
         f"Strangers' networks, {which}: `python -m benchmarks.privacy --pairs {args.pairs}{options}`",

@@ -29,7 +29,7 @@ def machine() -> str:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603, S607
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py", "core/networks/bundle")
     commit = (git("rev-parse", "--short", "HEAD") or "unknown") + (" and uncommitted changes" if changed else "")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"

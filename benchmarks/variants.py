@@ -71,9 +71,10 @@ def main() -> None:
         cells = [cell for net in judges for cell in matched(made, net, networks)]
         table.append([name, f"{held} of {len(made)}", *cells])
     heads = [f"{net.name}, FAR {far:g}" for net in judges for far in FARS]
+    command = " --method ".join(["python -m benchmarks.variants", *(args.method or [])])
     report.put(
-        "variants",
-        f"{args.variants} variants of a photo, {len(data)} photos, preset `standard`: `python -m benchmarks.variants`",
+        "-".join(["variants", *(args.method or [])]),
+        f"{args.variants} variants of a photo, {len(data)} photos, preset `standard`: `{command}`",
         [
             "Share of the pairs of variants that match one another, and photos of which no two variants do.\n\n"
             + report.table(["", "promise held", *heads], table),
