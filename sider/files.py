@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from core.errors import RequestRefused, SiderError, StateConflict
 from core.stages.sandbox import read_upload
@@ -120,13 +121,13 @@ def report(console: Console, as_json: bool, line: dict[str, Any]) -> None:
     if as_json:
         print(json.dumps(line), flush=True)  # noqa: T201
     elif "error" in line:
-        console.print(f"[red]{line['error']['code']}[/] {line['file']}: {line['error']['message']}", highlight=False)
+        _tell(console, "red", line["error"]["code"], f"{line['file']}: {line['error']['message']}")
     elif line.get("before"):
-        console.print(f"[green]done before[/] {line['file']}", highlight=False)
+        _tell(console, "green", "done before", line["file"])
     elif "erased" in line:
-        console.print(f"[green]erased[/] {line['erased']}", highlight=False)
+        _tell(console, "green", "erased", line["erased"])
     elif "restored" in line:
-        console.print(f"[green]restored[/] {line['restored']} (bit for bit)", highlight=False)
+        _tell(console, "green", "restored", f"{line['restored']} (bit for bit)")
     else:
         word = "needs" if line["report"]["promise"]["machines_match"] else "may have"
         for variant, name in zip(line["report"]["variants"], line["protected"], strict=True):
@@ -135,7 +136,12 @@ def report(console: Console, as_json: bool, line: dict[str, Any]) -> None:
                 for face in variant
                 for encoder, facts in face["encoders"].items()
             )
-            console.print(f"[green]protected[/] {name}: {marks}", highlight=False)
+            _tell(console, "green", "protected", f"{name}: {marks}")
+
+
+def _tell(console: Console, style: str, what: str, of: str) -> None:
+    # No markup: a file may be called [/b].
+    console.print(Text.assemble((what, style), " ", of))
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from core.errors import ConfigurationError, RequestRefused, Unavailable
@@ -19,6 +20,7 @@ from core.vault.keyring import Keyring
 from core.vault.restoration import Restoration
 from sider import command, local
 from sider.command import app
+from sider.files import report
 from sider.runs import JOURNAL, OutcomeUnknown
 from sider.sheet import write_sheet
 from tests.fakes import picture
@@ -137,3 +139,10 @@ def test_the_doctor_fetches_what_there_is() -> None:
     result = CliRunner().invoke(app, ["doctor", "--download", "facenet"])
     assert isinstance(result.exception, RequestRefused)
     assert all(name in str(result.exception) for name in facenet.FILES)
+
+
+def test_names_are_told_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Square brackets would be markup, and some of it an error."""
+    for line in ({"erased": "[/b].jpg"}, {"file": "[red]a.jpg", "error": {"code": "photo_empty", "message": "[b]"}}):
+        report(Console(width=200), as_json=False, line=line)
+    assert capsys.readouterr().out == "erased [/b].jpg\nphoto_empty [red]a.jpg: [b]\n"
