@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
@@ -22,11 +22,9 @@ from core.networks import Networks
 from core.presentation import Presenting
 from core.stages.align import AlignedFaces, align, paste
 from core.stages.measure import measure
-from core.stages.optimise import Protected
+from core.stages.optimise import Progress, Protected
 from core.stages.validate import Photo
 from core.vault.restoration import Restoration
-
-Progress = Callable[[str, float], None]
 
 MAX_FACES = 16  # of a photo, in one request
 TRIES = 2  # seeds that are drawn for a photo whose promise is missed

@@ -11,7 +11,6 @@ faces, the network has learned them by heart. At the end the average goes into t
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from core.networks import Networks, warp
 from core.networks.bundle import PACKAGED
 from core.networks.denoiser import Denoiser, make
 from core.stages.latents import encode
-from training import muon, pairs, portraits, schedule
+from training import checkpoint, muon, pairs, portraits, schedule
 from training.precision import fast
 
 FOLDER = Path(".work/denoiser")
@@ -119,11 +118,8 @@ def _reframed(x: Tensor, g: torch.Generator) -> Tensor:
     n = len(x)
     angle = torch.randn(n, generator=g) * 0.04
     scale = torch.exp(torch.randn(n, generator=g) * 0.05)
-    cos, sin = scale * angle.cos(), scale * angle.sin()
-    linear = torch.stack((cos, -sin, sin, cos), -1).view(n, 2, 2)
-    centre = torch.full((n, 2), 127.5)
-    shift = centre - (linear @ centre[..., None])[..., 0] + torch.randn(n, 2, generator=g) * 6
-    moved = warp.sample(x, torch.cat((linear, shift[..., None]), -1), (256, 256), "border")
+    matrix = warp.turned(angle, scale, torch.full((n, 2), 127.5), torch.randn(n, 2, generator=g) * 6)
+    moved = warp.sample(x, matrix, (256, 256), "border")
     light = torch.exp(torch.randn(n, 1, 1, 1, generator=g) * 0.15 + torch.randn(n, 3, 1, 1, generator=g) * 0.05)
     return (moved * light).clamp(0, 1)
 
@@ -164,23 +160,18 @@ class Run:
     @classmethod
     def start(cls, networks: Networks, device: torch.device) -> Run:
         net, average = (make(16, 32, 128) for _ in range(2))
-        facts = {"step": 0, "minutes": 0.0}
-        if (FOLDER / "facts.json").is_file():
-            for part, name in ((net, "now"), (average, "average")):
-                modules(part).load_state_dict(load_file(FOLDER / f"{name}.safetensors"))
-            facts = json.loads((FOLDER / "facts.json").read_text(encoding="utf-8"))
-        elif networks.denoiser is not None:
+        before = checkpoint.resume(FOLDER, modules(net), modules(average))
+        if before is None:
+            begin = networks.denoiser or net
             for part in (net, average):
-                modules(part).load_state_dict(modules(networks.denoiser).state_dict())
-        else:
-            modules(average).load_state_dict(modules(net).state_dict())
+                modules(part).load_state_dict(modules(begin).state_dict())
         for part in (net, average):
             modules(part).to(device)
             cast(nn.Module, part.unet).to(memory_format=torch.channels_last)
             part.unet.set_attn_processor(AttnProcessor())  # on a CPU fused attention's backward pass is slow
         modules(average).eval().requires_grad_(False)
         optimisers = muon.optimisers(modules(net), EDGES, STEP, RATE, DECAY)
-        return cls(net, average, optimisers, int(facts["step"]), float(facts["minutes"]))
+        return cls(net, average, optimisers, *(before or (0, 0.0)))
 
     def learn(self, batch: Batch, share: float, g: torch.Generator) -> float:
         muon.scale(self.optimisers, share, STEP, RATE)
@@ -193,18 +184,11 @@ class Run:
         for optimiser in self.optimisers:
             optimiser.step()
         self.step += 1
-        keep = min(AVERAGING, self.step / (self.step + 10))
-        for slow, now in zip(modules(self.average).parameters(), modules(self.net).parameters(), strict=True):
-            slow.data.lerp_(now.data, 1 - keep)
+        checkpoint.follow(modules(self.average), modules(self.net), self.step, AVERAGING)
         return float(loss.detach())
 
     def save(self) -> None:
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        for part, name in ((self.net, "now"), (self.average, "average")):
-            state = {k: v.detach().cpu().contiguous() for k, v in modules(part).state_dict().items()}
-            save_file(state, FOLDER / f"{name}.safetensors")
-        facts = {"step": self.step, "minutes": round(self.minutes, 1)}
-        (FOLDER / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        checkpoint.save(FOLDER, modules(self.net), modules(self.average), self.step, self.minutes)
 
 
 def modules(net: Denoiser) -> nn.ModuleDict:

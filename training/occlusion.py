@@ -8,7 +8,6 @@ from there; `--package` puts the average into the packaged bundle; run `training
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
-from safetensors.torch import load_file, save_file
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
@@ -30,7 +28,7 @@ from core.networks.bundle import PACKAGED
 from core.networks.occlusion import SIDE, Occlusion
 from core.stages.decouple import HAIR, skin_likeness
 from core.stages.regions import face_mask, frame, skin_mask
-from training import occluders, portraits, schedule
+from training import checkpoint, occluders, portraits, schedule
 from training.occluders import Palette
 from training.personas import GLASSES, glasses_score
 from training.precision import fast
@@ -186,11 +184,7 @@ class Run:
         net = Occlusion().to(device)
         average = deepcopy(net).eval().requires_grad_(False)
         run = cls(net, average, torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY))
-        if (FOLDER / "facts.json").is_file():
-            net.load_state_dict(load_file(FOLDER / "now.safetensors"))
-            average.load_state_dict(load_file(FOLDER / "average.safetensors"))
-            facts = json.loads((FOLDER / "facts.json").read_text(encoding="utf-8"))
-            run.step, run.minutes = facts["step"], facts["minutes"]
+        run.step, run.minutes = checkpoint.resume(FOLDER, net, average) or (0, 0.0)
         return run
 
     def learn(self, layers: Tensor, share: float) -> float:
@@ -205,18 +199,11 @@ class Run:
         loss.backward()
         self.optimiser.step()
         self.step += 1
-        keep = min(AVERAGING, self.step / (self.step + 10))
-        for slow, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
-            slow.data.lerp_(now.data, 1 - keep)
+        checkpoint.follow(self.average, self.net, self.step, AVERAGING)
         return float(loss.detach())
 
     def save(self) -> None:
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        for part, name in ((self.net, "now"), (self.average, "average")):
-            state = {k: v.detach().cpu().contiguous() for k, v in part.state_dict().items()}
-            save_file(state, FOLDER / f"{name}.safetensors")
-        facts = {"step": self.step, "minutes": round(self.minutes, 1)}
-        (FOLDER / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        checkpoint.save(FOLDER, self.net, self.average, self.step, self.minutes)
 
 
 def main() -> None:

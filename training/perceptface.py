@@ -11,7 +11,6 @@ Checkpoints every few minutes and goes on from there; `--package` puts the avera
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from core import objectives
@@ -31,7 +29,7 @@ from core.stages.decouple import Identity, identify_personas
 from core.stages.generate import FLOOR, Scene, Subject, draw_mixtures, mixture, visible
 from core.stages.latents import encode, pixel_gain
 from core.stages.optimise import Jitter, draw
-from training import muon, schedule
+from training import checkpoint, muon, schedule
 from training.known_faces import Batch, Faces, Reader, batch, readers
 from training.precision import fast
 
@@ -89,11 +87,8 @@ class Run:
         average = deepcopy(net).eval().requires_grad_(False)
         bank = identify_personas(networks.surrogates, networks.personas, networks.device)
         run = cls(net, average, networks, bank, muon.optimisers(net, EDGES, STEP, RATE, DECAY))
-        if (FOLDER / "facts.json").is_file():
-            net.load_state_dict(load_file(FOLDER / "now.safetensors"))
-            average.load_state_dict(load_file(FOLDER / "average.safetensors"))
-            facts = json.loads((FOLDER / "facts.json").read_text(encoding="utf-8"))
-            run.step, run.minutes = facts["step"], facts["minutes"]
+        if before := checkpoint.resume(FOLDER, net, average):
+            run.step, run.minutes = before
         elif networks.generator is not None:
             for part in (net, average):
                 part.load_state_dict(networks.generator.state_dict())
@@ -122,17 +117,11 @@ class Run:
         for optimiser in self.optimisers:
             optimiser.step()
         self.step += 1
-        keep = min(AVERAGING, self.step / (self.step + 10))
-        for slow, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
-            slow.data.lerp_(now.data, 1 - keep)
+        checkpoint.follow(self.average, self.net, self.step, AVERAGING)
         return {k: float(v.detach()) for k, v in parts.items()}
 
     def save(self) -> None:
-        for part, name in ((self.net, "now"), (self.average, "average")):
-            state = {k: v.detach().cpu().contiguous() for k, v in part.state_dict().items()}
-            save_file(state, FOLDER / f"{name}.safetensors")
-        facts = {"step": self.step, "minutes": round(self.minutes, 1)}
-        (FOLDER / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        checkpoint.save(FOLDER, self.net, self.average, self.step, self.minutes)
 
 
 def changed(

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from core.networks.bundle import PACKAGED
 from core.networks.encoder import Crop, Encoder
 from core.networks.students import FAMILIES, Student, load
-from training import muon, schedule, views
+from training import checkpoint, muon, schedule, views
 from training.composites import middle
 from training.pairs import Scores
 from training.precision import fast
@@ -156,12 +156,7 @@ class Run:
         for optimiser in self.optimisers:
             optimiser.step()
         self.step += 1
-        keep = min(AVERAGING, self.step / (self.step + 10))
-        for slow, now in zip(self.average.state_dict().values(), self.student.state_dict().values(), strict=True):
-            if slow.is_floating_point():
-                slow.lerp_(now, 1 - keep)
-            else:
-                slow.copy_(now)
+        checkpoint.follow(self.average, self.student, self.step, AVERAGING)
         return float(loss.detach())
 
     def save(self, finished: bool) -> float:

@@ -17,7 +17,8 @@ from core.stages.validate import Photo
 
 if TYPE_CHECKING:
     from core.networks import Networks
-    from core.pipeline import Outcome, Progress, Request
+    from core.pipeline import Outcome, Request
+    from core.stages.optimise import Progress
 
 
 # torch has types for some failures of a device, and for the others words.

@@ -24,6 +24,15 @@ def similarity(source: Float[Tensor, "b n 2"], target: Float[Tensor, "*b n 2"]) 
     return torch.cat((linear, shift[..., None]), -1)
 
 
+def turned(
+    angle: Float[Tensor, " b"], scale: Float[Tensor, " b"], about: Float[Tensor, "b 2"], shift: Float[Tensor, "b 2"]
+) -> Float[Tensor, "b 2 3"]:
+    """The transform that turns (radians) and scales about a point and then shifts, px."""
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    linear = torch.stack((cos, -sin, sin, cos), -1).view(-1, 2, 2)
+    return torch.cat((linear, (about - (linear @ about[..., None])[..., 0] + shift)[..., None]), -1)
+
+
 def invert(matrix: Float[Tensor, "b 2 3"]) -> Float[Tensor, "b 2 3"]:
     """The transform that undoes `matrix`."""
     linear = torch.linalg.inv(matrix[..., :2])

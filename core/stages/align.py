@@ -19,11 +19,11 @@ from core.errors import NoFaceFound
 from core.networks import Detector, warp
 from core.objectives import box_means
 from core.stages.validate import Photo
+from core.vault.restoration import Box
 
 SIDE = 256  # px, side of an aligned face
 # Where the five landmarks of an average face land in it, px (CelebA-HQ/FFHQ-like).
 TEMPLATE = ((96.3, 119.8), (160.5, 119.8), (127.7, 160.1), (99.6, 187.5), (157.1, 187.3))
-Box = tuple[int, int, int, int]  # x, y, width, height, px of the photo
 FEATHER = 14.0  # px of the aligned face over which a paste fades out towards the border
 DETECT_SIDE = 1280  # px; larger photos are shrunk for detection only
 REDRAWN = 2 / 255  # mean change around a pixel beyond which the photo's own detail has no place there any more

@@ -114,11 +114,7 @@ def draw(
         return torch.randn(*shape, generator=generator).to(images)
 
     angle, scale = normal(n) * jitter.angle, 1 + normal(n) * jitter.scale
-    cos, sin = scale * angle.cos(), scale * angle.sin()
-    linear = torch.stack((cos, -sin, sin, cos), -1).view(n, 2, 2)
-    centre = marks.mean(1)
-    shift = centre - (linear @ centre[..., None])[..., 0] + normal(n, 2) * jitter.shift
-    moved = warp.move(marks, torch.cat((linear, shift[..., None]), -1))
+    moved = warp.move(marks, warp.turned(angle, scale, marks.mean(1), normal(n, 2) * jitter.shift))
     light = 1 + normal(n, 1, 1, 1) * jitter.light
     sigmas = (torch.rand(count, generator=generator) * jitter.blur).tolist()
     return (torch.cat([blur(images, sigma) for sigma in sigmas]) * light).clamp(0, 1), moved

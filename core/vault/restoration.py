@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field
 from core.errors import RestoreDenied
 
 Pixels = NDArray[np.uint8]
-Box = tuple[int, int, int, int]  # x, y, width, height, px
+Box = tuple[int, int, int, int]  # x, y, width, height, px of the photo
 
 MAX_HEADER = 64 * 2**10
 MAX_BOXES = 64

@@ -19,6 +19,13 @@ def test_similarity_is_found_and_undone() -> None:
     assert torch.allclose(warp.move(warp.move(points, matrix), warp.invert(matrix)), points, atol=1e-3)
 
 
+def test_turning_keeps_the_point_it_is_about_but_for_the_shift() -> None:
+    about, shift = torch.tensor([[30.0, 20.0]]), torch.tensor([[3.0, -1.0]])
+    matrix = warp.turned(torch.tensor([torch.pi / 2]), torch.tensor([2.0]), about, shift)
+    moved = warp.move(torch.stack((about, about + torch.tensor([[1.0, 0.0]])), 1), matrix)
+    assert torch.allclose(moved, torch.tensor([[[33.0, 19.0], [33.0, 21.0]]]), atol=1e-5)
+
+
 def test_sampling_puts_a_point_where_the_matrix_says() -> None:
     image = torch.zeros(1, 3, 64, 64)
     image[:, :, 20, 30] = 1  # (x, y) = (30, 20)
