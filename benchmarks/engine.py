@@ -114,8 +114,8 @@ class Shown:
     def of(cls, row: Portrait, networks: Networks) -> Shown:
         faces = align(read_photo(row.path.read_bytes()), networks.detector, networks.device, "largest")
         _, appearance = decouple(faces, networks)
-        (face,), (landmarks,) = to_arrays(faces.images), faces.landmarks.numpy()
-        return cls(face, landmarks, appearance.features, appearance.masks, appearance.traits[0])
+        (face,), (landmarks,) = to_arrays(faces.images), faces.landmarks.cpu().numpy()
+        return cls(face, landmarks, appearance.features.cpu(), appearance.masks.cpu(), appearance.traits[0])
 
     def alike(self, other: Shown) -> tuple[float, float]:
         """Likeness and structure that this face shares with itself with the other's inside."""

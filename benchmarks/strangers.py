@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -76,7 +77,8 @@ class Recogniser:
 
 
 def recognisers(networks: Networks, data: Pairs) -> list[Recogniser]:
-    ours = [Recogniser(e, dict(e.thresholds), data) for e in networks.encoders]
+    """All that there are, ours as well, each on the CPU."""
+    ours = [Recogniser(deepcopy(e).cpu(), dict(e.thresholds), data) for e in networks.encoders]
     return ours + [Recogniser(net, cuts, data) for net, cuts in teachers.networks()]
 
 

@@ -32,9 +32,9 @@ def read() -> tuple[Tensor, Tensor]:
 
 
 def embed(encoder: Encoder, images: Tensor, landmarks: Tensor) -> Tensor:
-    """Identity vectors of uint8 images (N, 3, 256, 256)."""
-    parts = zip(images.split(32), landmarks.split(32), strict=True)
-    return torch.cat([encoder.identity(x.float() / 255, marks) for x, marks in parts])
+    """Identity vectors of uint8 images (N, 3, 256, 256); asked where the encoder is, answered on the CPU."""
+    there, parts = encoder.centre.device, zip(images.split(32), landmarks.split(32), strict=True)
+    return torch.cat([encoder.identity(x.to(there).float() / 255, marks.to(there)).cpu() for x, marks in parts])
 
 
 @dataclass(frozen=True, slots=True)
