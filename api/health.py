@@ -6,17 +6,32 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from api.parts import Parts, parts
-from api.schemas import Live, Ready
 from core.errors import SiderError
 
 FRESH_SECONDS = 3.0  # so long the answer for one prober is that for all
 
 router = APIRouter(prefix="/health", tags=["health"])
+
+
+class Live(BaseModel):
+    status: str
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "live"}})
+
+
+class Ready(BaseModel):
+    """`parts` maps database, broker and store to "ok" or a reason."""
+
+    status: str
+    parts: dict[str, str]
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"status": "ready", "parts": {"database": "ok", "broker": "ok", "store": "ok"}}}
+    )
 
 
 @router.get("/live", summary="Is the process alive?")

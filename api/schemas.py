@@ -287,18 +287,3 @@ class Erased(BaseModel):
             }
         }
     )  # fmt: skip
-
-
-class Live(BaseModel):
-    status: str
-    model_config = ConfigDict(json_schema_extra={"example": {"status": "live"}})
-
-
-class Ready(BaseModel):
-    """`parts` maps database, broker and store to "ok" or a reason."""
-
-    status: str
-    parts: dict[str, str]
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"status": "ready", "parts": {"database": "ok", "broker": "ok", "store": "ok"}}}
-    )
