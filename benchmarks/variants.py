@@ -76,7 +76,8 @@ def main() -> None:
         "-".join(["variants", *(args.method or [])]),
         f"{args.variants} variants of a photo, {len(data)} photos, preset `standard`: `{command}`",
         [
-            "Share of the pairs of variants that match one another, and photos of which no two variants do.\n\n"
+            "Share of the pairs of variants that match one another, and photos of which no two variants do. Photos of "
+            "two strangers match in as many cases as the false-accept rate says.\n\n"
             + report.table(["", "promise held", *heads], table),
         ],
     )
