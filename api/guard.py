@@ -104,7 +104,10 @@ class Tokens:
         scopes = scope.split() if isinstance(scope, str) else scope
         if not isinstance(scopes, list) or SCOPE not in scopes:
             raise AccessDenied(f"the token lacks the scope {SCOPE}", code="insufficient_scope")
-        return str(claims["sub"])[:MAX_SUBJECT]
+        subject = str(claims["sub"])[:MAX_SUBJECT]
+        if "\0" in subject:  # which PostgreSQL keeps and then cannot read
+            raise AccessDenied("the token is not accepted: it is malformed", code="token_invalid")
+        return subject
 
     def _claims(self, token: str) -> dict[str, Any]:
         if len(token) > MAX_TOKEN:

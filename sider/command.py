@@ -71,8 +71,8 @@ def protect(
 ) -> None:
     """Protect photos: OUT/<stem>.png, further variants <stem>.v2.png, and the sealed <stem>.key beside them.
 
-    Interrupted, it is run again with the same arguments: what is done is not done twice. With --server the photos are
-    protected by a service, which keeps the keys.
+    Interrupted, it is run again with the same arguments: what is done is not done twice. A restore code that the first
+    run made comes in a --password-file then. With --server the photos are protected by a service, which keeps the keys.
     """
     from sider.files import new_password, plan  # noqa: PLC0415
     from sider.runs import Run, Wish  # noqa: PLC0415

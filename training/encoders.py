@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from core.errors import ConfigurationError
 from core.licence import LicenceClass
 from core.networks import Networks, dlib, facenet
 from core.networks.bundle import PACKAGED
@@ -113,8 +115,10 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="only thresholds, of the encoders in the bundle")
     args = parser.parse_args()
     if args.measure:
-        # Clean weights have stand-ins of their own.
-        found = {e.name: e for kind in LicenceClass for e in Networks.load(args.out, licence_class=kind).encoders}
+        found = {e.name: e for e in Networks.load(args.out).encoders}
+        with suppress(ConfigurationError):  # not every bundle can do without the others
+            # Clean weights have stand-ins of their own.
+            found |= {e.name: e for e in Networks.load(args.out, licence_class=LicenceClass.clean).encoders}
         for name, encoder in found.items():
             remeasure(encoder, args.out / "encoders" / f"{name}.json")
         return

@@ -29,7 +29,7 @@ from core.jobs.tables import Delivery, Job
 from worker.context import Context
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 15.0
-WHOLE_SECONDS = 20.0  # of an attempt: the others begin anew with each byte
+WHOLE_SECONDS = 20.0  # of an attempt, once the name is resolved: the others begin anew with each byte
 PARALLEL = 8  # in a round, all at once: slow receivers hold up the others by one attempt at most
 GONE = 410
 
@@ -47,10 +47,13 @@ class Courier:
         self._context = context
 
     def sweep(self) -> None:
-        """One round."""
+        """Rounds, until less is due than one has room for."""
         with ThreadPoolExecutor(PARALLEL, "courier") as pool:
-            for _ in pool.map(lambda owed: self._attempt(*owed), self._context.webhooks.due(PARALLEL)):
-                pass
+            full = True
+            while full:
+                owed = self._context.webhooks.due(PARALLEL)
+                list(pool.map(lambda each: self._attempt(*each), owed))
+                full = len(owed) == PARALLEL
 
     def _attempt(self, delivery: Delivery, job: Job) -> None:
         webhooks = self._context.webhooks

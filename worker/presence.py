@@ -20,7 +20,7 @@ from core.networks import Networks
 
 
 class Presence:
-    """The signs of life of this process. Without networks it gives none: then it can restore at most."""
+    """The signs of life of this process."""
 
     def __init__(self, workers: Workers, networks: Callable[[], Networks]) -> None:
         self._workers, self._networks = workers, networks
@@ -37,7 +37,7 @@ class Presence:
             self._job_id = None
 
     def beat(self) -> None:
-        """One sign of life (ConfigurationError: there are no networks)."""
+        """One sign of life."""
         networks = self._networks()
         device, cuda = networks.device, networks.device.type == "cuda"
         name = torch.cuda.get_device_name(device) if cuda else device.type

@@ -48,7 +48,7 @@ class Photos:
             return [(photo, variant) for photo, variant in session.execute(query.order_by(Photo.created_at))]
 
     def mark_erased(self, photo_id: str, receipt: Entry) -> None:
-        """From now on nobody finds it. Measurements and fingerprints go too; rows and audit log keep the receipt."""
+        """From now on nobody finds it. What was measured and fingerprints go too; but the audit log keeps them."""
         first = update(Photo).where(Photo.id == photo_id, Photo.erased_at.is_(None))
         with self.engine.begin() as connection:
             # Jobs before photo, as where a job ends: of the two at once one waits for the other, and neither for both.

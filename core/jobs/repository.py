@@ -90,7 +90,8 @@ class Jobs(JobQueries):
 
     def finish(self, job_id: str, attempt: int, result: dict[str, Any], photo: dict[str, Any] | None = None) -> None:
         """End in success; `photo` are new column values of the job's photo, committed with it, as are the outputs by
-        the fingerprints of the result. If the photo was erased meanwhile, nothing of these is kept.
+        the fingerprints of the result. If the photo was erased meanwhile, only the audit log keeps
+        any of these.
 
         Raises:
             StateConflict: as heartbeat.

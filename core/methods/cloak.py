@@ -31,7 +31,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from core import objectives
-from core.errors import ConfigurationError
+from core.errors import RequestRefused
 from core.networks import Networks
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
@@ -191,7 +191,7 @@ class Search:
         if not config.depth:
             return z, [], []
         if denoiser is None:
-            raise ConfigurationError("this bundle has no denoiser, which the method cloak needs")
+            raise RequestRefused("the service's weights have no denoiser, which this preset needs; take another one")
         times = timesteps(denoiser, config.steps, config.depth)
         empty = denoiser.conditioner(None, None, len(z))
         path = invert(z, denoiser, times, empty)

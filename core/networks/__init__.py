@@ -158,7 +158,9 @@ def _encoders(
             facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if facts.get("stand_in") and licence_class is LicenceClass.research:
                 continue
-            if refused & {f"{folder.name}/{path.name}", f"{folder.name}/{path.stem}.safetensors"}:
+            # What facenet learned from is for research, whatever a manifest says of its calibration.
+            spoilt = path.stem in facenet.FILES and licence_class is LicenceClass.clean
+            if spoilt or refused & {f"{folder.name}/{path.name}", f"{folder.name}/{path.stem}.safetensors"}:
                 missing[path.stem] = "it is not clean; SIDER_LICENCE_CLASS=research takes it"
                 continue
             net = _weights(path, facts)

@@ -63,8 +63,8 @@ def recompose(
         candidates = choose(*fitting(traits, bank, presentation), variants, generator)
         if len(candidates) < variants:
             raise RequestRefused(
-                f"the bundle has {len(candidates)} personas to choose from, and {variants} are needed; ask for fewer "
-                "variants or another presentation, or take a bundle with more personas"
+                f"the bundle has {len(candidates)} personas to choose from, and {variants} are to be tried; ask for "
+                "another presentation, or take a bundle with more personas"
             )
         rows.append(_recompose_one(faces, appearance, b, candidates, variants))
     return [gather(row[v] for row in rows) for v in range(variants)]

@@ -160,6 +160,7 @@ def _answer(stream: io.BufferedReader, limits: Limits, pixels: bool) -> Photo | 
 
 def serve(control: socket.socket) -> None:
     """The server's life: a child for each line that comes, until the process that asks has gone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who starts us may ignore it, and then nobody could be waited for
     _load_decoders()
     deadlines: dict[int, float] = {}
     while True:

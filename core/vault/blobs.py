@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DEFAULT_REGION = "us-east-1"
 # Keys are made by us; anything else is a mistake or an attack.
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
-AWS = re.compile(r"//[^/]*\.amazonaws\.com(\.cn)?(:\d+)?$")
+AWS = re.compile(r"//[^/]*\.amazonaws\.com(\.cn)?(:\d+)?/?$")
 OCTETS = "application/octet-stream"
 
 

@@ -99,6 +99,7 @@ def test_a_clock_may_be_a_little_behind(ask: Callable[..., Any]) -> None:
         (token(aud="mail"), "another audience"),
         (token(exp=None), "lacks exp"),
         (token(sub=None), "lacks exp, iss, aud or sub"),
+        (token(sub="clerk\0"), "it is malformed"),
         (token(OTHER), "known key"),
         (token(kid=None), "known key"),
         (token(kid="k2"), "known key"),

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from core.errors import ConfigurationError
+from core.errors import RequestRefused
 from core.methods import cloak
 from core.networks import Networks
 from core.networks.denoiser import Denoiser, make
@@ -73,7 +73,7 @@ def test_it_turns_away_from_the_source(faces: AlignedFaces, networks: Networks) 
 
 def test_without_a_denoiser_it_says_so(faces: AlignedFaces, networks: Networks) -> None:
     bare = dataclasses.replace(networks, denoiser=None)
-    with pytest.raises(ConfigurationError, match="denoiser"):
+    with pytest.raises(RequestRefused, match="denoiser"):
         search(faces, bare, depth=1)
 
 

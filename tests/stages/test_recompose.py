@@ -135,7 +135,7 @@ def test_a_presentation_that_is_asked_for_is_given_whatever_the_face_has(
 
 
 def test_a_bank_that_is_too_small_is_said_to_be(faces: AlignedFaces, networks: Networks) -> None:
-    with pytest.raises(RequestRefused, match="has 3 personas to choose from, and 4 are needed"):
+    with pytest.raises(RequestRefused, match="has 3 personas to choose from, and 4 are to be tried"):
         recompose(faces, decouple(faces, networks)[1], networks.personas[:6], 4, seeded())
 
 

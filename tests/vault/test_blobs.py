@@ -50,7 +50,9 @@ def test_buckets_are_made_in_every_region_of_aws(region: str) -> None:
         assert (client.get_bucket_location(Bucket="sider-photos")["LocationConstraint"] or "us-east-1") == region
 
 
-@pytest.mark.parametrize("endpoint", [None, "https://s3.us-east-1.amazonaws.com"])
+@pytest.mark.parametrize(
+    "endpoint", [None, "https://s3.us-east-1.amazonaws.com", "https://s3.us-east-1.amazonaws.com:443/"]
+)
 def test_a_strangers_bucket_is_not_taken_for_ours(endpoint: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     with mock_aws():
         monkeypatch.setenv("MOTO_ACCOUNT_ID", "111111111111")

@@ -52,8 +52,10 @@ def test_a_receiver_that_answers_byte_by_byte_is_cut_off(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     monkeypatch.setattr(courier, "WHOLE_SECONDS", 0.5)
     monkeypatch.setattr(courier, "resolve", lambda *_: "127.0.0.1")
+    began = time.monotonic()
     with dripping(context) as port, pytest.raises((HTTPError, OSError, ValueError)):
         post(f"{scheme}://localhost:{port}/", (b"{}", {}), private=True)
+    assert time.monotonic() >= began + 0.5  # nothing else ended it
 
 
 def test_a_tenant_with_many_deliveries_leaves_room_for_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,10 +71,7 @@ def test_a_tenant_with_many_deliveries_leaves_room_for_others(bench: Bench, monk
         bench.context.webhooks.new_secret(tenant, bench.context.shelf.keyring)
     monkeypatch.setattr(courier, "post", lambda url, *_: told.append(url) or 204)
     Courier(bench.context).sweep()
-    assert told.count("http://other.example/") == 1
-    assert len(told) == PARALLEL
-    for _ in range(60 // PARALLEL):
-        Courier(bench.context).sweep()
+    assert "http://other.example/" in told[:PARALLEL]
     assert len(set(told)) == len(told) == 61
     with Session(jobs.engine) as session:
         assert all(row.delivered_at for row in session.query(Delivery))
