@@ -51,7 +51,7 @@ def test_buckets_are_made_in_every_region_of_aws(region: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "endpoint", [None, "https://s3.us-east-1.amazonaws.com", "https://s3.us-east-1.amazonaws.com:443/"]
+    "endpoint", [None, "https://s3.us-east-1.amazonaws.com", "https://s3.us-east-1.amazonaws.com/"]
 )
 def test_a_strangers_bucket_is_not_taken_for_ours(endpoint: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     with mock_aws():
