@@ -236,7 +236,9 @@ def write(case: Case, sizes: list[int], nets: list[Recogniser]) -> None:
         "The promise after purification, measured as for a report.\n\n"
         + report.table(["photos", "promise held"], purification(case)),
     ]
-    title = f"Attackers on `{case.name}`, {len(case.data)} test pairs, preset `{case.preset}`: `make bench-attacks`"
+    other = case.preset != "standard"
+    command = f"python -m benchmarks.attacks --preset {case.preset}" if other else "make bench-attacks"
+    title = f"Attackers on `{case.name}`, {len(case.data)} test pairs, preset `{case.preset}`: `{command}`"
     report.put(f"attacks-{case.name}-{case.preset}", title, parts)
 
 
