@@ -67,6 +67,7 @@ def test_seaweedfs_says_of_an_own_bucket_what_aws_says_of_a_strangers() -> None:
     with Stubber(store._client) as stubbed:
         stubbed.add_client_error("create_bucket", "BucketAlreadyExists")
         store.create_bucket()
+        stubbed.assert_no_pending_responses()  # it was said, and no error was raised
 
 
 def test_who_asks_how_a_silent_store_is_does_not_wait_for_long() -> None:

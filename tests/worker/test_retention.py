@@ -104,6 +104,13 @@ def test_a_restored_original_goes_and_its_link_is_not_given_any_more(context: Co
     assert context.jobs.give_link(fresh, "key:1")
 
 
+def overdue(context: Context) -> Job:
+    """The restore of a photo that is kept too long, whose restored original is gone."""
+    job = restored(context, 31)
+    context.jobs.mark_withdrawn(job)
+    return job
+
+
 def away(*_: object) -> None:
     raise Unavailable("the store went away")
 
@@ -112,8 +119,7 @@ def away(*_: object) -> None:
 def test_the_key_goes_first_and_a_lost_store_is_tried_again(
     context: Context, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    job = restored(context, 31)
-    context.jobs.mark_withdrawn(job)
+    job = overdue(context)
     with monkeypatch.context() as broken:
         broken.setattr(getattr(context.shelf, kind), "delete", away)
         with pytest.raises(Unavailable):
@@ -129,8 +135,7 @@ def test_the_key_goes_first_and_a_lost_store_is_tried_again(
 def test_a_store_that_is_away_is_not_told_to_the_log_again_and_again(
     context: Context, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    job = restored(context, 31)
-    context.jobs.mark_withdrawn(job)
+    job = overdue(context)
     monkeypatch.setattr(getattr(context.shelf, kind), "down", True)
     for _ in range(3):
         with pytest.raises(Unavailable):
