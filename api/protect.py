@@ -24,7 +24,6 @@ from core.jobs.database import now
 from core.jobs.repository import new_id
 from core.jobs.states import State
 from core.jobs.tables import Photo
-from core.presentation import Presenting
 from core.settings import Settings
 from core.stages.sandbox import check_upload
 from core.stages.validate import Limits
@@ -32,6 +31,8 @@ from core.vault import passwords
 from core.vault.custody import Custody
 
 logger = structlog.get_logger(__name__)
+
+ASKED = {"method", "preset", "variants", "seed", "faces", "presentation", "age", "custody"}  # of the worker
 
 
 class ProtectRoute(QueueingRoute):
@@ -87,7 +88,8 @@ async def protect(
 
 def _protect(response: Response, found: Parts, who: Caller, once: Once, form: ProtectForm) -> Acceptance:
     settings = found.settings
-    methods.check(form.method, form.preset, () if form.presentation is Presenting.keep else ("presentation",))
+    looks = {"presentation": form.presentation, "age": form.age}
+    methods.check(form.method, form.preset, [name for name, look in looks.items() if look != "keep"])
     if form.variants > settings.max_variants:
         raise RequestRefused(f"{form.variants} variants; at most {settings.max_variants}")
     if form.webhook_url:
@@ -133,7 +135,7 @@ def _keep(found: Parts, who: Caller, form: ProtectForm, uploads: list[bytes], at
     code = None if password or form.custody is Custody.SERVER else passwords.new_restore_code()
     secret = password or code
     lock = passwords.lock(secret) if secret else None
-    request = form.model_dump(include={"method", "preset", "variants", "seed", "faces", "presentation", "custody"})
+    request = form.model_dump(include=ASKED)
     jobs, photos = [], []
     for data in uploads:
         photo = Photo(

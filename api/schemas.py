@@ -13,7 +13,7 @@ from core import methods
 from core.jobs.states import State
 from core.jobs.tables import Job
 from core.jobs.webhooks import MAX_URL
-from core.presentation import Presenting
+from core.looks import Age, Presenting
 from core.vault.custody import Custody
 
 JOB = "job_3f0c9a6d2b7e4c1f8a5d0e9b6c3f7a12"
@@ -53,6 +53,9 @@ class ProtectForm(JobForm):
     presentation: Presenting = Field(
         Presenting.keep,
         description="gender presentation of the new face; not for methods that keep the look (`cloak`, `perceptface`)",
+    )
+    age: Age = Field(
+        Age.keep, description="how old the new face looks: as the photo's, up to 35, up to 50, older, or any; as above"
     )
     password: SecretStr | None = Field(None, description="needed to restore; without one a code is returned once")
     custody: Custody = Field(

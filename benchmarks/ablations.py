@@ -25,8 +25,8 @@ def ablations(networks: Networks) -> list[Run]:
 
     def only(prefix: str) -> Networks:
         kept = [e for e in networks.encoders if e.name.startswith(prefix)]
-        if networks.presentation.encoder not in (e.name for e in kept):  # personas are chosen by what it reads
-            reader = next(copy(e) for e in networks.encoders if e.name == networks.presentation.encoder)
+        if networks.apparent.encoder not in (e.name for e in kept):  # personas are chosen by what it reads
+            reader = next(copy(e) for e in networks.encoders if e.name == networks.apparent.encoder)
             reader.role = "presentation"
             kept.append(reader)
         return dataclasses.replace(networks, encoders=tuple(kept))

@@ -29,7 +29,7 @@ CELL = 8  # px
 COLOUR = 40.0  # CIELAB distance that counts as much as edges that have nothing in common
 Face = NDArray[np.float32]  # RGB in [0, 1] (256, 256, 3)
 Marks = NDArray[np.float32]  # (5, 2) px
-NOBODY = Traits(0.0, (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+NOBODY = Traits(0.0, 0.0, (0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def worn_by(source: Face, landmarks: Marks, image: NDArray[np.uint8], own: Marks) -> Face:

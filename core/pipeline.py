@@ -18,8 +18,8 @@ import torch
 
 from core import methods
 from core.errors import PromiseNotMet, RequestRefused
+from core.looks import Age, Presenting
 from core.networks import Networks
-from core.presentation import Presenting
 from core.stages.align import AlignedFaces, align, paste
 from core.stages.measure import measure
 from core.stages.optimise import Progress, Protected
@@ -33,7 +33,7 @@ TRIES = 2  # seeds that are drawn for a photo whose promise is missed
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a caller asks for. `seed` None draws one and keeps it secret; `faces` is "all" or "largest". Only some
-    methods take a `presentation` other than `keep`, or `personas`: a name for each face, largest first."""
+    methods take a `presentation` or an `age` other than `keep`, or `personas`: a name for each face, largest first."""
 
     method: str = "sider"
     preset: str = "standard"
@@ -41,13 +41,14 @@ class Request:
     seed: int | None = None
     faces: str = "all"
     presentation: Presenting = Presenting.keep
+    age: Age = Age.keep
     personas: tuple[str, ...] = ()
 
     @property
     def options(self) -> dict[str, Any]:
         """What is asked for beyond what every method takes."""
-        asked = {"presentation": self.presentation, "personas": self.personas}
-        return {name: value for name, value in asked.items() if value not in (Presenting.keep, ())}
+        asked = {"presentation": self.presentation, "age": self.age, "personas": self.personas}
+        return {name: value for name, value in asked.items() if value not in ("keep", ())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ def attempt(photo: Photo, request: Request, networks: Networks, progress: Progre
         "method": request.method,
         "preset": request.preset,
         "presentation": request.presentation.value,
+        "age": request.age.value,
         "seed": request.seed,  # one that was drawn is kept nowhere
         "bundle": networks.bundle,
         "promise": {

@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from core import methods
 from core.errors import RequestRefused, SiderError
-from core.presentation import Presenting
+from core.looks import Age, Presenting
 from core.vault.custody import Custody
 from sider import operating
 from sider.operating import Data, Json, console
@@ -54,6 +54,7 @@ def protect(
     variants: Annotated[int, typer.Option(min=1, max=16)] = 1,
     seed: Annotated[int | None, typer.Option(min=0, help="the same seed gives the same faces")] = None,
     presentation: Annotated[Presenting, typer.Option(help="gender presentation of the new face")] = Presenting.keep,
+    age: Annotated[Age, typer.Option(help="how old the new face looks: up to 35, to 50, from 50 on")] = Age.keep,
     consistent: Annotated[bool, typer.Option("--consistent", help="one new identity a person, in all photos")] = False,
     password_file: PasswordFile = None,
     custody: Annotated[Custody, typer.Option(help="restoring takes: keyring, keyring and password, password")] = (
@@ -77,7 +78,7 @@ def protect(
     from sider.files import new_password, plan  # noqa: PLC0415
     from sider.runs import Run, Wish  # noqa: PLC0415
 
-    asked = {"presentation": presentation is not Presenting.keep, "personas": consistent}
+    asked = {"presentation": presentation is not Presenting.keep, "age": age is not Age.keep, "personas": consistent}
     methods.check(method, preset, [option for option, given in asked.items() if given])
     photos = list(plan(paths, out))
     if server and keep_missed:
@@ -90,7 +91,7 @@ def protect(
             from sider import remote  # noqa: PLC0415
 
             client = opened.enter_context(remote.connect(server, key_file))
-        wish = Wish(method, preset, variants, seed, custody, None, presentation, consistent)
+        wish = Wish(method, preset, variants, seed, custody, None, presentation, age, consistent)
         resumed = Run(out, wish, overwrite, as_json).resumes(photos, server or "")
         wish = replace(wish, password=new_password(password_file, custody, console, resumed))
         run = Run(out, wish, overwrite, as_json)

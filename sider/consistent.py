@@ -36,7 +36,7 @@ def with_pseudonyms(
         if path in done:
             before[digest] = [face["persona"].removesuffix(MIRRORED) for face in done[path]["report"]["variants"][0]]
     wish = engine.wish
-    config = replace(id2face.PRESETS[wish.preset], presentation=wish.presentation)
+    config = replace(id2face.PRESETS[wish.preset], presentation=wish.presentation, age=wish.age)
     generator = torch.Generator().manual_seed(secrets.randbits(63) if wish.seed is None else wish.seed)
     album = pseudonyms.Album(
         list(paths), lambda digest: read_upload(paths[digest].read_bytes(), engine.limits), networks()

@@ -69,7 +69,7 @@ class Engine:
 
         request = pipeline.Request(
             wish.method, wish.preset, wish.variants, wish.seed,
-            presentation=wish.presentation, personas=self.personas.get(sha256(photo).hexdigest(), ()),
+            presentation=wish.presentation, age=wish.age, personas=self.personas.get(sha256(photo).hexdigest(), ()),
         )  # fmt: skip
         outcome = pipeline.attempt(upload, request, networks(), lambda _, done: step(done))
         if not outcome.held and not self.keep_missed:

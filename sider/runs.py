@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from core.errors import SiderError
-from core.presentation import Presenting
+from core.looks import Age, Presenting
 from core.vault.custody import Custody
 from sider.files import check_target, error_line, plan, report
 
@@ -39,6 +39,7 @@ class Wish:
     custody: Custody
     password: str | None = field(repr=False)
     presentation: Presenting = Presenting.keep
+    age: Age = Age.keep
     consistent: bool = False
 
 
@@ -197,7 +198,7 @@ class Run:
     def _digest(self, photo: bytes, where: str) -> str:
         """Of a photo and what is wished for it; not of the password, which could be guessed from it."""
         w = self.wish
-        wish = [w.method, w.preset, w.variants, w.seed, w.custody, w.presentation, w.consistent, where]
+        wish = [w.method, w.preset, w.variants, w.seed, w.custody, w.presentation, w.age, w.consistent, where]
         return hashlib.sha256(json.dumps(wish).encode() + photo).hexdigest()
 
 

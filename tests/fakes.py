@@ -112,7 +112,7 @@ class LightEngine:
             window[...] = 255 - number - window
             variants.append(Photo(pixels))
         restoration = Restoration.of(photo.pixels, [v.pixels for v in variants], [box])
-        report = {"held": True, "method": request.method, "presentation": request.presentation}
+        report = {"held": True, "method": request.method, "presentation": request.presentation, "age": request.age}
         return Outcome(tuple(variants), restoration, report)
 
     def restore(self, protected: Photo, packed: bytes) -> Photo:

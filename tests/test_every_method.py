@@ -37,8 +37,8 @@ def test_other_names_are_refused(name: str) -> None:
 
 
 def test_options_are_read_without_importing_and_refused_where_they_are_not_taken() -> None:
-    assert methods.options("id2face") == {"presentation", "personas"}
-    assert methods.options("sider") == {"presentation"}
+    assert methods.options("id2face") == {"presentation", "age", "personas"}
+    assert methods.options("sider") == {"presentation", "age"}
     methods.check("sider", "standard", ["presentation"])
     with pytest.raises(RequestRefused, match="'presentation'; these do: id2face, sider") as caught:
         methods.check("cloak", "standard", ["presentation"])

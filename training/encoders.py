@@ -2,9 +2,8 @@
 
 For each encoder whose weights are here: the mean raw embedding over the clean portraits (subtracted before
 cosines), and the cosine thresholds at FAR 1e-2 and 1e-3 on the impostor pairs of the development set, which
-are evaluated, never trained on. Also fits the linear gender-presentation score on the public-domain
-portraits. Writes bundle/encoders/*.json. `--measure` takes the encoders as the bundle has them, and measures their
-thresholds anew.
+are evaluated, never trained on. Writes bundle/encoders/*.json. `--measure` takes the encoders as the bundle has them,
+and measures their thresholds anew.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from core.errors import ConfigurationError
 from core.licence import LicenceClass
@@ -61,34 +60,6 @@ def optional_facenet(name: str) -> tuple[Encoder, dict[str, object]]:
     return Encoder(name, nn.Identity(), FACENET, torch.zeros(512), {}), published
 
 
-def fit_presentation(encoder: Encoder) -> dict[str, object]:
-    """Ridge regression of the sources' gender column (-1 female, +1 male) on identity vectors."""
-    rows = [r for r in portraits.read(portraits.PUBLIC_DOMAIN) if r.gender]
-    images = torch.from_numpy(np.stack([r.pixels() for r in rows])).permute(0, 3, 1, 2)
-    marks = torch.tensor(np.stack([r.landmarks for r in rows]), dtype=torch.float32)
-    X = pairs.embed(encoder, images, marks).double()
-    y = torch.tensor([1.0 if r.gender == "male" else -1.0 for r in rows], dtype=torch.float64)
-    # Each gender weighs the same, whatever the share of men among politicians.
-    weight = torch.where(y > 0, 0.5 / (y > 0).double().mean(), 0.5 / (y < 0).double().mean())
-    A = torch.cat((X, torch.ones(len(X), 1, dtype=torch.float64)), 1)
-    held_out = torch.arange(len(A)) % 5 == 0
-    ridge = 0.5 * torch.eye(A.shape[1], dtype=torch.float64)
-
-    def fit(use: Tensor) -> Tensor:
-        W = A[use] * weight[use, None]
-        solved: Tensor = torch.linalg.solve(A[use].T @ W + ridge, W.T @ y[use])
-        return solved
-
-    accuracy = float((torch.sign(A[held_out] @ fit(~held_out)) == y[held_out]).double().mean())
-    solution = fit(torch.ones(len(A), dtype=torch.bool))
-    return {
-        "encoder": encoder.name,
-        "weight": [round(v, 6) for v in solution[:-1].tolist()],
-        "bias": round(float(solution[-1]), 6),
-        "held_out_accuracy": round(accuracy, 4),
-    }
-
-
 def write(path: Path, encoder: Encoder, measured: dict[str, object]) -> None:
     facts = {
         "template": [[round(v, 3) for v in p] for p in encoder.template.tolist()],
@@ -127,9 +98,6 @@ def main() -> None:
     net = dlib.load(dlib.packaged_file())
     encoder = centre(Encoder("dlib", net, DLIB, torch.zeros(dlib.EMBEDDING), {}))
     write(folder / "dlib.json", encoder, pairs.Scores.of(encoder).summary())
-    presentation = fit_presentation(encoder)
-    (args.out / "presentation.json").write_text(json.dumps(presentation) + "\n", encoding="utf-8")
-    print("presentation: held-out accuracy", presentation["held_out_accuracy"], flush=True)
     for name in facenet.FILES:
         write(folder / f"{name}.json", *optional_facenet(name))
     for kind, school in students.SCHOOLS.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 
 from core import objectives
 from core.networks import Encoder, dlib
+from core.networks.apparent import Apparent
 from core.networks.autoencoder import PatchAutoencoder
 from core.networks.bundle import PACKAGED
-from core.networks.presentation import Presentation
 from core.stages.latents import decode, encode, pixel_gain
 from core.stages.optimise import Descent, optimise
 from core.stages.regions import face_mask
@@ -23,13 +24,17 @@ Image = NDArray[np.float64]  # (256, 256, 3) RGB in [0, 1]
 APART = 0.04  # cosine below every threshold at FAR 1e-3 that a face keeps from its sources
 
 
+def dlib_encoder(bundle: Path = PACKAGED) -> Encoder:
+    """dlib's network as the bundle calibrates it."""
+    facts = json.loads((bundle / "encoders" / "dlib.json").read_text(encoding="utf-8"))
+    return Encoder.calibrated("dlib", dlib.load(dlib.packaged_file()), facts)
+
+
 class Guard:
     """Keeps personas from matching their sources, by every network at hand."""
 
     def __init__(self) -> None:
-        facts = json.loads((PACKAGED / "encoders" / "dlib.json").read_text(encoding="utf-8"))
-        self.dlib = Encoder.calibrated("dlib", dlib.load(dlib.packaged_file()), facts)
-        self.presentation = Presentation.load(PACKAGED / "presentation.json", torch.device("cpu"))
+        self.dlib, self.apparent = dlib_encoder(), Apparent.load(PACKAGED, torch.device("cpu"))
         self.autoencoder = (
             PatchAutoencoder.from_pretrained(PACKAGED / "autoencoder", low_cpu_mem_usage=False)
             .eval()
@@ -76,8 +81,9 @@ class Guard:
             pushed, apart = render(u), bool(satisfied(u).all())
         return pushed[0].permute(1, 2, 0).double().numpy(), apart
 
-    def presents(self, persona: Image, landmarks: NDArray[np.float64]) -> float:
-        """Gender presentation of the persona, -1..1."""
+    def looks(self, persona: Image, landmarks: NDArray[np.float64]) -> tuple[float, float]:
+        """Gender presentation of the persona, -1..1, and its age in years."""
         image = torch.from_numpy(persona).float().permute(2, 0, 1)[None]
         vector = self.dlib.identity(image, torch.tensor(landmarks).float()[None])
-        return float(self.presentation.score(vector)[0])
+        presentation, age = self.apparent.read(vector)
+        return float(presentation[0]), float(age[0])

@@ -26,6 +26,7 @@ from skimage.color import rgb2gray
 from skimage.registration import optical_flow_tvl1
 from skimage.transform import ThinPlateSplineTransform, warp
 
+from core.looks import BANDS, Age
 from core.networks.bundle import PACKAGED
 from core.networks.detector import Detector
 from core.networks.personas import TABLE, Persona, mirror
@@ -43,7 +44,7 @@ TURNED, FURTHEST = 0.10, 0.30  # of the inter-ocular distance; nose tip off the 
 TOP, BOTTOM, LEFT, RIGHT = 60, 240, 44, 212
 
 
-# (source, gender, skin, expression or "turned") and how many personas each group gives. Politicians smile and are not
+# (source, gender, skin, expression, age band or "turned") and how many personas each group gives. Politicians smile and are not
 # young; the London set has young and neutral faces, but too few of the darkest women for a mean of MEMBERS.
 GROUPS = (
     (("congress", "male", "light", "any"), 21),
@@ -69,6 +70,13 @@ GROUPS = (
     (("congress", "male", "light", "turned"), 8),
     (("congress", "female", "light", "turned"), 4),
     (("congress", "female", "light", "any"), 24),
+    (("congress", "female", "light", "young"), 3),
+    (("congress", "female", "light", "middle"), 6),
+    (("congress", "female", "light", "old"), 8),
+    (("congress", "male", "light", "young"), 8),
+    (("congress", "male", "light", "middle"), 4),
+    (("congress", "female", "medium", "middle"), 2),
+    (("congress", "female", "medium", "old"), 2),
 )
 Group = tuple[str, str, str, str]
 Marks = NDArray[np.float64]  # (5, 2) px
@@ -80,9 +88,18 @@ class Candidate:
 
     portrait: Portrait
     group: Group
+    age: float  # years that it looks
     image: Image
     landmarks: Marks
     look: NDArray[np.float64]  # flat low-resolution luminance of the window: pose, expression, light
+
+    def belongs(self, group: Group) -> bool:
+        """Whether it is of the group, or of all ages together and as old as the group."""
+        *who, kind = group
+        if kind in BANDS:
+            youngest, older = BANDS[Age(kind)]
+            return self.group == (*who, "any") and youngest <= self.age < older
+        return self.group == group
 
     @property
     def smile(self) -> float:
@@ -113,25 +130,26 @@ def candidates(guard: Guard) -> list[Candidate]:
         off = (nose[0] - (left[0] + right[0]) / 2) / np.linalg.norm(right - left)
         if abs(off) > FURTHEST or glasses_score(portrait) > GLASSES:
             continue
-        group = group_of(portrait, guard)
+        presentation, age = guard.looks(image, landmarks)
+        group = group_of(portrait, presentation, age)
         if abs(off) > TURNED:
             group = (*group[:3], "turned")
             if off < 0:
                 image, landmarks = mirror(image, landmarks)
         gray = gaussian_filter(rgb2gray(image), 3)[TOP:BOTTOM:6, LEFT:RIGHT:6]
         look = ((gray - gray.mean()) / gray.std()).ravel()
-        found.append(Candidate(portrait, group, image, landmarks, look))
+        found.append(Candidate(portrait, group, age, image, landmarks, look))
     return found
 
 
-def group_of(portrait: Portrait, guard: Guard) -> Group:
+def group_of(portrait: Portrait, presentation: float, age: float) -> Group:
     """By the source's own table; the London set has none, so there by presentation and by the tone of the face."""
     if portrait.source != "london_set":
         skin = {"white-american": "light", "african-american": "dark"}.get(portrait.ethnicity, "medium")
         return "congress", portrait.gender, skin, "any"
     image = portrait.pixels() / 255.0
-    presentation = guard.presents(image, portrait.landmarks)
-    lightness = traits_of(image.astype(np.float32), portrait.landmarks.astype(np.float32), presentation).tone[0]
+    traits = traits_of(image.astype(np.float32), portrait.landmarks.astype(np.float32), presentation, age)
+    lightness = traits.tone[0]
     skin = "dark" if lightness < 45 else "medium" if lightness < 57 else "light"
     return "london", "male" if presentation > 0 else "female", skin, portrait.path.stem.rpartition("_")[2]
 
@@ -224,7 +242,7 @@ def make(seed: int, without: set[str], sources: dict[str, list[str]], folder: Pa
 def draws(pool: list[Candidate], group: Group, number: int, seed: int) -> Iterator[list[Candidate]]:
     """Members of a group for some attempts at one persona, with random numbers of its own: always the same ones."""
     rng = np.random.default_rng((seed, number))
-    of_group = sorted((c for c in pool if c.group == group), key=lambda c: c.smile)
+    of_group = sorted((c for c in pool if c.belongs(group)), key=lambda c: c.smile)
     # Half are drawn from the less smiling half, so that the bank has closed mouths too.
     half = of_group[: max(len(of_group) // 2, MEMBERS + 4)] if number % 2 else of_group
     for _ in range(ATTEMPTS):
@@ -259,7 +277,7 @@ def described(name: str, guard: Guard, detector: Detector, folder: Path) -> Pers
         raise ValueError(f"persona {name}: one face should be found in it; rule it out with --without")
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     marks = detector.refine(pixels, found.float())[0].numpy()
-    traits = traits_of(np.asarray(image / 255, np.float32), marks, guard.presents(image / 255.0, marks))
+    traits = traits_of(np.asarray(image / 255, np.float32), marks, *guard.looks(image / 255.0, marks))
     return Persona(name, image, marks, traits)
 
 

@@ -30,7 +30,7 @@ from core.jobs.message import VERSION
 from core.jobs.retries import fault_of, pause
 from core.jobs.states import ENDS
 from core.jobs.tables import Job, made_by
-from core.presentation import Presenting
+from core.looks import Age, Presenting
 from core.stages.sandbox import read_upload
 from core.stages.validate import Limits
 from core.vault.custody import Custody
@@ -133,8 +133,8 @@ def protect(job: Job, context: Context, heart: Heart) -> Result:
     photo = read_upload(shelf.get_upload(job.tenant, job.id), limits)
     custody = Custody(wish.get("custody", Custody.SPLIT))
     lock = None if custody is Custody.SERVER else shelf.get_secret(job.tenant, job.id)
-    presentation = Presenting(wish.get("presentation", Presenting.keep))
-    request = Request(wish["method"], wish["preset"], wish["variants"], wish["seed"], wish["faces"], presentation)
+    presentation, age = Presenting(wish.get("presentation", "keep")), Age(wish.get("age", "keep"))
+    request = Request(wish["method"], wish["preset"], wish["variants"], wish["seed"], wish["faces"], presentation, age)
     try:
         outcome = context.engine.protect(photo, request, heart.beat)
     except PromiseNotMet as missed:

@@ -160,7 +160,7 @@ def _choices(found: Parts) -> dict[str, Any]:
 def _of_method(name: str, preset: str | None = None) -> dict[str, Any]:
     presets = methods.presets(name)
     chosen = preset if preset in presets else _default("preset")
-    return {"presets": presets, "preset": chosen, "promise": methods.promise(name)}
+    return {"presets": presets, "preset": chosen, "promise": methods.promise(name), "takes": methods.options(name)}
 
 
 def _default(field: str) -> Any:

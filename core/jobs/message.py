@@ -18,7 +18,7 @@ from core import metrics
 TASK, QUEUE = "sider.run", "sider"
 HEADER = "version"
 # Of messages and of jobs' requests: raised when a worker of the release before could not do what this one accepts.
-VERSION = 1
+VERSION = 2
 BROKER_ERRORS = (OperationalError, RedisError, OSError)
 
 

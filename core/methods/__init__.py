@@ -24,7 +24,7 @@ from core.errors import RequestRefused
 from core.promise import Promise
 
 HERE = Path(__file__).parent
-OPTIONS = ("presentation", "personas")  # of `core.pipeline.Request`
+OPTIONS = ("presentation", "age", "personas")  # of `core.pipeline.Request`
 PARSING = threading.Lock()  # threads that parse at once end in a SystemError in CPython 3.11
 
 

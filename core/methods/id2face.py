@@ -30,8 +30,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from core.errors import RequestRefused
+from core.looks import Age, Look, Presenting
 from core.networks import Networks
-from core.presentation import Presenting
 from core.promise import Promise
 from core.stages.align import AlignedFaces
 from core.stages.decouple import (
@@ -68,7 +68,7 @@ TRIES = 3  # candidates that are turned for a face at most
 @dataclass(frozen=True, slots=True)
 class Config:
     """margin: see `Encoder.allowed`. candidates: personas tried for a face beyond one a variant. turning: of those
-    that are given. presentation: of the personas. personas: a name for each face, instead of trying any.
+    that are given. presentation and age: of the personas. personas: a name for each face, instead of trying any.
     """
 
     margin: float = 0.0
@@ -76,7 +76,12 @@ class Config:
     turning: Turning = field(default_factory=lambda: Turning(aim=0.65, confirmation=0.5))
     variants: int = 1
     presentation: Presenting = Presenting.keep
+    age: Age = Age.keep
     personas: tuple[str, ...] = ()
+
+    @property
+    def look(self) -> Look:
+        return Look(self.presentation, self.age)
 
 
 PRESETS = {
@@ -102,7 +107,7 @@ def protect(
         candidates = [wear(faces, appearance, networks.personas, config.personas)]
     else:
         tried = min(REACH, config.candidates + config.variants)
-        candidates = recompose(faces, appearance, networks.personas, tried, generator, config.presentation)
+        candidates = recompose(faces, appearance, networks.personas, config.variants, tried, generator, config.look)
     progress("optimise", 0.3)
     return cast(Casting(candidates, faces, identity, networks, config), generator, progress)
 
@@ -250,7 +255,7 @@ def pseudonym(
         raise RequestRefused("more people than personas; protect fewer photos in one run")
     seen = [split(faces, networks) for faces in sightings]
     traits = mean_traits(appearance.traits[0] for _, appearance in seen)
-    names = [p.plain for p in choose(*fitting(traits, bank, config.presentation), config.candidates, generator)]
+    names = [p.plain for p in choose(*fitting(traits, bank, config.look), config.candidates, generator)]
     limit = sightings[0].images.new_tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
     scores = []
     for faces, (identity, appearance) in zip(sightings, seen, strict=True):

@@ -31,9 +31,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from core import objectives
+from core.looks import Age, Look, Presenting
 from core.networks import Networks
 from core.networks.parallel import Net, side_by_side, spread
-from core.presentation import Presenting
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
 from core.stages.decouple import Appearance, Identity, cosines, decouple, similarity
@@ -61,7 +61,7 @@ class Config:
     sigma. limit: l, 1 is black to white. colour: share of a change's own colour that C leaves. resurfacing: rho.
     anchor: nu. ease: share of lambda, sigma, rho and nu that a hard face is spared in the end. candidates: personas
     tried for each variant, CANDIDATES in all. unlike: what a unit of likeness to the source counts
-    against one, in shares of the way to 1. presentation: of the personas.
+    against one, in shares of the way to 1. presentation and age: of the personas.
     """
 
     margin: float = 0.5
@@ -83,9 +83,14 @@ class Config:
     candidates: int = 8
     unlike: float = 1.4
     presentation: Presenting = Presenting.keep
+    age: Age = Age.keep
     variants: int = 1
     descent: Descent = field(default_factory=Descent)
     jitter: Jitter = field(default_factory=Jitter)
+
+    @property
+    def look(self) -> Look:
+        return Look(self.presentation, self.age)
 
 
 PRESETS = {
@@ -103,7 +108,7 @@ def protect(
     """Protected faces of all variants; whether the promise holds is for the pipeline to measure."""
     identity, appearance = decouple(faces, networks)
     tried = max(config.variants, min(CANDIDATES, config.candidates * config.variants))
-    starts = recompose(faces, appearance, networks.personas, tried, generator, config.presentation)
+    starts = recompose(faces, appearance, networks.personas, config.variants, tried, generator, config.look)
     source = Source(faces, identity, appearance, networks, config)
     # Under the same draws for all of them.
     prospects = torch.stack(spread(lambda start: Search(source, start).prospect(generator.clone_state()), starts))

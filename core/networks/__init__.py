@@ -17,6 +17,7 @@ from core.errors import ConfigurationError
 from core.licence import LicenceClass
 from core.networks import bundle as bundles
 from core.networks import dlib, facenet, generator, occlusion, personas, students
+from core.networks.apparent import FILE, Apparent
 from core.networks.autoencoder import PatchAutoencoder
 from core.networks.denoiser import Denoiser
 from core.networks.detector import Detector
@@ -24,14 +25,13 @@ from core.networks.encoder import Encoder
 from core.networks.generator import Generator
 from core.networks.occlusion import Occlusion
 from core.networks.personas import Persona
-from core.networks.presentation import Presentation
 from core.networks.settle import settled
 
 __all__ = ["Detector", "Encoder", "Networks", "Persona"]
 
 logger = logging.getLogger(__name__)
 
-NEEDED = {"autoencoder", "occlusion", "personas", "presentation.json"}
+NEEDED = {"autoencoder", "occlusion", "personas", FILE}
 AUTOENCODERS = {c.__name__: c for c in (PatchAutoencoder, AutoencoderTiny, AutoencoderKL)}
 
 
@@ -46,7 +46,7 @@ class Networks:
     autoencoder: nn.Module
     encoders: tuple[Encoder, ...]
     personas: tuple[Persona, ...]
-    presentation: Presentation
+    apparent: Apparent
     denoiser: Denoiser | None
     generator: Generator | None
     adapted: tuple[Encoder, ...]
@@ -93,7 +93,7 @@ class Networks:
             autoencoder=_autoencoder(folder / "autoencoder", place),
             encoders=encoders,
             personas=personas.load(folder / "personas"),
-            presentation=Presentation.load(folder / "presentation.json", place),
+            apparent=Apparent.load(folder, place),
             denoiser=None if "denoiser" in spoilt else Denoiser.load(folder / "denoiser", place),
             generator=None if "generator" in spoilt else generator.load(folder / "generator", place),
             adapted=_encoders(folder / "adapted", place, licence_class, refused)[0],
@@ -116,9 +116,9 @@ class Networks:
                     f"the {name} of bundle {self.bundle} was made for latents of {channels} channels, its autoencoder "
                     f"makes {has}; leave the {name} out of the bundle, or train it for this autoencoder"
                 )
-        reader = self.presentation.encoder
+        reader = self.apparent.encoder
         if reader not in {encoder.name for encoder in self.encoders}:
-            raise ConfigurationError(f"presentation.json of bundle {self.bundle} needs {reader}, which is not there")
+            raise ConfigurationError(f"{FILE} of bundle {self.bundle} needs {reader}, which is not there")
 
     @property
     def surrogates(self) -> tuple[Encoder, ...]:

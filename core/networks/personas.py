@@ -22,13 +22,14 @@ SIDE = 256  # px of a picture
 class Traits:
     """What recomposition must match so that a persona fits into a photo. No part of it is an identity.
 
-    presentation: gender presentation, about -1 (feminine) to +1 (masculine). tone: mean CIELAB of the face.
-    yaw: nose tip off the middle of the eyes; smile: mouth width; drop: eyes to mouth; each in inter-ocular
-    distances. teeth: share of the middle of the mouth that shows them. texture: energy of fine detail in the skin, a
-    stand-in for apparent age. light: how much lighter the right cheek is than the left, CIELAB.
+    presentation: gender presentation, about -1 (feminine) to +1 (masculine). age: years that the face looks. tone:
+    mean CIELAB of the face. yaw: nose tip off the middle of the eyes; smile: mouth width; drop: eyes to mouth; each in
+    inter-ocular distances. teeth: share of the middle of the mouth that shows them. texture: energy of fine detail in
+    the skin. light: how much lighter the right cheek is than the left, CIELAB.
     """
 
     presentation: float
+    age: float
     tone: tuple[float, float, float]
     yaw: float
     smile: float
@@ -48,6 +49,7 @@ class Traits:
         rougher, barer = other.texture - self.texture, other.teeth - self.teeth
         terms = (
             (self.presentation - other.presentation) / 0.5,
+            (self.age - other.age) / 10.0,
             (self.yaw - other.yaw) / 0.25,  # what is left is turned
             self._hidden(other) / 0.06,
             (self.smile - other.smile) / 0.06,

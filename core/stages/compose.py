@@ -14,6 +14,7 @@ from core.stages.beard import beard, bearded
 from core.stages.decouple import HAIR, fringe, skin_colour, skin_likeness
 from core.stages.eyes import Colour, iris_colour, recoloured
 from core.stages.light import Tone, as_deep_as, lit, shading
+from core.stages.lips import Lips
 from core.stages.pose import Numbers, Points, Pose
 from core.stages.regions import LEAST_TURN, around, eye_distance, face_mask, features_mask, openings_mask
 from core.stages.register import drawing, registered
@@ -31,8 +32,8 @@ class Setting:
 
     landmarks: (5, 2) px. inside: of its outline; bare: where it is to be seen; eyes: between its lids, where they stay;
     skin: how much each pixel has its colour, in whatever light; plain: neither eyes nor lips; beard: where it has one;
-    all (256, 256), 0..1. tone: of its skin; cheeks: these alone. drawn: its lines, (256, 256). angle: radians, to which
-    it is turned. heights: of its features.
+    all (256, 256), 0..1. tone: of its skin; cheeks: these alone. lips: its own. drawn: its lines, (256, 256). angle:
+    radians, to which it is turned. heights: of its features.
     """
 
     picture: Face
@@ -45,6 +46,7 @@ class Setting:
     beard: NDArray[np.float32]
     tone: Tone
     cheeks: Colour
+    lips: Lips
     drawn: NDArray[np.float32]
     angle: float
     heights: Numbers
@@ -66,7 +68,8 @@ class Setting:
         angle, own = Pose.of(landmarks).angle, heights(picture, landmarks, covered)
         shown = np.zeros_like(bare) if eyes is None else eyes * bare
         hair, cheeks = beard(picture, landmarks, plain * bare, inside), skin_colour(picture, landmarks)[1:]
-        return cls(picture, landmarks, inside, bare, shown, skin, plain, hair, tone, cheeks, drawn, angle, own)
+        lips = Lips.of(picture, landmarks, bare)
+        return cls(picture, landmarks, inside, bare, shown, skin, plain, hair, tone, cheeks, lips, drawn, angle, own)
 
 
 def compose(setting: Setting, persona: Persona) -> Iterator[Face]:
@@ -93,10 +96,12 @@ def _inside(setting: Setting, image: Face, points: Points, target: NDArray[np.fl
     inside = face_mask(setting.landmarks, feather=0.5, hidden=LEAST_TURN) * (1 - features)
     here = shading(setting.picture, inside * bare * setting.skin)
     there = shading(picture, inside * skin_likeness(picture, target, HAIR))
+    lips = Lips.of(picture, target, bare)
     picture = as_sharp_as(setting.picture, setting.landmarks, picture, target)
     mask = setting.inside * bare
     worn = as_deep_as(setting.picture, lit(picture, (here + 0.02) / (there + 0.02), there), mask)
-    worn = bearded(setting.tone.given(worn, setting.plain), setting.picture, setting.beard)
+    worn = setting.lips.on(setting.tone.given(worn, setting.plain), target, lips)
+    worn = bearded(worn, setting.picture, setting.beard)
     mixed = setting.picture + (mask * (1 - setting.eyes))[..., None] * (worn - setting.picture)
     return np.asarray(np.clip(mixed, 0, 1), np.float32)
 

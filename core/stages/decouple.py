@@ -75,7 +75,7 @@ class Appearance:
 def decouple(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appearance]:
     """Identity by every encoder, and appearance."""
     identity = identify(networks.encoders, faces.images, faces.landmarks)
-    scores = networks.presentation.score(identity.vectors[networks.presentation.encoder])
+    looks = networks.apparent.read(identity.vectors[networks.apparent.encoder])
     pictures, marks = to_arrays(faces.images), faces.landmarks.cpu().numpy()
     hair, eyes = (
         torch.from_numpy(np.stack([found(p, m)[None] for p, m in zip(pictures, marks, strict=True)])).to(faces.images)
@@ -83,7 +83,7 @@ def decouple(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appeara
     )
     masks = face_masks(faces.landmarks) * (1 - hair)
     hidden = torch.maximum(hair, covered(faces, masks, networks.occlusion))
-    seen = zip(pictures, marks, scores.tolist(), hidden[:, 0].cpu().numpy(), strict=True)
+    seen = zip(pictures, marks, *(look.tolist() for look in looks), hidden[:, 0].cpu().numpy(), strict=True)
     traits = tuple(traits_of(*face) for face in seen)
     return identity, Appearance(masks, masks * region_weights(faces.landmarks), hidden, eyes, traits)
 
@@ -155,6 +155,7 @@ def traits_of(
     picture: NDArray[np.float32],
     landmarks: NDArray[np.float32],
     presentation: float,
+    age: float,
     covered: NDArray[np.float32] | None = None,
 ) -> Traits:
     """Traits of one aligned face, RGB in [0, 1] (256, 256, 3), by what of it is not `covered` (256, 256), 0..1."""
@@ -173,6 +174,7 @@ def traits_of(
     texture = np.log(np.sqrt((fine**2 * skin).sum() / skin.sum()) + 0.3)
     return Traits(
         presentation=round(presentation, 4),
+        age=round(age, 1),
         tone=(round(float(tone[0]), 2), round(float(tone[1]), 2), round(float(tone[2]), 2)),
         yaw=round(turn(landmarks), 4),
         smile=round(float(np.linalg.norm(mouth_right - mouth_left) / span), 4),

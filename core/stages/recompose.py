@@ -12,10 +12,10 @@ from torch import Tensor
 
 from core import objectives
 from core.errors import RequestRefused
+from core.looks import BANDS, Age, Look, Presenting
 from core.networks import Persona
 from core.networks.parallel import spread
 from core.networks.personas import Traits
-from core.presentation import Presenting
 from core.stages.align import AlignedFaces
 from core.stages.compose import Setting, compose
 from core.stages.decouple import Appearance, to_arrays
@@ -49,25 +49,26 @@ def recompose(
     faces: AlignedFaces,
     appearance: Appearance,
     bank: tuple[Persona, ...],
-    variants: int,
+    needed: int,
+    tried: int,
     generator: torch.Generator,
-    presentation: Presenting = Presenting.keep,
+    look: Look = Look(),  # noqa: B008 - frozen
 ) -> list[Recomposed]:
-    """`variants` recompositions of all faces; no face gets the same persona twice.
+    """`tried` recompositions of all faces, or as many as there are personas if these are at least those `needed`; no
+    face gets the same persona twice.
 
     Raises:
         RequestRefused: there are not so many personas.
     """
-    rows = []
-    for b, traits in enumerate(appearance.traits):
-        candidates = choose(*fitting(traits, bank, presentation), variants, generator)
-        if len(candidates) < variants:
-            raise RequestRefused(
-                f"the bundle has {len(candidates)} personas to choose from, and {variants} are to be tried; ask for "
-                "another presentation, or take a bundle with more personas"
-            )
-        rows.append(_recompose_one(faces, appearance, b, candidates, variants))
-    return [gather(row[v] for row in rows) for v in range(variants)]
+    candidates = [choose(*fitting(traits, bank, look), tried, generator) for traits in appearance.traits]
+    count = min(tried, *(len(some) for some in candidates))
+    if count < needed:
+        raise RequestRefused(
+            f"the bundle has {count} personas to choose from, and {needed} are needed; ask for fewer variants, for "
+            "another presentation or age, or take a bundle with more personas"
+        )
+    rows = [_recompose_one(faces, appearance, b, some, count) for b, some in enumerate(candidates)]
+    return [gather(row[v] for row in rows) for v in range(count)]
 
 
 def gather(rows: Iterable[Recomposed]) -> Recomposed:
@@ -131,15 +132,21 @@ def _put_on(faces: AlignedFaces, appearance: Appearance, b: int, setting: Settin
     return Recomposed(image, (persona.name,), alike)
 
 
-def fitting(traits: Traits, bank: tuple[Persona, ...], presentation: Presenting) -> tuple[Traits, tuple[Persona, ...]]:
-    """The traits that a persona must fit, and the personas there are, if this presentation is asked for."""
-    if presentation is Presenting.keep:
-        return traits, bank
-    if presentation is Presenting.any:
-        return traits, tuple(replace(p, traits=replace(p.traits, presentation=traits.presentation)) for p in bank)
-    side = 1.0 if presentation is Presenting.masculine else -1.0
-    # Alone, the distance would let a persona of the other side through whose skin and smile fit better.
-    return replace(traits, presentation=side), tuple(p for p in bank if p.traits.presentation * side > 0)
+def fitting(traits: Traits, bank: tuple[Persona, ...], look: Look) -> tuple[Traits, tuple[Persona, ...]]:
+    """The traits that a persona must fit, and the personas there are, if this look is asked for."""
+    # Alone, the distance would let through whom nobody asked for, if skin and smile fit better.
+    if look.presentation is Presenting.any:
+        bank = tuple(replace(p, traits=replace(p.traits, presentation=traits.presentation)) for p in bank)
+    elif look.presentation is not Presenting.keep:
+        side = 1.0 if look.presentation is Presenting.masculine else -1.0
+        traits, bank = replace(traits, presentation=side), tuple(p for p in bank if p.traits.presentation * side > 0)
+    if look.age is Age.any:
+        bank = tuple(replace(p, traits=replace(p.traits, age=traits.age)) for p in bank)
+    elif look.age is not Age.keep:
+        youngest, older = BANDS[look.age]
+        traits = replace(traits, age=min(max(traits.age, youngest), older))
+        bank = tuple(p for p in bank if youngest <= p.traits.age < older)
+    return traits, bank
 
 
 def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: torch.Generator) -> list[Persona]:

@@ -124,10 +124,21 @@ def features_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def openings_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     """Eyes between their lids and the mouth with its lips (256, 256), 0..1: what has a colour of its own."""
-    left, right, _, mouth_left, mouth_right = landmarks
-    wide = float(np.linalg.norm(mouth_right - mouth_left)) / eye_distance(landmarks)
-    mouth = (mouth_left + mouth_right) / 2, (0.6 * wide, 0.3 * wide)
-    return np.asarray(np.exp(-(_from_ellipses(landmarks, (left, LIDS), (right, LIDS), mouth) ** 4)), np.float32)
+    left, right = landmarks[:2]
+    far = _from_ellipses(landmarks, (left, LIDS), (right, LIDS), _mouth(landmarks))
+    return np.asarray(np.exp(-(far**4)), np.float32)
+
+
+def mouth_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mouth with its lips (256, 256), 0..1."""
+    return np.asarray(np.exp(-(_from_ellipses(landmarks, _mouth(landmarks)) ** 4)), np.float32)
+
+
+def _mouth(landmarks: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[float, float]]:
+    """The ellipse of a mouth: its centre, px, and half axes, across and down, in inter-ocular distances."""
+    left, right = landmarks[3], landmarks[4]
+    wide = float(np.linalg.norm(right - left)) / eye_distance(landmarks)
+    return (left + right) / 2, (0.6 * wide, 0.3 * wide)
 
 
 def eyeballs(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -28,6 +28,7 @@ class ProtectOptions(JobOptions, total=False):
     seed: int
     faces: Literal["all", "largest"]
     presentation: Literal["keep", "feminine", "masculine", "any"]
+    age: Literal["keep", "young", "middle", "old", "any"]
 
 
 class Accepted(BaseModel):

@@ -151,6 +151,7 @@ def test_the_form_offers_what_the_register_and_the_settings_say(service: Service
     for name in methods.names():
         shown = service.client.get(f"/try/presets?method={name}", headers=headers).text
         assert re.findall(r"<option(?: selected)?>(\w+)<", shown) == methods.presets(name)
+        assert set(re.findall(r'<select id="(\w+)"', shown)) == methods.options(name) & {"presentation", "age"}
     for chosen, kept in (("natural", "natural"), ("no such", "standard")):
         shown = service.client.get(f"/try/presets?method=cloak&preset={chosen}", headers=headers).text
         assert re.findall(r"<option selected>(\w+)<", shown) == [kept]

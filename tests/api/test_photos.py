@@ -56,11 +56,11 @@ def test_protect_restore_erase(service: Service) -> None:
         assert (ended["state"], ended["result"]) == ("succeeded", None)
 
 
-@pytest.mark.parametrize(("asked", "presentation"), [({}, "keep"), ({"presentation": "feminine"}, "feminine")])
-def test_a_presentation_reaches_the_engine(service: Service, asked: dict[str, str], presentation: str) -> None:
+@pytest.mark.parametrize("asked", [{}, {"presentation": "feminine"}, {"age": "old"}])
+def test_a_look_that_is_asked_for_reaches_the_engine(service: Service, asked: dict[str, str]) -> None:
     headers, photo_id = service.protected(**asked)
     report = service.client.get(f"/photos/{photo_id}", headers=headers).json()["report"]
-    assert report["presentation"] == presentation
+    assert {name: report[name] for name in ("presentation", "age")} == {"presentation": "keep", "age": "keep"} | asked
 
 
 def test_erased_before_it_was_protected(service: Service) -> None:

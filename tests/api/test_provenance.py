@@ -103,5 +103,5 @@ def test_the_operator_may_look_for_a_picture_of_any_tenant(service: Service) -> 
 
 def test_nobody_chooses_the_persona() -> None:
     """A look that a caller could choose would be somebody's: it comes from the bank, by the method alone."""
-    asked_for = {"photo", "method", "preset", "variants", "seed", "faces", "presentation", "password", "custody"}
+    asked_for = {"photo", "method", "preset", "variants", "seed", "faces", "presentation", "age", "password", "custody"}
     assert ProtectForm.model_fields.keys() == asked_for | JobForm.model_fields.keys()

@@ -27,6 +27,8 @@ PROBLEM = "application/problem+json"
         (None, {"seed": "-1"}, 422, "request_invalid"),
         (None, {"presentation": "old"}, 422, "request_invalid"),
         (None, {"presentation": "feminine", "method": "cloak"}, 422, "option_not_taken"),
+        (None, {"age": "34"}, 422, "request_invalid"),
+        (None, {"age": "young", "method": "perceptface"}, 422, "option_not_taken"),
         (None, {"custody": "nobody"}, 422, "request_invalid"),
         (None, {"custody": "server"}, 422, "request_invalid"),  # with a password
         (None, {"custody": "caller", "password": "short for alone"}, 422, "request_invalid"),

@@ -102,8 +102,8 @@ def test_a_generator_of_another_autoencoder_is_refused(copy: Path) -> None:
         Networks.load(signed(copy), "cpu")
 
 
-def test_a_presentation_that_reads_an_absent_encoder_is_refused(copy: Path) -> None:
-    path = copy / "presentation.json"
+def test_looks_that_read_an_absent_encoder_are_refused(copy: Path) -> None:
+    path = copy / "apparent.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"encoder": "somebody"}))
     with pytest.raises(ConfigurationError, match="needs somebody"):
         Networks.load(signed(copy), "cpu")

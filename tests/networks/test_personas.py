@@ -22,6 +22,16 @@ def test_bank_is_large_and_balanced(networks: Networks) -> None:
     assert 0.3 < np.mean(np.array(presenting) > 0) < 0.7
 
 
+def test_personas_of_students_look_younger_than_those_of_members_of_congress(networks: Networks) -> None:
+    table = json.loads((PACKAGED / "personas" / TABLE).read_text())
+    london = {row["name"] for row in table if row["sources"][0].startswith("london_set")}
+    ages = {p.name: p.traits.age for p in networks.personas if p.name == p.plain}
+    young, old = ([age for name, age in ages.items() if (name in london) is here] for here in (True, False))
+    assert np.mean(young) < 33
+    assert np.mean(old) > 45
+    assert np.percentile(young, 90) < np.percentile(old, 30)
+
+
 def test_mirroring_twice_is_nothing(networks: Networks) -> None:
     persona = networks.personas[0]
     again = persona.mirrored().mirrored()

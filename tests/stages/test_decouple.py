@@ -73,11 +73,11 @@ def test_eyes_are_seen_where_they_are_open_and_nowhere_when_they_are_shut(faces:
 
 def test_teeth_are_told_from_lips(faces: AlignedFaces) -> None:
     picture, marks = to_arrays(faces.images)[0], faces.landmarks[0].numpy()
-    smiling = traits_of(picture, marks, 0.0)
+    smiling = traits_of(picture, marks, 0.0, 30.0)
     assert smiling.teeth > 0.2
     lips = picture.copy()
     lips[between_lips(marks) > 0] = (0.6, 0.3, 0.3)
-    closed = traits_of(lips, marks, 0.0)
+    closed = traits_of(lips, marks, 0.0, 30.0)
     assert closed.teeth == 0
     assert np.isclose(closed.smile, smiling.smile)
     # Closed lips under teeth lose a smile; teeth on closed lips are a grimace.
@@ -89,11 +89,11 @@ def test_traits_are_those_of_the_face_and_not_of_what_covers_it(faces: AlignedFa
     rims = np.zeros((256, 256), np.float32)
     rims[136:141, 60:196] = 1  # below the eyes, over the cheeks
     behind = picture * (1 - rims[..., None])
-    bare, wrong = traits_of(picture, marks, 0.0), traits_of(behind, marks, 0.0)
-    right = traits_of(behind, marks, 0.0, rims)
+    bare, wrong = traits_of(picture, marks, 0.0, 30.0), traits_of(behind, marks, 0.0, 30.0)
+    right = traits_of(behind, marks, 0.0, 30.0, rims)
     assert wrong.texture > bare.texture + 0.5  # as of a wrinkled face
     assert abs(right.texture - bare.texture) < 0.1
     assert bare.distance(right) < 0.1 * bare.distance(wrong)
-    everything = traits_of(picture, marks, 0.0, np.ones((256, 256), np.float32))
+    everything = traits_of(picture, marks, 0.0, 30.0, np.ones((256, 256), np.float32))
     assert np.isclose(everything.texture, bare.texture)
     assert everything.teeth == 0

@@ -14,8 +14,8 @@ from skimage.color import rgb2lab
 
 from core import objectives
 from core.errors import RequestRefused
+from core.looks import BANDS, Age, Look, Presenting
 from core.networks import Networks, Persona
-from core.presentation import Presenting
 from core.stages import recompose as recomposition
 from core.stages.align import AlignedFaces
 from core.stages.compose import Setting, as_sharp_as, compose
@@ -58,7 +58,7 @@ def test_nothing_outside_the_mask_changes_and_the_inside_does(faces: AlignedFace
 def test_open_eyes_stay_the_photo_s_own_in_all_but_colour(faces: AlignedFaces, networks: Networks) -> None:
     """A persona's, the mean of six people's, have neither gaze nor light."""
     appearance = decouple(faces, networks)[1]
-    [start] = recompose(faces, appearance, networks.personas, 1, seeded(1))
+    [start] = recompose(faces, appearance, networks.personas, 1, 1, seeded(1))
     own = appearance.eyes[0, 0].numpy() == 1
     before, after = (rgb2lab(to_arrays(x)[0])[own] for x in (faces.images, start.images))
     assert own.sum() > 50
@@ -68,7 +68,7 @@ def test_open_eyes_stay_the_photo_s_own_in_all_but_colour(faces: AlignedFaces, n
 
 def test_a_recomposed_face_is_another_drawing_in_the_same_light(faces: AlignedFaces, networks: Networks) -> None:
     appearance = decouple(faces, networks)[1]
-    [start] = recompose(faces, appearance, networks.personas, 1, seeded(1))
+    [start] = recompose(faces, appearance, networks.personas, 1, 1, seeded(1))
     mask, alike = appearance.masks, objectives.likeness(start.images, faces.images, appearance.features)
     assert start.alike.tolist() == alike.tolist()
     assert float(alike) <= RECOGNISABLE
@@ -130,21 +130,44 @@ def test_a_presentation_that_is_asked_for_is_given_whatever_the_face_has(
     faces: AlignedFaces, networks: Networks, presentation: Presenting, side: int
 ) -> None:
     traits = decouple(faces, networks)[1].traits[0]
-    for persona in choose(*fitting(traits, networks.personas, presentation), 4, seeded()):
+    for persona in choose(*fitting(traits, networks.personas, Look(presentation)), 4, seeded()):
         assert persona.traits.presentation * side > 0
 
 
+@pytest.mark.parametrize("age", BANDS)
+def test_an_age_that_is_asked_for_is_given_however_old_the_face_looks(
+    faces: AlignedFaces, networks: Networks, age: Age
+) -> None:
+    traits = decouple(faces, networks)[1].traits[0]
+    youngest, older = BANDS[age]
+    for persona in choose(*fitting(traits, networks.personas, Look(age=age)), 4, seeded()):
+        assert youngest <= persona.traits.age < older
+
+
+def test_personas_are_about_as_old_as_the_face_unless_any_age_will_do(faces: AlignedFaces, networks: Networks) -> None:
+    traits, bank = decouple(faces, networks)[1].traits[0], networks.personas
+
+    def off(own: float, age: Age) -> float:
+        asked = fitting(replace(traits, age=own), bank, Look(age=age))
+        ages = {p.name: p.traits.age for p in bank}
+        return float(np.mean([abs(ages[p.name] - own) for p in choose(*asked, 6, seeded())]))
+
+    assert off(22.0, Age.any) + off(58.0, Age.any) > off(22.0, Age.keep) + off(58.0, Age.keep) + 10
+
+
 def test_a_bank_that_is_too_small_is_said_to_be(faces: AlignedFaces, networks: Networks) -> None:
-    with pytest.raises(RequestRefused, match="has 3 personas to choose from, and 4 are to be tried"):
-        recompose(faces, decouple(faces, networks)[1], networks.personas[:6], 4, seeded())
+    with pytest.raises(RequestRefused, match="has 3 personas to choose from, and 4 are needed"):
+        recompose(faces, decouple(faces, networks)[1], networks.personas[:6], 4, 12, seeded())
 
 
 def test_any_presentation_looks_at_all_else(faces: AlignedFaces, networks: Networks) -> None:
     traits = decouple(faces, networks)[1].traits[0]
-    asked, bank = fitting(traits, networks.personas, Presenting.any)
+    asked, bank = fitting(traits, networks.personas, Look(Presenting.any))
     assert {p.name for p in bank} == {p.name for p in networks.personas}
     other = replace(asked, presentation=-asked.presentation)
-    [one, two] = ([p.name for p in choose(*fitting(t, bank, Presenting.any), 4, seeded())] for t in (asked, other))
+    [one, two] = (
+        [p.name for p in choose(*fitting(t, bank, Look(Presenting.any)), 4, seeded())] for t in (asked, other)
+    )
     assert one == two
 
 
@@ -196,7 +219,7 @@ def test_as_many_personas_are_tried_as_it_takes(
 
     monkeypatch.setattr(recomposition, "choose", lambda *_: candidates)
     monkeypatch.setattr(recomposition, "_put_on", put_on)
-    found = recompose(faces, appearance, networks.personas, 3, seeded())
+    found = recompose(faces, appearance, networks.personas, 3, 3, seeded())
     assert [r.personas[0] for r in found] == [names[k] for k in taken]
     assert sorted(tried) == sorted(names[:tries])
 
