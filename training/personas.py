@@ -44,8 +44,8 @@ TURNED, FURTHEST = 0.10, 0.30  # of the inter-ocular distance; nose tip off the 
 TOP, BOTTOM, LEFT, RIGHT = 60, 240, 44, 212
 
 
-# (source, gender, skin, expression, age band or "turned") and how many personas each group gives. Politicians smile and are not
-# young; the London set has young and neutral faces, but too few of the darkest women for a mean of MEMBERS.
+# (source, gender, skin, expression, age band or "turned") and how many personas each group gives. Politicians smile and
+# are not young; the London set has young and neutral faces, but too few of the darkest women for a mean of MEMBERS.
 GROUPS = (
     (("congress", "male", "light", "any"), 21),
     (("congress", "female", "light", "any"), 21),
