@@ -39,10 +39,10 @@ class Pairs:
 
     @classmethod
     def read(cls, count: int) -> Pairs:
+        """As many of all pairs, evenly."""
         images, marks = pairs.read()
         n = len(images) // 2
-        step = max(1, n // count)
-        rows = torch.arange(0, n, step)[:count]
+        rows = torch.arange(min(count, n)) * n // min(count, n)
         return cls(rows.tolist(), images[rows], images[n + rows], marks[rows], marks[n + rows])
 
     def __len__(self) -> int:

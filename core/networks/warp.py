@@ -52,13 +52,22 @@ def sample(
 ) -> Float[Tensor, "b c h w"]:
     """Crops of `size` (h, w), px, in which image point p appears at `matrix` p. Bilinear, differentiable.
 
-    Where the image shrinks by r > 1.5 each crop pixel is the mean of ceil(r) x ceil(r) samples, so that no
+    Where an image shrinks by r > 1.5 each crop pixel is the mean of ceil(r) x ceil(r) samples, so that no
     source pixel is skipped. `padding` is "zeros" or "border", for what lies outside the image.
     """
-    (h, w), (height, width) = size, images.shape[-2:]
     back = invert(matrix)
-    shrink = float(back[:, :, :2].detach().det().abs().sqrt().max())
-    k = math.ceil(shrink) if shrink > 1.5 else 1
+    shrinks = back[:, :, :2].detach().det().abs().sqrt().tolist()
+    steps = [math.ceil(r) if r > 1.5 else 1 for r in shrinks]
+    if len(set(steps)) == 1:
+        return _sample(images, back, size, padding, steps[0])
+    crops = zip(images.split(1), back.split(1), steps, strict=True)  # as if each were alone
+    return torch.cat([_sample(image, own, size, padding, k) for image, own, k in crops])
+
+
+def _sample(
+    images: Float[Tensor, "b c H W"], back: Float[Tensor, "b 2 3"], size: tuple[int, int], padding: str, k: int
+) -> Float[Tensor, "b c h w"]:
+    (h, w), (height, width) = size, images.shape[-2:]
     in_size, out_size = images.new_tensor((width, height)), images.new_tensor((w, h))
     # affine_grid speaks of pixel edges at -1 and 1 (align_corners=False): u = (2 x + 1) / size - 1.
     centre = back[..., :2] @ ((out_size - 1) / 2) + back[..., 2]

@@ -42,6 +42,14 @@ def test_shrinking_skips_no_pixel() -> None:
     assert torch.allclose(small[0, 0, 5, 7], image[0, 0, 50:60, 70:80].mean(), atol=0.05)
 
 
+def test_a_crop_does_not_depend_on_others_in_the_batch() -> None:
+    images = torch.rand(3, 3, 128, 128)
+    matrices = torch.cat([transform(0.1, scale, 1.0, 2.0) for scale in (1.0, 0.6, 0.3)])
+    together = warp.sample(images, matrices, (32, 32))
+    alone = [warp.sample(images[i : i + 1], matrices[i : i + 1], (32, 32)) for i in range(3)]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-6)
+
+
 def test_gradients_reach_the_pixels() -> None:
     image = torch.rand(1, 3, 64, 64, requires_grad=True)
     warp.sample(image, transform(0.1, 0.8, 2.0, 3.0), (32, 32)).sum().backward()
