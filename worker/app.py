@@ -19,7 +19,6 @@ from celery.signals import setup_logging, worker_init, worker_process_init, work
 from celery.worker import state
 
 from core import metrics, tracing
-from core.errors import SiderError, raised_at
 from core.jobs import database
 from core.jobs.message import HEADER, QUEUE, TASK, VERSION, asking, message
 from core.jobs.workers import Workers
@@ -127,15 +126,10 @@ def _warm(**_: Any) -> None:
         engine.networks(settings)  # the first job should not wait for weights
     except Exception as error:
         # Celery would log it and send jobs, each of which would fail.
-        _tell("networks_not_loaded", error)
+        engine.tell_operator("networks_not_loaded", error)
         os.kill(os.getppid(), UNFIT)
         sys.exit(os.EX_CONFIG)
     Sweeper("presence", _presence().beat, SWEEP_SECONDS).start()
-
-
-def _tell(event: str, error: Exception) -> None:
-    reason = str(error) if isinstance(error, SiderError) else raised_at(error)
-    logger.critical(event, error=type(error).__name__, reason=reason)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
@@ -144,7 +138,7 @@ def _sweep(**_: Any) -> None:
         context = connect_context(settings, engine.Loaded(settings))
     except Exception as error:
         # Celery would log it and go on without any duty being done.
-        _tell("parts_not_connected", error)
+        engine.tell_operator("parts_not_connected", error)
         _end()
         return
     for sweeper in sweepers(context):

@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
+import structlog
+
+from core.errors import SiderError, raised_at
 from core.settings import Settings
 from core.stages.validate import Photo
 
@@ -21,12 +24,20 @@ if TYPE_CHECKING:
     from core.stages.optimise import Progress
 
 
+logger = structlog.get_logger(__name__)
+
 # torch has types for some failures of a device, and for the others words.
 DEVICE_FAILED = re.compile(r"CUDA|cuDNN|CUBLAS|NVIDIA driver|DefaultCPUAllocator")
 
 
 class Unfit(Exception):
     """This process cannot do jobs, whatever their photos; another one may."""
+
+
+def tell_operator(event: str, error: BaseException) -> None:
+    """In the log, why this process cannot work: by our own words, or by kind and place, without a customer's data."""
+    reason = str(error) if isinstance(error, SiderError) else raised_at(error)
+    logger.critical(event, error=type(error).__name__, reason=reason)
 
 
 class Engine(Protocol):

@@ -37,7 +37,7 @@ from core.vault.custody import Custody
 from core.vault.provenance import marked_png
 from core.vault.restoration import MAX_PIXELS
 from worker.context import Context
-from worker.engine import Unfit
+from worker.engine import Unfit, tell_operator
 from worker.stages import Stages
 
 logger = structlog.get_logger(__name__)
@@ -87,7 +87,10 @@ def _attempt(job: Job, context: Context) -> None:
     except (StateConflict, SQLAlchemyError):
         raise
     except (ConfigurationError, Unfit) as error:
-        _tell_operator(error)
+        if isinstance(error, ConfigurationError):
+            tell_operator("not_configured", error)
+        else:
+            tell_operator("device_failed", error.__cause__ or error)
         tracing.failed(error)
         # As if the worker were lost, which it will be: the reaper counts it, in case the photo is at fault after all,
         # and need not wait for the lease.
@@ -251,13 +254,6 @@ class Heart:
             except SQLAlchemyError as error:
                 # The database may be locked for a moment; the lease outlives several missed beats.
                 logger.warning("heartbeat_missed", error=type(error).__name__)
-
-
-def _tell_operator(error: ConfigurationError | Unfit) -> None:
-    if isinstance(error, ConfigurationError):
-        logger.error("not_configured", reason=str(error))
-    else:
-        logger.error("device_failed", error=str(error), at=raised_at(error.__cause__ or error))
 
 
 def _problem(error: Exception) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from anyio import to_thread
 from sqlalchemy.exc import OperationalError
 
-from api.parts import Watchers
+from api.sharing import Watchers
 from core.jobs.repository import Jobs
 from tests.api.conftest import Service
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from api.parts import Watchers
+from api.sharing import Watchers
 from core.errors import Unavailable
 from tests.api.conftest import Service
 from tests.api.test_batches import send
