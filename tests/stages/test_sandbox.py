@@ -77,6 +77,19 @@ def test_it_has_no_secret_and_its_successor_takes_over(
     assert server.pid not in (None, first)
 
 
+def test_a_server_lives_on_though_who_starts_it_ignores_his_children(server: Server) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # which what is started inherits
+    try:
+        server._start()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    first = server.pid
+    for _ in range(2):
+        server.ask(PHOTO.to_png(), Limits(), pixels=False)
+        time.sleep(1.2)  # it looks after its children once a second
+    assert server.pid == first
+
+
 def test_a_child_that_dies_is_a_refusal_and_a_slow_one_is_not(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends in the middle without a word, here by limits that make no sense to it."""
     with pytest.raises(PhotoRefused) as caught:

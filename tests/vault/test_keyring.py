@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import errno
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,20 @@ def test_a_write_that_fails_leaves_no_key_behind(tmp_path: Path, monkeypatch: py
         ring.rotate()
     assert path.read_bytes() == before
     assert {file.name for file in tmp_path.iterdir()} == {"k.json", "k.lock"}
+
+
+def test_a_rotated_ring_is_under_its_name_when_the_power_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items may be sealed by the new key at once: its folder is written out after the file has its name."""
+    path, synced, sync = tmp_path / "k.json", list[tuple[bool, int]](), os.fsync
+    ring = Keyring.open_or_create(path)
+
+    def seen(handle: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(handle).st_mode), Keyring.open(path).current))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    ring.rotate()
+    assert synced == [(False, 1), (True, 2)]
 
 
 def test_rotation_keeps_old_keys(tmp_path: Path) -> None:
