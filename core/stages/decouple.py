@@ -21,6 +21,7 @@ from core.networks.parallel import side_by_side
 from core.networks.personas import Persona, Traits
 from core.objectives import LUMA
 from core.stages.align import AlignedFaces
+from core.stages.colour import to_lab
 from core.stages.regions import (
     around,
     between_lips,
@@ -194,7 +195,7 @@ def mean_traits(several: Iterable[Traits]) -> Traits:
 
 def skin_colour(image: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
     """Of the cheeks and between the brows, CIELAB: the light that a photo is taken in colours it as all else."""
-    return np.asarray(np.median(rgb2lab(image[skin_mask(landmarks) > 0][None])[0], 0))
+    return np.asarray(np.median(to_lab(image[skin_mask(landmarks) > 0]), 0))
 
 
 def skin_likeness(image: NDArray[np.float32], landmarks: NDArray[np.float32], lightness: float) -> NDArray[np.float32]:

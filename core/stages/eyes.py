@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.color import lab2rgb, rgb2lab
 
+from core.stages.colour import to_lab, to_rgb
 from core.stages.decouple import skin_colour
 from core.stages.regions import eyeballs
 
@@ -18,7 +18,7 @@ Colour = NDArray[np.floating]  # CIELAB a and b, (2,)
 
 def iris_colour(image: Face, landmarks: NDArray[np.float32]) -> Colour:
     """What open eyes have between pupil and white, as seen from the skin's colour."""
-    eyes = _lab(image[eyeballs(landmarks) > SHOWN])
+    eyes = to_lab(image[eyeballs(landmarks) > SHOWN])
     low, high = np.percentile(eyes[:, 0], IRIS)
     iris = eyes[(eyes[:, 0] >= low) & (eyes[:, 0] <= high), 1:].mean(0)
     return np.asarray(iris - skin_colour(image, landmarks)[1:])
@@ -30,17 +30,12 @@ def recoloured(image: Face, eyes: NDArray[np.float32], colour: Colour) -> Face:
     if not shown.any():
         return image
     place = eyes > 0
-    lab, share = _lab(image[place]), eyes[place]
+    lab, share = to_lab(image[place]), eyes[place]
     light = lab[:, 0]
     dark, white = np.percentile(light[shown[place]], (DARK, WHITE))
     iris = share * np.sqrt(np.clip((white - light) / max(white - dark, 1.0), 0, 1))
     seen = colour * np.minimum(1, light / BLACK)[:, None]
     lab[:, 1:] += iris[:, None] * (seen - lab[:, 1:])
     painted = image.copy()
-    painted[place] = lab2rgb(lab[None])[0]
+    painted[place] = to_rgb(lab)
     return painted
-
-
-def _lab(pixels: NDArray[np.float32]) -> NDArray[np.floating]:
-    """CIELAB of pixels (n, 3)."""
-    return np.asarray(rgb2lab(pixels[None])[0])

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from skimage.color import lab2rgb, rgb2lab
 
+from core.stages.colour import to_lab, to_rgb
 from core.stages.decouple import skin_colour
 from core.stages.regions import mouth_mask
 
@@ -35,7 +35,7 @@ class Lips:
         """What of a mouth is redder than the skin, as far as it is `bare`, (256, 256), 0..1."""
         mouth = mouth_mask(landmarks) * bare
         place, where = mouth > 0, np.zeros_like(mouth)
-        off = _lab(image[place]) - skin_colour(image, landmarks)
+        off = to_lab(image[place]) - skin_colour(image, landmarks)
         red, inside = off[:, 1] - YELLOW * off[:, 2], mouth[place] > INSIDE
         if not inside.any():
             return cls(where, 0.0, np.zeros(3))
@@ -51,17 +51,12 @@ class Lips:
         place = own.where > 0
         if not place.any():
             return image
-        lab, share = _lab(image[place]), own.where[place]
+        lab, share = to_lab(image[place]), own.where[place]
         surely = share > SURELY
         if not surely.any():
             return image
         shift = self.colour - (lab[surely].mean(0) - skin_colour(image, landmarks))
         shift[0] = np.clip(shift[0], -DARKER, DARKER)
         painted = image.copy()
-        painted[place] = lab2rgb((lab + (self.distinct * own.distinct * share)[:, None] * shift)[None])[0]
+        painted[place] = to_rgb(lab + (self.distinct * own.distinct * share)[:, None] * shift)
         return painted
-
-
-def _lab(pixels: NDArray[np.float32]) -> NDArray[np.floating]:
-    """CIELAB of pixels (n, 3)."""
-    return np.asarray(rgb2lab(pixels[None])[0])

@@ -1,0 +1,20 @@
+"""CIELAB of pixels, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.color import lab2rgb, rgb2lab
+
+YELLOWEST = 200 / 116  # b by (lightness + 16) from which on there is no such colour
+
+
+def to_lab(pixels: NDArray[np.floating]) -> NDArray[np.floating]:
+    """CIELAB of RGB in [0, 1], both (n, 3)."""
+    return np.asarray(rgb2lab(pixels[None])[0])
+
+
+def to_rgb(lab: NDArray[np.floating]) -> NDArray[np.floating]:
+    """RGB in [0, 1] of CIELAB, both (n, 3); the nearest there is."""
+    bluer = np.minimum(lab[:, 2], YELLOWEST * (lab[:, 0] + 16))
+    return np.asarray(lab2rgb(np.column_stack((lab[:, :2], bluer))[None])[0])
