@@ -1,23 +1,23 @@
 """ID2Face-style: somebody else to people and to machines, in the photo's own pose, gaze and light (arXiv:2510.24213).
 
-A new identity is drawn and the photo's attributes are kept, without any search. The identity of a face is drawn from
-the persona bank: of the personas that fit its attributes, one that encoders take neither for the source nor for another
-face of the photo nor for those already given. What hair, outline and light still tell machines of the source, and make
+A new identity is drawn and the photo's attributes are kept, without any search. The identity of a face is a mixture of
+two personas that fit its attributes, by a random share, which encoders take neither for the source nor for another face
+of the photo nor for those already given. What hair, outline and light still tell machines of the source, and make
 variants alike to them, the generator of `perceptface` takes away, where the bundle has one.
 
 Notation: v_k identity of a recomposed face by encoder k, s_k the source's, o_k another's, t_k threshold at FAR 1e-2.
 
     near = max_k max(cos(v_k, s_k), max_o cos(v_k, o_k)) / t_k
-    persona = the first in random order with near <= 1 + rest; if there is none, argmin near
+    mixture = the first in random order with near <= 1 + rest; if there is none, argmin near
     face = turn_away(its recomposition, s_k and the variants before it)    # core/stages/generate.py
 
-and where a network still recognises the face, the next persona.
+and where a network still recognises the face, the next mixture.
 
 Deviates: the paper's identity is sampled by an identity-conditioned diffusion model and made orthogonal to the source.
-Ours has not learned to draw faces well enough (DESIGN.md), so identities are those of the bank, as many as there are
-personas, and distant instead of orthogonal.
+Ours has not learned to draw faces well enough (DESIGN.md), so identities are those of the bank and between them, and
+distant instead of orthogonal.
 
-`pseudonym` finds one persona for a person in several photos; `Config.personas` puts it on.
+`pseudonym` finds one persona for a person in several photos; `Config.personas` puts it on, unmixed.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ from core.stages.recompose import (
     choose,
     fitting,
     gather,
+    mixed,
     recompose,
     wear,
 )
@@ -107,7 +108,8 @@ def protect(
         candidates = [wear(faces, appearance, networks.personas, config.personas)]
     else:
         tried = min(REACH, config.candidates + config.variants)
-        candidates = recompose(faces, appearance, networks.personas, config.variants, tried, generator, config.look)
+        worn = recompose(faces, appearance, networks.personas, config.variants, tried, generator, config.look)
+        candidates = mixed(worn, faces, appearance, generator)
     progress("optimise", 0.3)
     return cast(Casting(candidates, faces, identity, networks, config), generator, progress)
 

@@ -26,6 +26,7 @@ from core.stages.decouple import Appearance, to_arrays
 RECOGNISABLE = 0.68
 SPARE = 0.05  # what the optimiser and stored pixels may add
 SPREAD = 3  # personas that a seed draws from beyond those that are tried, best fitting first
+SHARE = 0.35, 0.65  # of a second persona in a mixture, at least and at most
 REACH = 32  # how many may be tried in all, when those look too much like the source
 
 
@@ -33,7 +34,8 @@ REACH = 32  # how many may be tried in all, when those look too much like the so
 class Recomposed:
     """images: faces with a persona's interior in the source's context, RGB in [0, 1] (B, 3, 256, 256).
 
-    alike: likeness to the source, (B,); above RECOGNISABLE they may be taken for it.
+    personas: a name a face; two with a plus where they are mixed. alike: likeness to the source, (B,); above
+    RECOGNISABLE they may be taken for it.
     """
 
     images: Float[Tensor, "b 3 256 256"]
@@ -69,6 +71,29 @@ def recompose(
         )
     rows = [_recompose_one(faces, appearance, b, some, count) for b, some in enumerate(candidates)]
     return [gather(row[v] for row in rows) for v in range(count)]
+
+
+def mixed(
+    starts: list[Recomposed], faces: AlignedFaces, appearance: Appearance, generator: torch.Generator
+) -> list[Recomposed]:
+    """Each with a random share of the next one: there are more such looks than personas, and calmer ones. By itself
+    where the mixture might be taken for the source."""
+    found = []
+    for start, other in zip(starts, starts[1:] + starts[:1], strict=True):
+        low, high = SHARE
+        share = low + (high - low) * torch.rand(len(faces), 1, 1, 1, generator=generator).to(start.images)
+        images = torch.lerp(start.images, other.images, share)
+        alike = objectives.likeness(images, faces.images, appearance.features)
+        both = alike <= RECOGNISABLE - SPARE
+        names = zip(start.personas, other.personas, both.tolist(), strict=True)
+        found.append(
+            Recomposed(
+                torch.where(both[:, None, None, None], images, start.images),
+                tuple(f"{one}+{two}" if mix else one for one, two, mix in names),
+                torch.where(both, alike, start.alike),
+            )
+        )
+    return found
 
 
 def gather(rows: Iterable[Recomposed]) -> Recomposed:
