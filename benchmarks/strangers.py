@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from torch import Tensor
 
+from benchmarks import faceres
 from core.errors import NoFaceFound
 from core.networks import Detector, Networks
 from core.stages.align import align, find, paste
@@ -79,7 +80,9 @@ class Recogniser:
 def recognisers(networks: Networks, data: Pairs) -> list[Recogniser]:
     """All that there are, ours as well, each on the CPU."""
     ours = [Recogniser(deepcopy(e).cpu(), dict(e.thresholds), data) for e in networks.encoders]
-    return ours + [Recogniser(net, cuts, data) for net, cuts in teachers.networks()]
+    outsider = faceres.load()
+    others = [*teachers.networks(), *([(outsider, outsider.thresholds)] if outsider else [])]
+    return ours + [Recogniser(net, cuts, data) for net, cuts in others]
 
 
 def landmarks(detector: Detector, image: Pixels | None) -> Tensor | None:
