@@ -55,7 +55,9 @@ class ProtectForm(JobForm):
         description="gender presentation of the new face; not for methods that keep the look (`cloak`, `perceptface`)",
     )
     age: Age = Field(
-        Age.keep, description="how old the new face looks: as the photo's, up to 35, up to 50, older, or any; as above"
+        Age.keep,
+        description="how old the new face looks: as the photo's, `young` (up to 35), `middle` (to 50), `old`, or any; "
+        "not for methods that keep the look",
     )
     password: SecretStr | None = Field(None, description="needed to restore; without one a code is returned once")
     custody: Custody = Field(

@@ -27,7 +27,7 @@ def ablations(networks: Networks) -> list[Run]:
         kept = [e for e in networks.encoders if e.name.startswith(prefix)]
         if networks.apparent.encoder not in (e.name for e in kept):  # personas are chosen by what it reads
             reader = next(copy(e) for e in networks.encoders if e.name == networks.apparent.encoder)
-            reader.role = "presentation"
+            reader.role = "reader"
             kept.append(reader)
         return dataclasses.replace(networks, encoders=tuple(kept))
 

@@ -49,7 +49,7 @@ def faces_of(networks: Networks, data: Pairs) -> list[tuple[AlignedFaces, Recomp
             continue
         _, appearance = decouple(faces, networks)
         seed = torch.Generator().manual_seed(number)
-        (start,) = recompose(faces, appearance, networks.personas, 1, 1, seed)
+        (start,) = recompose(faces, appearance, networks.personas, seed, needed=1, tried=1)
         found.append((faces, start, appearance.masks))
     return found
 

@@ -64,6 +64,8 @@ def read(folder: Path) -> dict[str, Tensor]:
     data, at, found = b"".join((folder / p).read_bytes() for p in manifest["paths"]), 0, {}
     for entry in manifest["weights"]:
         kind = np.dtype(entry.get("quantization", entry)["dtype"])
+        if kind not in (np.float16, np.float32, np.int32):
+            raise ValueError(f"{entry['name']} is packed as {kind}, which is another release's way")
         count = int(np.prod(entry["shape"]))
         values = np.frombuffer(data, kind, count, at).astype(np.float32)
         found[entry["name"]] = torch.from_numpy(values).reshape(entry["shape"])

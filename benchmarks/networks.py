@@ -153,7 +153,7 @@ def loop(networks: Networks) -> dict[str, str]:
     that a search decodes."""
     faces = align(Photo(data.astronaut()), networks.detector, networks.device)
     identity, appearance = decouple(faces, networks)
-    start = recompose(faces, appearance, networks.personas, 1, 1, torch.Generator().manual_seed(0))[0]
+    start = recompose(faces, appearance, networks.personas, torch.Generator().manual_seed(0), needed=1, tried=1)[0]
     config, z = PRESETS["standard"], encode(faces.images, networks.autoencoder)
     source = Source(faces, identity, appearance, networks, config)
     parts = {"the whole face": (slice(None),), "the part that may change": tiles(source.M, z.shape[-1])[0]}

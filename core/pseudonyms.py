@@ -75,7 +75,7 @@ def draw(
     before: what photos were given in an earlier run; who is in one of them keeps that persona.
 
     Raises:
-        RequestRefused: more people than personas.
+        RequestRefused: more people than personas of the look that is asked for.
     """
     people = album.people(progress)
     given = [_kept(places, before, {p.plain for p in album.networks.personas}) for places in people]

@@ -198,7 +198,9 @@ class Run:
     def _digest(self, photo: bytes, where: str) -> str:
         """Of a photo and what is wished for it; not of the password, which could be guessed from it."""
         w = self.wish
-        wish = [w.method, w.preset, w.variants, w.seed, w.custody, w.presentation, w.age, w.consistent, where]
+        wish = [w.method, w.preset, w.variants, w.seed, w.custody, w.presentation, w.consistent, where]
+        if w.age is not Age.keep:  # which journals of before know nothing of
+            wish.append(w.age)
         return hashlib.sha256(json.dumps(wish).encode() + photo).hexdigest()
 
 

@@ -125,7 +125,8 @@ def test_a_missed_promise_writes_no_picture_unless_asked(folder: Path, monkeypat
 
 def test_one_new_identity_a_person(folder: Path, astronaut: Photo) -> None:
     her = folder / "in" / "deep" / "her.jpg"
-    asked = ("--method", "id2face", "--consistent", "--presentation", "masculine", "--json", "--out", folder / "out")
+    asked = ("--method", "id2face", "--consistent", "--presentation", "masculine", "--age", "old")
+    asked = (*asked, "--json", "--out", folder / "out")
     secret = ("--password-file", folder / "password")
     _, [first] = run("protect", folder / "in" / "deep", *asked, *secret)
     Image.fromarray((astronaut.pixels * 0.8).astype(np.uint8)).save(her.with_name("dark.png"))
@@ -134,7 +135,7 @@ def test_one_new_identity_a_person(folder: Path, astronaut: Photo) -> None:
     given = {persona.removesuffix(MIRRORED) for persona in worn}
     assert len(lines) == 2
     assert len(given) == 1
-    assert first["report"]["presentation"] == "masculine"
+    assert (first["report"]["presentation"], first["report"]["age"]) == ("masculine", "old")
 
 
 @pytest.mark.parametrize(
@@ -142,6 +143,7 @@ def test_one_new_identity_a_person(folder: Path, astronaut: Photo) -> None:
     [
         (["--method", "sider", "--consistent"], "does not take 'personas'"),
         (["--method", "cloak", "--presentation", "any"], "does not take 'presentation'"),
+        (["--method", "cloak", "--age", "any"], "does not take 'age'"),
         (["--method", "id2face", "--consistent", "--variants", "2"], "with one variant"),
         (["--method", "id2face", "--consistent", "--server", "http://localhost"], "on this machine only"),
     ],

@@ -42,6 +42,8 @@ def test_options_are_read_without_importing_and_refused_where_they_are_not_taken
     methods.check("sider", "standard", ["presentation"])
     with pytest.raises(RequestRefused, match="'presentation'; these do: id2face, sider") as caught:
         methods.check("cloak", "standard", ["presentation"])
+    with pytest.raises(RequestRefused, match="'age'"):
+        methods.check("perceptface", "standard", ["age"])
     assert caught.value.code == "option_not_taken"
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from core.errors import NoFaceFound, RequestRefused
+from core.looks import Age
 from core.methods import id2face
 from core.networks import Networks
 from core.pipeline import Request, attempt
@@ -55,6 +56,14 @@ def test_no_persona_is_given_to_two_people(photos: dict[str, Photo], networks: N
     few = dataclasses.replace(networks, personas=networks.personas[10:12])
     with pytest.raises(RequestRefused, match="more people than personas"):
         drawn({name: photos[name] for name in ("she", "persona")}, few, 1)
+
+
+def test_a_look_that_no_persona_is_left_of_is_refused(photos: dict[str, Photo], networks: Networks) -> None:
+    (young,) = (p for p in networks.personas if p.name == "116")
+    album = Album(["she"], photos.__getitem__, dataclasses.replace(networks, personas=(young,)))
+    old = dataclasses.replace(CONFIG, age=Age.old)
+    with pytest.raises(RequestRefused, match="of this look"):
+        draw(album, old, {}, torch.Generator().manual_seed(1), lambda *_: None)
 
 
 def test_photos_without_faces_are_left_out(networks: Networks) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from core.errors import NoFaceFound, PromiseNotMet, Unavailable
+from core.looks import Age
 from core.vault.custody import Custody
 from sider.files import plan, write_file
 from sider.runs import JOURNAL, OutcomeUnknown, Run, Step, Wish
@@ -171,7 +173,12 @@ def test_an_interrupted_run_goes_on_under_the_same_attempt(folder: Path) -> None
 
 @pytest.mark.parametrize(
     ("wish", "where"),
-    [(replace(WISH, preset="strong"), ""), (replace(WISH, seed=1), ""), (WISH, "https://sider.example")],
+    [
+        (replace(WISH, preset="strong"), ""),
+        (replace(WISH, seed=1), ""),
+        (replace(WISH, age=Age.old), ""),
+        (WISH, "https://sider.example"),
+    ],
 )
 def test_what_was_made_otherwise_is_neither_taken_for_done_nor_overwritten(
     folder: Path, wish: Wish, where: str
@@ -183,6 +190,14 @@ def test_what_was_made_otherwise_is_neither_taken_for_done_nor_overwritten(
     assert other.attempts == []
     assert all(line["held"] for line in protect(folder, other, wish, overwrite=True).values())
     assert len(other.done) == 3
+
+
+def test_a_journal_of_before_ages_is_still_good(folder: Path) -> None:
+    """Who asks for none is known by what was noted then."""
+    wish = [WISH.method, WISH.preset, WISH.variants, WISH.seed, WISH.custody, WISH.presentation, WISH.consistent, ""]
+    photo = (folder / "in" / "deep" / "b.png").read_bytes()
+    noted = hashlib.sha256(json.dumps(wish).encode() + photo).hexdigest()
+    assert Run(folder / "out", WISH, overwrite=False, as_json=False)._digest(photo, "") == noted
 
 
 def test_a_result_that_was_lost_and_a_photo_that_has_changed_are_not_done(folder: Path) -> None:

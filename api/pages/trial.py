@@ -37,6 +37,7 @@ from api.verify import verify_photo
 from core import methods
 from core.errors import NotFound, StateConflict
 from core.jobs.states import ENDS, State
+from core.looks import Age, Presenting
 from core.vault.custody import ALONE_LENGTH, Custody
 from core.vault.passwords import MIN_LENGTH
 from core.vault.shelf import PNG
@@ -62,9 +63,10 @@ def start(request: Request, found: Found, who: Annotated[Caller, Depends(caller)
 def presets(
     request: Request, _: Owner, method: Annotated[str, Query(max_length=32)],
     preset: Annotated[str | None, Query(max_length=32)] = None,
+    presentation: Presenting = Presenting.keep, age: Age = Age.keep,
 ) -> Response:  # fmt: skip
-    """What another method offers; a preset that was chosen stays where there is one of its name."""
-    return render(request, "method.html", **_of_method(method, preset))
+    """What another method offers; what was chosen stays where it offers that, too."""
+    return render(request, "method.html", **_of_method(method, preset, {"presentation": presentation, "age": age}))
 
 
 @protecting.post("/try/protect")
@@ -157,10 +159,12 @@ def _choices(found: Parts) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _of_method(name: str, preset: str | None = None) -> dict[str, Any]:
+def _of_method(name: str, preset: str | None = None, looks: dict[str, str] | None = None) -> dict[str, Any]:
     presets = methods.presets(name)
     chosen = preset if preset in presets else _default("preset")
-    return {"presets": presets, "preset": chosen, "promise": methods.promise(name), "takes": methods.options(name)}
+    asked = looks or {look: _default(look) for look in ("presentation", "age")}
+    taken = {look: value for look, value in asked.items() if look in methods.options(name)}
+    return {"presets": presets, "preset": chosen, "promise": methods.promise(name), "looks": taken}
 
 
 def _default(field: str) -> Any:

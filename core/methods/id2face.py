@@ -1,9 +1,10 @@
 """ID2Face-style: somebody else to people and to machines, in the photo's own pose, gaze and light (arXiv:2510.24213).
 
 A new identity is drawn and the photo's attributes are kept, without any search. The identity of a face is a mixture of
-two personas that fit its attributes, by a random share, which encoders take neither for the source nor for another face
-of the photo nor for those already given. What hair, outline and light still tell machines of the source, and make
-variants alike to them, the generator of `perceptface` takes away, where the bundle has one.
+two personas that fit its attributes, by a random share, or where that looks like the source one of them; encoders take
+it neither for the source nor for another face of the photo nor for those already given. What hair, outline and light
+still tell machines of the source, and make variants alike to them, the generator of `perceptface` takes away, where the
+bundle has one.
 
 Notation: v_k identity of a recomposed face by encoder k, s_k the source's, o_k another's, t_k threshold at FAR 1e-2.
 
@@ -68,8 +69,9 @@ TRIES = 3  # candidates that are turned for a face at most
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """margin: see `Encoder.allowed`. candidates: personas tried for a face beyond one a variant. turning: of those
-    that are given. presentation and age: of the personas. personas: a name for each face, instead of trying any.
+    """margin: see `Encoder.allowed`. candidates: personas tried for a face beyond two a variant; they are mixed by
+    twos. turning: of those that are given. presentation and age: of the personas. personas: a name for each face,
+    instead of trying any.
     """
 
     margin: float = 0.0
@@ -107,9 +109,12 @@ def protect(
     if config.personas:
         candidates = [wear(faces, appearance, networks.personas, config.personas)]
     else:
-        tried = min(REACH, config.candidates + config.variants)
-        worn = recompose(faces, appearance, networks.personas, config.variants, tried, generator, config.look)
-        candidates = mixed(worn, faces, appearance, generator)
+        tried = min(REACH, config.candidates + 2 * config.variants)
+        candidates = recompose(
+            faces, appearance, networks.personas, generator, config.look, needed=config.variants, tried=tried
+        )
+        if len(candidates) >= 2 * config.variants:
+            candidates = mixed(candidates, faces, appearance, generator)
     progress("optimise", 0.3)
     return cast(Casting(candidates, faces, identity, networks, config), generator, progress)
 
@@ -250,14 +255,14 @@ def pseudonym(
     sighting with ROOM; if none does, the one that is nearest to it. So the face alone does not tell which it will be.
 
     Raises:
-        RequestRefused: no persona is left.
+        RequestRefused: no persona of the look that is asked for is left.
     """
     bank = tuple(p for p in networks.personas if p.plain not in taken)
-    if not bank:
-        raise RequestRefused("more people than personas; protect fewer photos in one run")
     seen = [split(faces, networks) for faces in sightings]
     traits = mean_traits(appearance.traits[0] for _, appearance in seen)
     names = [p.plain for p in choose(*fitting(traits, bank, config.look), config.candidates, generator)]
+    if not names:
+        raise RequestRefused("more people than personas of this look; protect fewer photos in one run")
     limit = sightings[0].images.new_tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
     scores = []
     for faces, (identity, appearance) in zip(sightings, seen, strict=True):

@@ -108,7 +108,9 @@ def protect(
     """Protected faces of all variants; whether the promise holds is for the pipeline to measure."""
     identity, appearance = decouple(faces, networks)
     tried = max(config.variants, min(CANDIDATES, config.candidates * config.variants))
-    starts = recompose(faces, appearance, networks.personas, config.variants, tried, generator, config.look)
+    starts = recompose(
+        faces, appearance, networks.personas, generator, config.look, needed=config.variants, tried=tried
+    )
     source = Source(faces, identity, appearance, networks, config)
     # Under the same draws for all of them.
     prospects = torch.stack(spread(lambda start: Search(source, start).prospect(generator.clone_state()), starts))

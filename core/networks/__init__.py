@@ -15,9 +15,9 @@ from torch import nn
 
 from core.errors import ConfigurationError
 from core.licence import LicenceClass
+from core.networks import apparent, dlib, facenet, generator, occlusion, personas, students
 from core.networks import bundle as bundles
-from core.networks import dlib, facenet, generator, occlusion, personas, students
-from core.networks.apparent import FILE, Apparent
+from core.networks.apparent import Apparent
 from core.networks.autoencoder import PatchAutoencoder
 from core.networks.denoiser import Denoiser
 from core.networks.detector import Detector
@@ -31,7 +31,7 @@ __all__ = ["Detector", "Encoder", "Networks", "Persona"]
 
 logger = logging.getLogger(__name__)
 
-NEEDED = {"autoencoder", "occlusion", "personas", FILE}
+NEEDED = {"autoencoder", "occlusion", "personas", apparent.FILE}
 AUTOENCODERS = {c.__name__: c for c in (PatchAutoencoder, AutoencoderTiny, AutoencoderKL)}
 
 
@@ -116,9 +116,13 @@ class Networks:
                     f"the {name} of bundle {self.bundle} was made for latents of {channels} channels, its autoencoder "
                     f"makes {has}; leave the {name} out of the bundle, or train it for this autoencoder"
                 )
-        reader = self.apparent.encoder
-        if reader not in {encoder.name for encoder in self.encoders}:
-            raise ConfigurationError(f"{FILE} of bundle {self.bundle} needs {reader}, which is not there")
+        reader = next((e for e in self.encoders if e.name == self.apparent.encoder), None)
+        if reader is None:
+            raise ConfigurationError(
+                f"{apparent.FILE} of bundle {self.bundle} needs {self.apparent.encoder}, which is not there"
+            )
+        if any(line.weight.shape != reader.centre.shape for line in (self.apparent.presentation, self.apparent.age)):
+            raise ConfigurationError(f"{apparent.FILE} of bundle {self.bundle} was made for another {reader.name}")
 
     @property
     def surrogates(self) -> tuple[Encoder, ...]:

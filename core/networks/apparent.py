@@ -50,7 +50,7 @@ class Apparent:
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
             lines = (facts[name] for name in ("presentation", "age"))
-            found = (Line(torch.tensor(line["weight"]).to(device), float(line["bias"])) for line in lines)
-            return cls(facts["encoder"], *found)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigurationError(f"{path} cannot be read: {error!r}") from error
+            weights = ((torch.tensor(line["weight"], dtype=torch.float32), float(line["bias"])) for line in lines)
+            return cls(facts["encoder"], *(Line(weight.to(device), bias) for weight, bias in weights))
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise ConfigurationError(f"{path} cannot be read, make it by training.apparent: {error!r}") from error

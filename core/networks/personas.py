@@ -99,7 +99,8 @@ def load(folder: Path) -> tuple[Persona, ...]:
         rows: list[dict[str, Any]] = json.loads((folder / TABLE).read_text(encoding="utf-8"))
         found = [_read(folder, row) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"the persona bank in {folder} cannot be read: {error}") from error
+        message = f"the persona bank in {folder} cannot be read, or lacks what training.personas would add: {error}"
+        raise ConfigurationError(message) from error
     return tuple(p for persona in found for p in (persona, persona.mirrored()))
 
 

@@ -15,6 +15,6 @@ def to_lab(pixels: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def to_rgb(lab: NDArray[np.floating]) -> NDArray[np.floating]:
-    """RGB in [0, 1] of CIELAB, both (n, 3); the nearest there is."""
+    """RGB in [0, 1] of CIELAB, both (n, 3); of what does not exist, less yellow and then clipped."""
     bluer = np.minimum(lab[:, 2], YELLOWEST * (lab[:, 0] + 16))
     return np.asarray(lab2rgb(np.column_stack((lab[:, :2], bluer))[None])[0])

@@ -12,7 +12,7 @@ from core.stages.colour import to_lab, to_rgb
 from core.stages.decouple import skin_colour
 from core.stages.regions import mouth_mask
 
-INSIDE = 0.5  # of a mouth's mask: from when on a pixel is surely in it
+INSIDE, FAINT = 0.5, 0.01  # of a mouth's mask: from when on a pixel is surely in it, or may be
 YELLOW = 0.5  # how much CIELAB b counts against a: what is yellow beside a mouth is hair, and in it teeth
 REDDEST, SURELY = 85, 0.6  # percentile of a mouth's redness that is lip; share of that from when on a pixel is
 PALE = 3.0, 7.0  # redness up to which lips are not told from skin, and from when on they are
@@ -34,7 +34,7 @@ class Lips:
     def of(cls, image: Face, landmarks: NDArray[np.float32], bare: NDArray[np.float32]) -> Lips:
         """What of a mouth is redder than the skin, as far as it is `bare`, (256, 256), 0..1."""
         mouth = mouth_mask(landmarks) * bare
-        place, where = mouth > 0, np.zeros_like(mouth)
+        place, where = mouth > FAINT, np.zeros_like(mouth)
         off = to_lab(image[place]) - skin_colour(image, landmarks)
         red, inside = off[:, 1] - YELLOW * off[:, 2], mouth[place] > INSIDE
         if not inside.any():

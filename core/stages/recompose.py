@@ -51,10 +51,11 @@ def recompose(
     faces: AlignedFaces,
     appearance: Appearance,
     bank: tuple[Persona, ...],
-    needed: int,
-    tried: int,
     generator: torch.Generator,
     look: Look = Look(),  # noqa: B008 - frozen
+    *,
+    needed: int,
+    tried: int,
 ) -> list[Recomposed]:
     """`tried` recompositions of all faces, or as many as there are personas if these are at least those `needed`; no
     face gets the same persona twice.
@@ -76,15 +77,15 @@ def recompose(
 def mixed(
     starts: list[Recomposed], faces: AlignedFaces, appearance: Appearance, generator: torch.Generator
 ) -> list[Recomposed]:
-    """Each with a random share of the next one: there are more such looks than personas, and calmer ones. By itself
-    where the mixture might be taken for the source."""
+    """Half as many: each is mixed with one of the other half, by a random share, so that there are more looks than
+    personas. By itself where the mixture might be taken for the source and it might not."""
+    half, (low, high) = len(starts) // 2, SHARE
     found = []
-    for start, other in zip(starts, starts[1:] + starts[:1], strict=True):
-        low, high = SHARE
+    for start, other in zip(starts[:half], starts[half : 2 * half], strict=True):
         share = low + (high - low) * torch.rand(len(faces), 1, 1, 1, generator=generator).to(start.images)
         images = torch.lerp(start.images, other.images, share)
         alike = objectives.likeness(images, faces.images, appearance.features)
-        both = alike <= RECOGNISABLE - SPARE
+        both = (alike <= RECOGNISABLE - SPARE) | (alike < start.alike)
         names = zip(start.personas, other.personas, both.tolist(), strict=True)
         found.append(
             Recomposed(
@@ -159,10 +160,10 @@ def _put_on(faces: AlignedFaces, appearance: Appearance, b: int, setting: Settin
 
 def fitting(traits: Traits, bank: tuple[Persona, ...], look: Look) -> tuple[Traits, tuple[Persona, ...]]:
     """The traits that a persona must fit, and the personas there are, if this look is asked for."""
-    # Alone, the distance would let through whom nobody asked for, if skin and smile fit better.
     if look.presentation is Presenting.any:
         bank = tuple(replace(p, traits=replace(p.traits, presentation=traits.presentation)) for p in bank)
     elif look.presentation is not Presenting.keep:
+        # Alone, the distance would let through whom nobody asked for, if skin and smile fit better.
         side = 1.0 if look.presentation is Presenting.masculine else -1.0
         traits, bank = replace(traits, presentation=side), tuple(p for p in bank if p.traits.presentation * side > 0)
     if look.age is Age.any:

@@ -155,6 +155,8 @@ def test_the_form_offers_what_the_register_and_the_settings_say(service: Service
     for chosen, kept in (("natural", "natural"), ("no such", "standard")):
         shown = service.client.get(f"/try/presets?method=cloak&preset={chosen}", headers=headers).text
         assert re.findall(r"<option selected>(\w+)<", shown) == [kept]
+    shown = service.client.get("/try/presets?method=id2face&presentation=any&age=old", headers=headers).text
+    assert re.findall(r'<option value="(\w+)" selected>', shown) == ["any", "old"]
     assert service.client.get("/try/presets?method=../x", headers=headers).json()["code"] == "method_unknown"
 
 

@@ -121,7 +121,7 @@ def test_draws_lie_where_features_of_the_persona_are_found(
     faces: AlignedFaces, panel: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity, appearance = decouple(faces, panel)
-    [start] = recompose(faces, appearance, panel.personas, 1, 1, torch.Generator().manual_seed(1))
+    [start] = recompose(faces, appearance, panel.personas, torch.Generator().manual_seed(1), needed=1, tried=1)
     config = dataclasses.replace(sider.PRESETS["natural"], descent=Descent(steps=3))
     search = sider.Search(sider.Source(faces, identity, appearance, panel, config), start)
     drawn: list[Tensor] = []

@@ -109,6 +109,24 @@ def test_looks_that_read_an_absent_encoder_are_refused(copy: Path) -> None:
         Networks.load(signed(copy), "cpu")
 
 
+@pytest.mark.parametrize("weight", [None, [0.5] * 64])
+def test_looks_of_another_shape_are_refused(copy: Path, weight: list[float] | None) -> None:
+    path = copy / "apparent.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps(facts | {"age": {"weight": weight, "bias": 30.0}}))
+    with pytest.raises(ConfigurationError, match=r"apparent\.json"):
+        Networks.load(signed(copy), "cpu")
+
+
+def test_a_bank_of_before_personas_had_ages_is_refused_with_what_to_do(copy: Path) -> None:
+    path = copy / "personas" / "personas.json"
+    rows = json.loads(path.read_text())
+    del rows[0]["traits"]["age"]
+    path.write_text(json.dumps(rows))
+    with pytest.raises(ConfigurationError, match=r"training\.personas"):
+        Networks.load(signed(copy), "cpu")
+
+
 def test_personas_of_another_size_are_refused(copy: Path) -> None:
     path = copy / "personas" / "001.webp"
     with Image.open(path) as picture:

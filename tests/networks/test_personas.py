@@ -12,6 +12,7 @@ import torch
 from core.networks import Networks
 from core.networks.bundle import PACKAGED
 from core.networks.personas import TABLE
+from core.stages.decouple import identify_personas
 from core.stages.regions import face_masks
 
 
@@ -30,6 +31,15 @@ def test_personas_of_students_look_younger_than_those_of_members_of_congress(net
     assert np.mean(young) < 33
     assert np.mean(old) > 45
     assert np.percentile(young, 90) < np.percentile(old, 30)
+
+
+def test_ages_in_the_table_are_those_that_are_read(networks: Networks) -> None:
+    some = [p for p in networks.personas if p.name == p.plain][::8]
+    (reader,) = (e for e in networks.encoders if e.name == networks.apparent.encoder)
+    vectors = identify_personas((reader,), some, networks.device).vectors[reader.name]
+    presentation, age = networks.apparent.read(vectors)
+    assert np.abs(age.numpy() - [p.traits.age for p in some]).max() < 1
+    assert np.abs(presentation.numpy() - [p.traits.presentation for p in some]).max() < 0.05
 
 
 def test_mirroring_twice_is_nothing(networks: Networks) -> None:

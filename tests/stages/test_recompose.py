@@ -20,7 +20,17 @@ from core.stages import recompose as recomposition
 from core.stages.align import AlignedFaces
 from core.stages.compose import Setting, as_sharp_as, compose
 from core.stages.decouple import decouple, fringe, to_arrays
-from core.stages.recompose import RECOGNISABLE, Recomposed, choose, distinct, fitting, recompose, wear
+from core.stages.recompose import (
+    RECOGNISABLE,
+    SHARE,
+    Recomposed,
+    choose,
+    distinct,
+    fitting,
+    mixed,
+    recompose,
+    wear,
+)
 from core.stages.regions import LEAST_TURN, face_mask, features_mask, skin_mask
 
 
@@ -58,7 +68,7 @@ def test_nothing_outside_the_mask_changes_and_the_inside_does(faces: AlignedFace
 def test_open_eyes_stay_the_photo_s_own_in_all_but_colour(faces: AlignedFaces, networks: Networks) -> None:
     """A persona's, the mean of six people's, have neither gaze nor light."""
     appearance = decouple(faces, networks)[1]
-    [start] = recompose(faces, appearance, networks.personas, 1, 1, seeded(1))
+    [start] = recompose(faces, appearance, networks.personas, seeded(1), needed=1, tried=1)
     own = appearance.eyes[0, 0].numpy() == 1
     before, after = (rgb2lab(to_arrays(x)[0])[own] for x in (faces.images, start.images))
     assert own.sum() > 50
@@ -68,7 +78,7 @@ def test_open_eyes_stay_the_photo_s_own_in_all_but_colour(faces: AlignedFaces, n
 
 def test_a_recomposed_face_is_another_drawing_in_the_same_light(faces: AlignedFaces, networks: Networks) -> None:
     appearance = decouple(faces, networks)[1]
-    [start] = recompose(faces, appearance, networks.personas, 1, 1, seeded(1))
+    [start] = recompose(faces, appearance, networks.personas, seeded(1), needed=1, tried=1)
     mask, alike = appearance.masks, objectives.likeness(start.images, faces.images, appearance.features)
     assert start.alike.tolist() == alike.tolist()
     assert float(alike) <= RECOGNISABLE
@@ -130,7 +140,9 @@ def test_a_presentation_that_is_asked_for_is_given_whatever_the_face_has(
     faces: AlignedFaces, networks: Networks, presentation: Presenting, side: int
 ) -> None:
     traits = decouple(faces, networks)[1].traits[0]
-    for persona in choose(*fitting(traits, networks.personas, Look(presentation)), 4, seeded()):
+    found = choose(*fitting(traits, networks.personas, Look(presentation)), 4, seeded())
+    assert len(found) >= 4
+    for persona in found:
         assert persona.traits.presentation * side > 0
 
 
@@ -140,7 +152,9 @@ def test_an_age_that_is_asked_for_is_given_however_old_the_face_looks(
 ) -> None:
     traits = decouple(faces, networks)[1].traits[0]
     youngest, older = BANDS[age]
-    for persona in choose(*fitting(traits, networks.personas, Look(age=age)), 4, seeded()):
+    found = choose(*fitting(traits, networks.personas, Look(age=age)), 4, seeded())
+    assert len(found) >= 4
+    for persona in found:
         assert youngest <= persona.traits.age < older
 
 
@@ -155,9 +169,53 @@ def test_personas_are_about_as_old_as_the_face_unless_any_age_will_do(faces: Ali
     assert off(22.0, Age.any) + off(58.0, Age.any) > off(22.0, Age.keep) + off(58.0, Age.keep) + 10
 
 
+def test_the_astronaut_looks_as_old_as_she_was(faces: AlignedFaces, networks: Networks) -> None:
+    assert 28 < decouple(faces, networks)[1].traits[0].age < 48  # some year before 42
+
+
+def nobody(faces: AlignedFaces, seed: int) -> Recomposed:
+    """Something that is nothing like the source."""
+    images = torch.rand(faces.images.shape, generator=seeded(seed))
+    return Recomposed(images, (str(seed),) * len(faces), torch.zeros(len(faces)))
+
+
+def test_two_personas_are_mixed_by_a_random_share(faces: AlignedFaces, networks: Networks) -> None:
+    appearance, starts = decouple(faces, networks)[1], [nobody(faces, seed) for seed in range(5)]
+    found = mixed(starts, faces, appearance, seeded())
+    assert [mix.personas for mix in found] == [("0+2",), ("1+3",)]
+    shares = []
+    for mix, one, two in zip(found, starts[:2], starts[2:4], strict=True):
+        share = float((mix.images - one.images).mean() / (two.images - one.images).mean())
+        assert torch.allclose(mix.images, torch.lerp(one.images, two.images, share), atol=1e-3)
+        assert SHARE[0] <= share <= SHARE[1]
+        shares.append(share)
+    assert abs(shares[0] - shares[1]) > 0.001
+    assert all(
+        (a.images == b.images).all() for a, b in zip(mixed(starts, faces, appearance, seeded()), found, strict=True)
+    )
+
+
+def test_a_mixture_that_looks_like_the_source_is_not_made(faces: AlignedFaces, networks: Networks) -> None:
+    appearance, start = decouple(faces, networks)[1], nobody(faces, 1)
+    her = Recomposed(faces.images, ("her",), torch.ones(1))
+    faint = Recomposed(0.5 + 0.01 * (start.images - 0.5), ("faint",), torch.zeros(1))
+    (alone,) = mixed([faint, her], faces, appearance, seeded())
+    assert alone.personas == ("faint",)
+    assert (alone.images == faint.images).all()
+
+
+def test_of_two_that_look_like_the_source_the_less_alike_is_taken(faces: AlignedFaces, networks: Networks) -> None:
+    appearance, start = decouple(faces, networks)[1], nobody(faces, 1)
+    her = Recomposed(faces.images, ("her",), torch.ones(1))
+    faint = Recomposed(faces.images + 0.02 * (start.images - 0.5), ("faint",), torch.ones(1) * 0.99)
+    (less,) = mixed([her, faint], faces, appearance, seeded())
+    assert RECOGNISABLE < float(less.alike) < 1
+    assert less.personas == ("her+faint",)
+
+
 def test_a_bank_that_is_too_small_is_said_to_be(faces: AlignedFaces, networks: Networks) -> None:
     with pytest.raises(RequestRefused, match="has 3 personas to choose from, and 4 are needed"):
-        recompose(faces, decouple(faces, networks)[1], networks.personas[:6], 4, 12, seeded())
+        recompose(faces, decouple(faces, networks)[1], networks.personas[:6], seeded(), needed=4, tried=12)
 
 
 def test_any_presentation_looks_at_all_else(faces: AlignedFaces, networks: Networks) -> None:
@@ -219,7 +277,7 @@ def test_as_many_personas_are_tried_as_it_takes(
 
     monkeypatch.setattr(recomposition, "choose", lambda *_: candidates)
     monkeypatch.setattr(recomposition, "_put_on", put_on)
-    found = recompose(faces, appearance, networks.personas, 3, 3, seeded())
+    found = recompose(faces, appearance, networks.personas, seeded(), needed=3, tried=3)
     assert [r.personas[0] for r in found] == [names[k] for k in taken]
     assert sorted(tried) == sorted(names[:tries])
 
