@@ -16,5 +16,5 @@ def to_lab(pixels: NDArray[np.floating]) -> NDArray[np.floating]:
 
 def to_rgb(lab: NDArray[np.floating]) -> NDArray[np.floating]:
     """RGB in [0, 1] of CIELAB, both (n, 3); of what does not exist, less yellow and then clipped."""
-    bluer = np.minimum(lab[:, 2], YELLOWEST * (lab[:, 0] + 16))
+    bluer = np.minimum(lab[:, 2], YELLOWEST * (lab[:, 0] + 16) - 1e-3)  # on the edge rounding may cross it
     return np.asarray(lab2rgb(np.column_stack((lab[:, :2], bluer))[None])[0])

@@ -50,7 +50,7 @@ def test_a_mouth_that_is_covered_or_as_pale_as_skin_has_no_lips_to_speak_of(
 @pytest.mark.parametrize("lab", [(0.0, 0.0, 90.0), (30.0, 60.0, 90.0)])
 def test_a_colour_that_does_not_exist_is_made_less_yellow_until_it_does(lab: tuple[float, float, float]) -> None:
     """What it is made of would else be less than nothing, of which skimage warns, and a warning is an error here."""
-    found = to_rgb(np.array([lab]))
+    found = to_rgb(np.array([lab]).repeat(99, 0) + np.linspace(0, 1, 99)[:, None] * (5.0, 0.0, 3.0))
     assert ((found >= 0) & (found <= 1)).all()
     colours = np.random.default_rng(0).random((50, 3))
     assert np.allclose(to_rgb(to_lab(colours)), colours, atol=1e-3)
