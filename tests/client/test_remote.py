@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from core.looks import Age, Presenting
 from core.stages.validate import Photo
 from core.vault.custody import Custody
 from sider import remote
@@ -76,6 +78,11 @@ def both() -> Iterator[httpx2.Response]:
     for _ in range(2):
         yield httpx2.Response(200, json=view)
         yield stored(PICTURE)
+
+
+def test_the_look_that_is_wished_for_is_asked_of_the_service() -> None:
+    asked = remote._options(replace(WISH, presentation=Presenting.any, age=Age.old))
+    assert (asked["presentation"], asked["age"]) == ("any", "old")
 
 
 @pytest.mark.parametrize(
