@@ -88,8 +88,7 @@ async def protect(
 
 def _protect(response: Response, found: Parts, who: Caller, once: Once, form: ProtectForm) -> Acceptance:
     settings = found.settings
-    looks = {"presentation": form.presentation, "age": form.age}
-    methods.check(form.method, form.preset, [name for name, look in looks.items() if look != "keep"])
+    methods.check(form.method, form.preset, methods.asked(presentation=form.presentation, age=form.age))
     if form.variants > settings.max_variants:
         raise RequestRefused(f"{form.variants} variants; at most {settings.max_variants}")
     if form.webhook_url:

@@ -47,8 +47,7 @@ class Request:
     @property
     def options(self) -> dict[str, Any]:
         """What is asked for beyond what every method takes."""
-        asked = {"presentation": self.presentation, "age": self.age, "personas": self.personas}
-        return {name: value for name, value in asked.items() if value not in ("keep", ())}
+        return methods.asked(presentation=self.presentation, age=self.age, personas=self.personas)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,7 @@ def protect(
     from sider.files import new_password, plan  # noqa: PLC0415
     from sider.runs import Run, Wish  # noqa: PLC0415
 
-    asked = {"presentation": presentation is not Presenting.keep, "age": age is not Age.keep, "personas": consistent}
-    methods.check(method, preset, [option for option, given in asked.items() if given])
+    methods.check(method, preset, methods.asked(presentation=presentation, age=age, personas=consistent))
     photos = list(plan(paths, out))
     if server and keep_missed:
         raise RequestRefused("a service hands out no picture that misses its promise; leave out --keep-missed")

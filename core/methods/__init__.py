@@ -75,6 +75,11 @@ def options(name: str) -> frozenset[str]:
     return frozenset(target.id for target in lines if isinstance(target, ast.Name)) & frozenset(OPTIONS)
 
 
+def asked(**options: Any) -> dict[str, Any]:
+    """Those of OPTIONS that ask for something; the others say `keep`, or nothing."""
+    return {name: value for name, value in options.items() if value not in ("keep", (), False)}
+
+
 def check(name: str, preset: str, asked: Collection[str] = ()) -> None:
     """Refuse what `load` would not find, and options that are asked for and the method does not take.
 

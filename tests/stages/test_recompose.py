@@ -22,12 +22,10 @@ from core.stages.compose import Setting, as_sharp_as, compose
 from core.stages.decouple import decouple, fringe, to_arrays
 from core.stages.recompose import (
     RECOGNISABLE,
-    SHARE,
     Recomposed,
     choose,
     distinct,
     fitting,
-    mixed,
     recompose,
     wear,
 )
@@ -171,46 +169,6 @@ def test_personas_are_about_as_old_as_the_face_unless_any_age_will_do(faces: Ali
 
 def test_the_astronaut_looks_as_old_as_she_was(faces: AlignedFaces, networks: Networks) -> None:
     assert 28 < decouple(faces, networks)[1].traits[0].age < 48  # some year before 42
-
-
-def nobody(faces: AlignedFaces, seed: int) -> Recomposed:
-    """Something that is nothing like the source."""
-    images = torch.rand(faces.images.shape, generator=seeded(seed))
-    return Recomposed(images, (str(seed),) * len(faces), torch.zeros(len(faces)))
-
-
-def test_two_personas_are_mixed_by_a_random_share(faces: AlignedFaces, networks: Networks) -> None:
-    appearance, starts = decouple(faces, networks)[1], [nobody(faces, seed) for seed in range(5)]
-    found = mixed(starts, faces, appearance, seeded())
-    assert [mix.personas for mix in found] == [("0+2",), ("1+3",)]
-    shares = []
-    for mix, one, two in zip(found, starts[:2], starts[2:4], strict=True):
-        share = float((mix.images - one.images).mean() / (two.images - one.images).mean())
-        assert torch.allclose(mix.images, torch.lerp(one.images, two.images, share), atol=1e-3)
-        assert SHARE[0] <= share <= SHARE[1]
-        shares.append(share)
-    assert abs(shares[0] - shares[1]) > 0.001
-    assert all(
-        (a.images == b.images).all() for a, b in zip(mixed(starts, faces, appearance, seeded()), found, strict=True)
-    )
-
-
-def test_a_mixture_that_looks_like_the_source_is_not_made(faces: AlignedFaces, networks: Networks) -> None:
-    appearance, start = decouple(faces, networks)[1], nobody(faces, 1)
-    her = Recomposed(faces.images, ("her",), torch.ones(1))
-    faint = Recomposed(0.5 + 0.01 * (start.images - 0.5), ("faint",), torch.zeros(1))
-    (alone,) = mixed([faint, her], faces, appearance, seeded())
-    assert alone.personas == ("faint",)
-    assert (alone.images == faint.images).all()
-
-
-def test_of_two_that_look_like_the_source_the_less_alike_is_taken(faces: AlignedFaces, networks: Networks) -> None:
-    appearance, start = decouple(faces, networks)[1], nobody(faces, 1)
-    her = Recomposed(faces.images, ("her",), torch.ones(1))
-    faint = Recomposed(faces.images + 0.02 * (start.images - 0.5), ("faint",), torch.ones(1) * 0.99)
-    (less,) = mixed([her, faint], faces, appearance, seeded())
-    assert RECOGNISABLE < float(less.alike) < 1
-    assert less.personas == ("her+faint",)
 
 
 def test_a_bank_that_is_too_small_is_said_to_be(faces: AlignedFaces, networks: Networks) -> None:
