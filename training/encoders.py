@@ -23,7 +23,6 @@ from core.licence import LicenceClass
 from core.networks import Networks, dlib, facenet
 from core.networks.bundle import PACKAGED
 from core.networks.encoder import Crop, Encoder
-from core.networks.students import load
 from training import pairs, portraits, students
 
 # dlib's five-point chip in terms of MTCNN landmarks, measured on 200 faces, px of 150.
@@ -101,11 +100,14 @@ def main() -> None:
     for name in facenet.FILES:
         write(folder / f"{name}.json", *optional_facenet(name))
     for kind, school in students.SCHOOLS.items():
-        for family, weights in school.finished():
-            save_file(weights, school.packaged(family, args.out))
-            student = load(school.packaged(family, args.out), family, school.dim_of(family))
-            encoder = centre(school.as_encoder(family, student))
-            facts = {"family": family, "stand_in": kind == "clean", **pairs.Scores.of(encoder).summary()}
+        for name, weights in school.finished():
+            save_file(weights, school.packaged(name, args.out))
+            encoder = centre(school.as_encoder(name, school.load(name, school.packaged(name, args.out))))
+            facts = {
+                "family": school.lessons[name].family,
+                "stand_in": kind == "clean",
+                **pairs.Scores.of(encoder).summary(),
+            }
             write(folder / f"{encoder.name}.json", encoder, facts)
 
 

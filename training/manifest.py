@@ -22,6 +22,8 @@ ORIGINS = {
     "apparent.json": f"{CLEAN}, gender as stated by the sources' table, ages by dates of birth (CC0, CC-BY 4.0)",
     "encoders/facenet": "published thresholds, of networks trained on VGGFace2 and CASIA-WebFace (research)",
     "encoders/clean": f"views of {CLEAN}, to imitate dlib's network (CC0)",
+    "encoders/student-facenet": f"views of {CLEAN}; omi (CC BY-NC-SA 4.0); Labeled Faces in the Wild (research), to "
+    "imitate FaceNet, trained on VGGFace2 (research)",
     "encoders/student": f"views of {CLEAN}; omi (CC BY-NC-SA 4.0); Labeled Faces in the Wild (research), "
     "to imitate networks trained on MS-Celeb-1M and others (research)",
 }

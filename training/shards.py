@@ -2,7 +2,8 @@
 
 Shards lie in .work/views; a further run adds new ones. The students that views are made for are those of
 `training.students` as they are, or the packaged ones: shards made between two runs hold what is still hard for them.
-`--clean` takes clean portraits only, and dlib's network (CC0) as the teacher.
+Teachers are those of ../shared/judges, and FaceNet where there is one (`training.facenet`). `--clean` takes clean
+portraits only, and dlib's network (CC0) as the teacher.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from core.networks import Networks
-from training import portraits, teachers, views
+from core.networks.encoder import Encoder
+from training import facenet, portraits, teachers, views
 from training.composites import middle
 from training.precision import fast
 from training.students import SCHOOLS
@@ -36,14 +38,20 @@ def researchers(device: torch.device) -> dict[str, Teacher]:
         return vectors
 
     networks = (t.to(device, memory_format=wide) for t, _ in teachers.networks("teacher"))
-    return {t.name: partial(read, t) for t in networks}
+    found = {t.name: partial(read, t) for t in networks}
+    return found | (as_teacher(other, device) if (other := facenet.load()) else {})
 
 
 def dlib_alone(device: torch.device) -> dict[str, Teacher]:
     """dlib's network, as the bundle has calibrated it. Views lose it nothing: it errs as rarely in 128 px as in 256."""
     (dlib,) = (e for e in Networks.load(device=str(device)).encoders if e.name == "dlib")
-    marks = torch.tensor(views.TEMPLATE, device=device)
-    return {dlib.name: lambda seen: dlib.embed(seen, marks.expand(len(seen), -1, -1))}
+    return as_teacher(dlib, device)
+
+
+def as_teacher(encoder: Encoder, device: torch.device) -> dict[str, Teacher]:
+    """An encoder that cuts a crop of its own from views."""
+    there, marks = encoder.to(device), torch.tensor(views.TEMPLATE, device=device)
+    return {encoder.name: lambda seen: there.embed(seen, marks.expand(len(seen), -1, -1))}
 
 
 def make_shard(

@@ -93,9 +93,9 @@ def test_invented_faces_are_nobodys(faces: views.Faces) -> None:
 @pytest.mark.parametrize("kind", list(students.SCHOOLS))
 def test_a_school_names_and_measures_its_students(kind: str) -> None:
     school = students.SCHOOLS[kind]
-    assert school.referee in school.mixes
-    for family in school.mixes:
-        encoder = school.as_encoder(family, students.FAMILIES[family](school.dim_of(family)))
-        assert school.packaged(family).is_file()
-        assert encoder.name == school.packaged(family).stem
-        assert (encoder.role == "referee") == (family == school.referee)
+    assert school.referee in school.lessons
+    for name, lesson in school.lessons.items():
+        encoder = school.as_encoder(name, lesson.untaught())
+        assert school.packaged(name).is_file()
+        assert encoder.name == school.packaged(name).stem
+        assert (encoder.role == "referee") == (name == school.referee)

@@ -1,0 +1,34 @@
+"""FaceNet (Schroff et al. 2015), as facenet-pytorch has it: the one teacher that is no network of margins in 112 px.
+
+Its 24 million parameters learned the names of VGGFace2's people from photos of 160 px (D. Sandberg's release of 2018).
+SIDER_FACENET names the file of its weights: where facenet-pytorch's releases can be reached,
+`sider doctor --download facenet-vggface2` fetches it into torch's folder.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from core.networks import facenet
+from core.networks.encoder import Encoder
+from training import pairs
+from training.encoders import FACENET, centre
+
+NAME, ROLE = "facenet", "teacher"
+
+
+def load() -> Encoder | None:
+    """The network with its thresholds on the development pairs, if SIDER_FACENET names its weights.
+
+    Raises:
+        ConfigurationError: the file holds something else.
+    """
+    if not (file := os.environ.get("SIDER_FACENET")):
+        return None
+    net = facenet.load(Path(file))
+    encoder = centre(Encoder(NAME, net, FACENET, torch.zeros(512), {}, ROLE)).requires_grad_(False)
+    encoder.thresholds = pairs.thresholds(encoder)
+    return encoder
