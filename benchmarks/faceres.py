@@ -18,7 +18,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from core.networks.encoder import Crop, Encoder
-from training import pairs
 from training.encoders import centre
 
 NAME, ROLE = "hse_faceres", "outsider"
@@ -74,10 +73,8 @@ def read(folder: Path) -> dict[str, Tensor]:
 
 
 def load() -> Encoder | None:
-    """The network with its thresholds on the development pairs, if SIDER_FACERES names a folder."""
+    """The network without thresholds, if SIDER_FACERES names a folder."""
     if not (folder := os.environ.get("SIDER_FACERES")):
         return None
-    encoder = centre(Encoder(NAME, FaceRes(read(Path(folder))).requires_grad_(False), CROP, torch.zeros(1024), {}))
-    encoder.role = ROLE
-    encoder.thresholds = pairs.thresholds(encoder)
-    return encoder
+    net = FaceRes(read(Path(folder))).requires_grad_(False)
+    return centre(Encoder(NAME, net, CROP, torch.zeros(1024), {}, ROLE))

@@ -80,7 +80,7 @@ class Recogniser:
 def recognisers(networks: Networks, data: Pairs) -> list[Recogniser]:
     """All that there are, ours as well, each on the CPU."""
     ours = [Recogniser(deepcopy(e).cpu(), dict(e.thresholds), data) for e in networks.encoders]
-    elsewhere = [(net, net.thresholds) for net in (facenet.load(), faceres.load()) if net]
+    elsewhere = [(net, pairs.thresholds(net)) for net in (facenet.load(), faceres.load()) if net]
     others = [*teachers.networks(), *elsewhere]
     return ours + [Recogniser(net, cuts, data) for net, cuts in others]
 

@@ -14,14 +14,13 @@ import torch
 
 from core.networks import facenet
 from core.networks.encoder import Encoder
-from training import pairs
 from training.encoders import FACENET, centre
 
 NAME, ROLE = "facenet", "teacher"
 
 
 def load() -> Encoder | None:
-    """The network with its thresholds on the development pairs, if SIDER_FACENET names its weights.
+    """The network without thresholds, if SIDER_FACENET names its weights.
 
     Raises:
         ConfigurationError: the file holds something else.
@@ -29,6 +28,4 @@ def load() -> Encoder | None:
     if not (file := os.environ.get("SIDER_FACENET")):
         return None
     net = facenet.load(Path(file))
-    encoder = centre(Encoder(NAME, net, FACENET, torch.zeros(512), {}, ROLE)).requires_grad_(False)
-    encoder.thresholds = pairs.thresholds(encoder)
-    return encoder
+    return centre(Encoder(NAME, net, FACENET, torch.zeros(512), {}, ROLE)).requires_grad_(False)

@@ -1,9 +1,9 @@
 """Distil the teachers into our own encoders: `python -m training.students residual --minutes 60`
 
 Reads the shards of `training.shards`. A student without weights may begin with those of another of its architecture
-(`--like`). Checkpoints every few minutes and goes on from there: the learning rate is
-held, and falls to nothing in the last part of `--minutes` (`--falling`; of several runs only the last needs one).
-Logs a line a minute, and the equal-error rate on the development pairs (never trained on) at each checkpoint.
+(`--like`). Checkpoints every few minutes and goes on from there: the learning rate is held, and falls to nothing in the
+last part of `--minutes` (`--falling`; of several runs only the last needs one). Logs a line a minute, and the
+equal-error rate on the development pairs (never trained on) at each checkpoint.
 `--clean` for those that learn from dlib's network (CC0) and clean portraits only.
 """
 
