@@ -80,8 +80,9 @@ class Recogniser:
 def recognisers(networks: Networks, data: Pairs) -> list[Recogniser]:
     """All that there are, ours as well, each on the CPU."""
     ours = [Recogniser(deepcopy(e).cpu(), dict(e.thresholds), data) for e in networks.encoders]
-    elsewhere = [(net, pairs.thresholds(net)) for net in (facenet.load(), faceres.load()) if net]
-    others = [*teachers.networks(), *elsewhere]
+    elsewhere = [net for net in (facenet.load(), faceres.load()) if net]
+    # A stranger looks once.
+    others = [*teachers.networks(), *((net, pairs.Scores.of(net, mirrored=False).thresholds()) for net in elsewhere)]
     return ours + [Recogniser(net, cuts, data) for net, cuts in others]
 
 

@@ -46,11 +46,20 @@ def centre(encoder: Encoder) -> Encoder:
     return encoder.eval()
 
 
+def as_facenet(name: str, weights: Path, role: str = "surrogate") -> Encoder:
+    """Weights of InceptionResnetV1 behind their own crop; without thresholds.
+
+    Raises:
+        ConfigurationError: the file holds something else.
+    """
+    return centre(Encoder(name, facenet.load(weights), FACENET, torch.zeros(512), {}, role))
+
+
 def optional_facenet(name: str) -> tuple[Encoder, dict[str, object]]:
     """An encoder of facenet-pytorch and its figures: measured where the weights are, else published."""
     weights = facenet.weights_file(name)
     if weights:
-        encoder = centre(Encoder(name, facenet.load(weights), FACENET, torch.zeros(512), {}))
+        encoder = as_facenet(name, weights)
         return encoder, pairs.Scores.of(encoder).summary()
     published: dict[str, object] = {
         "thresholds": FACENET_PUBLISHED,

@@ -10,11 +10,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import torch
-
-from core.networks import facenet
 from core.networks.encoder import Encoder
-from training.encoders import FACENET, centre
+from training.encoders import as_facenet
 
 NAME, ROLE = "facenet", "teacher"
 
@@ -27,5 +24,4 @@ def load() -> Encoder | None:
     """
     if not (file := os.environ.get("SIDER_FACENET")):
         return None
-    net = facenet.load(Path(file))
-    return centre(Encoder(NAME, net, FACENET, torch.zeros(512), {}, ROLE)).requires_grad_(False)
+    return as_facenet(NAME, Path(file), ROLE).requires_grad_(False)

@@ -31,20 +31,13 @@ def read() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images).permute(0, 3, 1, 2), found - FIRST_PIXEL
 
 
-def embed(encoder: Encoder, images: Tensor, landmarks: Tensor) -> Tensor:
-    """Identity vectors of uint8 images (N, 3, 256, 256); asked where the encoder is, answered on the CPU."""
-    there, parts = encoder.centre.device, zip(images.split(32), landmarks.split(32), strict=True)
-    return torch.cat([encoder.identity(x.to(there).float() / 255, marks.to(there)).cpu() for x, marks in parts])
-
-
 @torch.no_grad()
-def thresholds(encoder: Encoder) -> dict[float, float]:
-    """Cosines at FARS on the impostors of the development pairs, each photo being looked at once."""
-    images, marks = read()
-    parts = zip(images.split(32), marks.split(32), strict=True)
-    a, b = torch.cat([encoder.embed(x.float() / 255, m) for x, m in parts]).chunk(2)
-    others = (a @ b.T)[~torch.eye(len(a), dtype=torch.bool)].numpy()
-    return {far: float(np.quantile(others, 1 - far)) for far in FARS}
+def embed(encoder: Encoder, images: Tensor, landmarks: Tensor, mirrored: bool = True) -> Tensor:
+    """Vectors of uint8 images (N, 3, 256, 256), with those of their mirror images as identities or without; asked where
+    the encoder is, answered on the CPU."""
+    there, parts = encoder.centre.device, zip(images.split(32), landmarks.split(32), strict=True)
+    look = encoder.identity if mirrored else encoder.embed
+    return torch.cat([look(x.to(there).float() / 255, marks.to(there)).cpu() for x, marks in parts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +48,8 @@ class Scores:
     impostor: NDArray[np.float64]
 
     @classmethod
-    def of(cls, encoder: Encoder) -> Scores:
-        vectors = embed(encoder, *read())
+    def of(cls, encoder: Encoder, mirrored: bool = True) -> Scores:
+        vectors = embed(encoder, *read(), mirrored)
         n = len(vectors) // 2
         scores = (vectors[:n] @ vectors[n:].T).double().numpy()
         same = np.eye(n, dtype=bool)
@@ -69,9 +62,13 @@ class Scores:
         at = int(np.abs(refused - shares).argmin())
         return float((refused[at] + shares[at]) / 2)
 
+    def thresholds(self) -> dict[float, float]:
+        """Cosines at FARS."""
+        return {far: float(np.quantile(self.impostor, 1 - far)) for far in FARS}
+
     def summary(self) -> dict[str, object]:
         """Thresholds and true-accept rates at FARS, equal-error rate and genuine mean, rounded for a file."""
-        cuts = {f"{far:g}": round(float(np.quantile(self.impostor, 1 - far)), 5) for far in FARS}
+        cuts = {f"{far:g}": round(cut, 5) for far, cut in self.thresholds().items()}
         return {
             "thresholds": cuts,
             "tar": {far: round(float((self.genuine >= cut).mean()), 4) for far, cut in cuts.items()},
