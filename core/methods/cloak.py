@@ -15,6 +15,8 @@ distance, S change of texture, A change of attention, M mask, C takes most of th
 The target is a persona, which is nobody: impersonation never takes a real person. The allowed cosines of a face fall
 until a referee, an encoder that no gradient sees, reads somebody else as well.
 
+At each step some encoders are asked, all in their turns: momentum remembers what the others want.
+
 Deviates: no preset goes through the denoiser (D is nothing, A is 0): ours, which is small, makes a face thrice as dear,
 and what is found without it survives it (DESIGN.md); with a better one, `depth` asks for it. Momentum, draws and the
 encoders' weights are as in `sider`; the timetable is consistent (the released code's is a step off); only the *change*
@@ -35,15 +37,16 @@ from core.errors import RequestRefused
 from core.networks import Networks
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
-from core.stages.decouple import Identity, cosines, embed, identify, identify_personas, similarity
+from core.stages.decouple import Identity, cosines, embed_beside, identify, identify_personas, similarity
 from core.stages.denoise import invert, learn_embeddings, regenerate, timesteps, watched
 from core.stages.latents import Canvas, encode, pixel_gain
-from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise, part
+from core.stages.optimise import Descent, Jitter, Progress, Protected, Turns, draw, optimise, part
 from core.stages.regions import change_masks, region_weights
 
 PROMISE = Promise(people_recognise=True, machines_match=False)
 # Without a mean, which lags behind: here aims rise until the last encoder reads less.
-STEPS = Descent(steps=100, step_size=0.00005, averaging=0.0, check_every=4)
+STEPS = Descent(steps=120, step_size=0.00005, averaging=0.0, check_every=4)
+NEAR = 0.3  # of a threshold, by which the last draw may be short of the aim for a look to be worth its time
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,9 @@ class Config:
     search stops at, at first. confirmation: as margin, for a referee; until it holds, a face's aim is raised by `lift`
     at each look, up to `ceiling`. slack: what the hinge asks for beyond the aim. steps, depth: of so many DDIM steps
     the last ones are undone and done again; depth 0 leaves the denoiser out. iterations: for each learned embedding.
-    targets: personas of which the nearest is impersonated. pull: tau; 0 only dodges. draws: T a step. sharpness: of
-    the encoders' weights, cosine. balance: lambda. texture: sigma. attention: mu. colour: share of a change's colour
-    that C leaves. anchor: nu.
+    targets: personas of which the nearest is impersonated. pull: tau; 0 only dodges. draws: T a step. asked: surrogates
+    a step. sharpness: of the encoders' weights, cosine. balance: lambda. texture: sigma. attention: mu. colour: share
+    of a change's colour that C leaves. anchor: nu.
     """
 
     margin: float = 0.2
@@ -69,6 +72,7 @@ class Config:
     targets: int = 6
     pull: float = 0.15
     draws: int = 1
+    asked: int = 2
     sharpness: float = 0.1
     balance: float = 0.5
     texture: float = 0.14
@@ -117,7 +121,8 @@ def protect(
 class Search:
     """One variant's optimisation, batched over the faces of the photo.
 
-    zero: where u starts. aim: (B,), raised while a referee, which no gradient sees, still reads the source.
+    zero: where u starts. aim: (B,), raised while a referee, which no gradient sees, still reads the source. near:
+    whether some face was near its aim in the last draw. turns: whom steps ask.
     """
 
     def __init__(self, faces: AlignedFaces, networks: Networks, config: Config, generator: torch.Generator) -> None:
@@ -134,6 +139,8 @@ class Search:
         self.limit = self.x.new_tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
         self.aim = self.x.new_full((len(self.x),), config.aim)
         self.zero = torch.zeros_like(self.z_t)
+        self.near = torch.tensor(False)
+        self.turns = Turns(len(networks.surrogates), config.asked)
 
     def render(self, u: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 256 256"]:
         """The faces of latents that are moved by `u`."""
@@ -144,20 +151,25 @@ class Search:
         config = self.config
         clean, attention = self._regenerated(self.z_t + u / self.gain)
         face = self._shown(clean)
-        shown = objectives.Picture(face)
-        visible = (
-            config.balance * objectives.perceived_distance(shown, self.picture, self.M, self.regions)
-            + config.texture * objectives.texture_change(shown, self.picture, self.M)
-            + config.anchor * (u**2).mean((1, 2, 3))
-        )
-        if attention:  # there is none without the denoiser
-            visible = visible + config.attention * objectives.attention_change(attention, self.attention, len(u))
         seen, found = draw(face, self.faces.landmarks, config.jitter, generator, config.draws)
-        read = embed(self.networks.surrogates, seen, found)
+        turn = self.turns.draw(generator)
+        asked = [self.networks.surrogates[k] for k in turn]
+        read, visible = embed_beside(asked, seen, found, self.visible, face)
         cosine, to_target = similarity(read, self.identity), similarity(read, self.target)
-        excess = objectives.margin_shortfall(-cosine, -self.at(self.aim + config.slack))
+        self.near = (cosine <= self.at(config.aim - NEAR)[turn]).all(0).any()
+        excess = objectives.margin_shortfall(-cosine, -self.at(self.aim + config.slack)[turn])
         w = objectives.ensemble_weights(excess, config.sharpness)
-        return visible + (w * (excess - config.pull * to_target)).sum(0).mean(0)
+        away = (w * (excess - config.pull * to_target)).sum(0).mean(0)
+        kept = config.anchor * (u**2).mean((1, 2, 3))
+        if attention:  # there is none without the denoiser
+            kept = kept + config.attention * objectives.attention_change(attention, self.attention, len(u))
+        return visible + kept + away
+
+    def visible(self, face: Float[Tensor, "b 3 256 256"]) -> Float[Tensor, " b"]:
+        """What people see of the change, lambda V + sigma S."""
+        config, shown = self.config, objectives.Picture(face)
+        perceived = objectives.perceived_distance(shown, self.picture, self.M, self.regions)
+        return config.balance * perceived + config.texture * objectives.texture_change(shown, self.picture, self.M)
 
     def at(self, share: Tensor | float) -> Float[Tensor, "k 1 b"]:
         """The surrogates' cosines that are this share of their thresholds below them."""
@@ -166,6 +178,8 @@ class Search:
     def satisfied(self, u: Float[Tensor, "b c u v"]) -> Bool[Tensor, " b"]:
         """Whether the surrogates read nobody they know in the stored pixels, and a referee agrees or is not asked."""
         config = self.config
+        if not self.near:
+            return torch.zeros_like(self.aim, dtype=torch.bool)
         seen = self.stored(self.render(u))
         cosine = cosines(self.networks.surrogates, seen, self.faces.landmarks, self.identity)
         held, strained = ((cosine <= self.at(share)).all(0).all(0) for share in (config.aim, config.ceiling))

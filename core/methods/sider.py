@@ -33,12 +33,12 @@ from torch import Tensor
 from core import objectives
 from core.looks import Age, Look, Presenting
 from core.networks import Networks
-from core.networks.parallel import Net, side_by_side, spread
+from core.networks.parallel import spread
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
-from core.stages.decouple import Appearance, Identity, cosines, decouple, similarity
+from core.stages.decouple import Appearance, Identity, cosines, decouple, embed_beside, similarity
 from core.stages.latents import Canvas, encode, limited, pixel_gain, tint_of
-from core.stages.optimise import Descent, Jitter, Progress, Protected, draw, optimise, part
+from core.stages.optimise import Descent, Jitter, Progress, Protected, Turns, draw, optimise, part
 from core.stages.recompose import RECOGNISABLE, SPARE, Recomposed, distinct, gather, recompose
 from core.stages.regions import change_masks, rectangle
 
@@ -176,8 +176,8 @@ class Search:
     """The optimisation from one recomposition, batched over the faces of the photo.
 
     zero: where u starts. landmarks: where draws have them. aim: (B,), raised while a referee, which no gradient sees,
-    is not convinced of a face. near: whether some face was near its aim in the last draw. waiting: surrogates whose
-    turn is still to come. step: how often the objective was asked.
+    is not convinced of a face. near: whether some face was near its aim in the last draw. turns: whom steps ask. step:
+    how often the objective was asked.
     """
 
     def __init__(self, source: Source, start: Recomposed) -> None:
@@ -192,7 +192,7 @@ class Search:
         self.aim = p.new_full((len(p),), self.config.aim)
         self.zero = torch.zeros_like(self.z_p)
         self.near = torch.tensor(False)
-        self.waiting: list[int] = []
+        self.turns = Turns(len(self.networks.surrogates), self.config.asked)
         self.step = 0
 
     def run(
@@ -224,12 +224,9 @@ class Search:
         config, source = self.config, self.source
         face = self.render(u)
         seen, found = draw(face, self.landmarks, config.jitter, generator, config.draws)
-        turn = self.turn(generator)
+        turn = self.turns.draw(generator)
         asked = [self.networks.surrogates[k] for k in turn]
-        # What people see is worked out beside what machines read.
-        nets: list[Net] = [*(partial(e.embed, landmarks=found) for e in asked), self.visible]
-        *vectors, visible = side_by_side(nets, [*(seen for _ in asked), face])
-        read = Identity({e.name: v for e, v in zip(asked, vectors, strict=True)})
+        read, visible = embed_beside(asked, seen, found, self.visible, face)
         cosine = similarity(read, source.identity)
         self.near = (cosine >= source.at(config.aim - NEAR)[turn]).all(0).any()
         shortfall = objectives.margin_shortfall(cosine, source.at((self.aim + config.slack).clamp_max(1))[turn])
@@ -246,13 +243,6 @@ class Search:
             + config.texture * objectives.texture_change(shown, self.persona, mask)
             + config.resurfacing * objectives.resurfacing(shown, source.picture, self.drawn, mask)
         )
-
-    def turn(self, generator: torch.Generator) -> list[int]:
-        """The surrogates that are asked at this step: each one comes once before any comes again."""
-        if not self.waiting:
-            self.waiting = torch.randperm(len(self.networks.surrogates), generator=generator).tolist()
-        turn, self.waiting = self.waiting[: self.config.asked], self.waiting[self.config.asked :]
-        return turn
 
     def strictness(self) -> float:
         """What the visual terms count at this step, 1 at first: who is not there by then is hard, and to be recognised

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from core.networks import Encoder, Networks
 from core.networks.occlusion import Occlusion
-from core.networks.parallel import side_by_side
+from core.networks.parallel import Net, side_by_side
 from core.networks.personas import Persona, Traits
 from core.objectives import LUMA
 from core.stages.align import AlignedFaces
@@ -144,6 +144,15 @@ def embed(encoders: tuple[Encoder, ...], images: Tensor, landmarks: Tensor) -> I
     """What each encoder reads in images. Differentiable to them."""
     vectors = side_by_side([partial(e.embed, landmarks=landmarks) for e in encoders], [images] * len(encoders))
     return Identity({e.name: v for e, v in zip(encoders, vectors, strict=True)})
+
+
+def embed_beside(
+    encoders: Sequence[Encoder], images: Tensor, landmarks: Tensor, look: Net, shown: Tensor
+) -> tuple[Identity, Tensor]:
+    """As `embed`, and what people see of pictures, which is worked out beside what machines read."""
+    nets: list[Net] = [*(partial(e.embed, landmarks=landmarks) for e in encoders), look]
+    *vectors, seen = side_by_side(nets, [*(images for _ in encoders), shown])
+    return Identity({e.name: v for e, v in zip(encoders, vectors, strict=True)}), seen
 
 
 def similarity(read: Identity, identity: Identity) -> Float[Tensor, "k n b"]:

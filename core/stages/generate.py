@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from core import objectives
 from core.errors import RequestRefused
 from core.networks import Encoder, Networks
 from core.networks.generator import Generator, Look
+from core.networks.parallel import spread
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import Identity, embed, identify_personas, similarity
 from core.stages.latents import Canvas, encode, limited
@@ -55,6 +57,15 @@ class Turning:
     kept: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """Draws of all faces as one encoder is shown them: (n, 3, 256, 256) with landmarks (n, 5, 2)."""
+
+    encoder: Encoder
+    images: Tensor
+    landmarks: Tensor
+
+
 class Scene:
     """Faces under a secret, as the generator changes them look by look.
 
@@ -92,7 +103,9 @@ class Scene:
         with torch.enable_grad():
             face = self.shown(self.change(at))
             (dear,) = torch.autograd.grad(visible(face, self.subject).sum(), at, retain_graph=True)
-            wanted = torch.stack([self.gradient(encoder, face, at) for encoder in self.encoders])
+            drawn = [draw(face, self.subject.landmarks, Jitter(), self.random, DRAWS) for _ in self.encoders]
+        views = [View(encoder, *own) for encoder, own in zip(self.encoders, drawn, strict=True)]
+        wanted = torch.stack(spread(partial(self.gradient, at=at), views))
         # Each encoder by its own measure: none is to be heard because its gradients are long.
         wanted = wanted / wanted.square().mean((2, 3, 4), keepdim=True).sqrt().clamp_min(1e-12)
         z = self.z * self.generator.gain
@@ -100,10 +113,11 @@ class Scene:
         step: Tensor = self.generator(seen, min(look, self.generator.looks - 1))
         return u + step
 
-    def gradient(self, encoder: Encoder, face: Tensor, at: Tensor) -> Tensor:
+    def gradient(self, view: View, at: Tensor) -> Tensor:
         """Of what one encoder knows of the face, to the latents' change that it was drawn of."""
-        read = known(face, self.subject, self.secret, encoder, self.random)
-        return torch.autograd.grad(read.sum(), at, retain_graph=True)[0]
+        with torch.enable_grad():
+            read = known(view, self.subject, self.secret).sum()
+        return torch.autograd.grad(read, at, retain_graph=True)[0]
 
 
 @torch.no_grad()
@@ -175,13 +189,11 @@ def unobtrusive(
     return found
 
 
-def known(
-    face: Tensor, subject: Subject, secret: Identity, encoder: Encoder, random: torch.Generator
-) -> Float[Tensor, " b"]:
+def known(view: View, subject: Subject, secret: Identity) -> Float[Tensor, " b"]:
     """How much an encoder still knows: cosines to the avoided beyond what is aimed at, less the one to the secret; mean
     over the draws."""
-    read = embed((encoder,), *draw(face, subject.landmarks, Jitter(), random, DRAWS))
-    floor = (1 - FLOOR) * encoder.thresholds[1e-2]
+    read = embed((view.encoder,), view.images, view.landmarks)
+    floor = (1 - FLOOR) * view.encoder.thresholds[1e-2]
     excess = torch.stack([torch.relu(similarity(read, who) - floor) for who in subject.avoided]).sum(0)
     known: Tensor = (excess - similarity(read, secret)).mean((0, 1))
     return known

@@ -93,6 +93,21 @@ def optimise(
     return m, descent.steps
 
 
+class Turns:
+    """Which of `count` encoders are asked at each step, `asked` of them: each comes once before any comes again."""
+
+    def __init__(self, count: int, asked: int) -> None:
+        self.count, self.asked = count, asked
+        self._waiting: list[int] = []
+
+    def draw(self, generator: torch.Generator) -> list[int]:
+        """Of the next step."""
+        if not self._waiting:
+            self._waiting = torch.randperm(self.count, generator=generator).tolist()
+        turn, self._waiting = self._waiting[: self.asked], self._waiting[self.asked :]
+        return turn
+
+
 def part(progress: Progress, number: int, count: int) -> Callable[[float], None]:
     """Reports the share of one of several optimisations."""
     return lambda share: progress("optimise", (number + share) / count)

@@ -13,7 +13,7 @@ from core.networks import Networks
 from core.networks.denoiser import Denoiser, make
 from core.objectives import attention_change
 from core.stages.align import AlignedFaces
-from core.stages.decouple import identify, similarity
+from core.stages.decouple import Identity, identify, similarity
 from core.stages.denoise import watched
 
 
@@ -69,6 +69,21 @@ def test_it_turns_away_from_the_source(faces: AlignedFaces, networks: Networks) 
         now = similarity(identify(networks.surrogates, made.images[0], faces.landmarks), own)
     assert (now < 0.95).all()
     assert made.starts == ()
+
+
+def test_it_looks_at_stored_pixels_only_where_draws_were_near(
+    faces: AlignedFaces, networks: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    for aim in (0.0, 9.0):  # one that any face of a stranger reaches, and one that none does
+        begun, generator = search(faces, networks, aim=aim, ceiling=9.0), torch.Generator().manual_seed(1)
+        begun.identity = Identity(begun.identity.vectors | begun.target.vectors)  # surrogates read somebody else
+        monkeypatch.setattr(begun, "stored", lambda images: looks.append(aim) or images)  # noqa: B023
+        assert not begun.satisfied(begun.zero).any()  # before any draw
+        with torch.no_grad():
+            begun.objective(begun.zero, generator)
+            begun.satisfied(begun.zero)
+    assert looks == [0.0]
 
 
 def test_without_a_denoiser_it_says_so(faces: AlignedFaces, networks: Networks) -> None:

@@ -103,20 +103,6 @@ def test_a_hard_face_is_asked_for_less_likeness_in_the_end(faces: AlignedFaces, 
         assert (eased < patient) == (ease > 0)
 
 
-def test_each_surrogate_is_asked_once_before_any_comes_again(faces: AlignedFaces, networks: Networks) -> None:
-    identity, appearance = decouple(faces, networks)
-    start = Recomposed(faces.images.flip(-1), ("",), torch.zeros(1))
-    everyone = range(len(networks.surrogates))
-    assert len(everyone) > 3
-    for asked in (1, 2, 3, 99):
-        source = sider.Source(faces, identity, appearance, networks, sider.Config(asked=asked))
-        search, generator = sider.Search(source, start), torch.Generator().manual_seed(1)
-        for _ in range(3):
-            turns = [search.turn(generator) for _ in everyone[::asked]]
-            assert sorted(k for turn in turns for k in turn) == list(everyone)
-            assert max(map(len, turns)) <= asked
-
-
 def test_draws_lie_where_features_of_the_persona_are_found(
     faces: AlignedFaces, panel: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.stages.optimise import Descent, Jitter, blur, draw, optimise
+from core.stages.optimise import Descent, Jitter, Turns, blur, draw, optimise
 
 TARGET = torch.tensor([0.3, -0.2])[:, None, None, None].expand(2, 4, 8, 8)
 
@@ -92,3 +92,12 @@ def test_blur_keeps_the_mean_and_takes_detail() -> None:
     assert soft.mean() == pytest.approx(images.mean().item(), abs=0.01)
     assert soft.std() < images.std() / 2
     assert blur(images, 0.1) is images
+
+
+@pytest.mark.parametrize("asked", [1, 2, 3, 99])
+def test_each_encoder_is_asked_once_before_any_comes_again(asked: int) -> None:
+    turns, generator = Turns(5, asked), torch.Generator().manual_seed(1)
+    for _ in range(3):
+        round_ = [turns.draw(generator) for _ in range(5)[::asked]]
+        assert sorted(k for turn in round_ for k in turn) == list(range(5))
+        assert max(map(len, round_)) <= asked
