@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from core.networks.encoder import Crop, Encoder
 from training.encoders import centre
 
-NAME, ROLE = "hse_faceres", "outsider"
+NAME, ROLE, VARIABLE = "hse_faceres", "outsider", "SIDER_FACERES"
 BLOCKS, HALVING = 13, (2, 4, 6, 12)
 # The crop of ArcFace's networks, twice as large: of three sizes the one in which it tells people apart best.
 CROP = Crop(((76.6, 103.4), (147.1, 103.0), (112.1, 143.5), (83.1, 184.7), (141.5, 184.4)), (224, 224))
@@ -74,7 +74,7 @@ def read(folder: Path) -> dict[str, Tensor]:
 
 def load() -> Encoder | None:
     """The network without thresholds, if SIDER_FACERES names a folder."""
-    if not (folder := os.environ.get("SIDER_FACERES")):
+    if not (folder := os.environ.get(VARIABLE)):
         return None
     net = FaceRes(read(Path(folder))).requires_grad_(False)
     return centre(Encoder(NAME, net, CROP, torch.zeros(1024), {}, ROLE))

@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import html
 import json
+import os
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -26,7 +27,7 @@ from rich.progress import track
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from benchmarks import look, report
+from benchmarks import faceres, look, report
 from benchmarks.strangers import DEGRADED, FARS, Pairs, Pixels, Recogniser, landmarks, recognisers
 from core import methods, objectives
 from core.errors import NoFaceFound
@@ -39,6 +40,7 @@ from core.pipeline import Clock, make
 from core.stages.align import AlignedFaces, align, paste
 from core.stages.regions import face_mask, region_weights
 from core.stages.validate import Photo
+from training import facenet
 
 FOLDER = Path(".work/privacy")
 SHOWN = ("source", "start", "protected")
@@ -229,9 +231,10 @@ def main() -> None:
     which = f"{len(data)} pairs, preset `{args.preset}`, bundle `{networks.bundle}`"
     given = {"preset": args.preset, "bundle": args.bundle, "licence-class": args.licence_class}
     options = "".join(f" --{k} {v}" for k, v in given.items() if v != parser.get_default(k.replace("-", "_")))
+    named = "".join(f"{v}=... " for v in (facenet.VARIABLE, faceres.VARIABLE) if v in os.environ)
     report.put(
         f"privacy-{name}-{args.pairs}",
-        f"Strangers' networks, {which}: `python -m benchmarks.privacy --pairs {args.pairs}{options}`",
+        f"Strangers' networks, {which}: `{named}python -m benchmarks.privacy --pairs {args.pairs}{options}`",
         [
             report.bullets(facts_of(rows) | fidelity(run, rows, data) | diversity(run, data)),
             "True-accept rate before protection, and after it among those that matched before.\n\n"

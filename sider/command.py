@@ -91,10 +91,10 @@ def protect(
 
             client = opened.enter_context(remote.connect(server, key_file))
         wish = Wish(method, preset, variants, seed, custody, None, presentation, age, consistent)
-        resumed = Run(out, wish, overwrite, as_json).resumes(photos, server or "")
-        wish = replace(wish, password=new_password(password_file, custody, console, resumed))
         run = Run(out, wish, overwrite, as_json)
-        protector = remote.Service(client, wish, server) if server else _engine(run, photos, keep_missed)
+        password = new_password(password_file, custody, console, run.resumes(photos, server or ""))
+        run = replace(run, wish=replace(wish, password=password))
+        protector = remote.Service(client, run.wish, server) if server else _engine(run, photos, keep_missed)
         lines = run.protect_all(photos, protector, console)
     if contact_sheet:
         from sider.sheet import write_sheet  # noqa: PLC0415

@@ -13,7 +13,7 @@ from pathlib import Path
 from core.networks.encoder import Encoder
 from training.encoders import as_facenet
 
-NAME, ROLE = "facenet", "teacher"
+NAME, ROLE, VARIABLE = "facenet", "teacher", "SIDER_FACENET"
 
 
 def load() -> Encoder | None:
@@ -22,6 +22,6 @@ def load() -> Encoder | None:
     Raises:
         ConfigurationError: the file holds something else.
     """
-    if not (file := os.environ.get("SIDER_FACENET")):
+    if not (file := os.environ.get(VARIABLE)):
         return None
     return as_facenet(NAME, Path(file), ROLE).requires_grad_(False)

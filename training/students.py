@@ -271,6 +271,8 @@ def main() -> None:
     school = SCHOOLS["clean" if args.clean else "research"]
     if args.student not in school.lessons:
         parser.error(f"{args.student} is no student of this licence class; these are: {', '.join(school.lessons)}")
+    if args.like and school.weights(args.student):
+        print(f"{args.student} goes on with its own weights, not with those of {args.like}")
     train(Run.start(school, args.student, args.like, device), args.minutes, args.falling)
 
 

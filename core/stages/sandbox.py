@@ -191,6 +191,7 @@ def _reap(deadlines: dict[int, float]) -> None:
 
 def _decode(line: int) -> None:
     """A child's life."""
+    signal.setitimer(signal.ITIMER_REAL, WALL_SECONDS + MERCY)  # if nobody is left who would end it
     with socket.socket(fileno=line) as peer, peer.makefile("rwb") as stream:
         question = json.loads(stream.readline(LINE))
         limits = Limits(**question["limits"])

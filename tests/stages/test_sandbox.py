@@ -146,6 +146,17 @@ def test_who_sleeps_is_ended_and_who_has_ended_is_forgotten() -> None:
         child.wait()
 
 
+def test_who_sleeps_ends_though_the_server_is_gone() -> None:
+    code = """
+import socket
+from core.stages import sandbox
+sandbox.WALL_SECONDS = sandbox.MERCY = 0.1
+nobody, line = socket.socketpair()
+sandbox._decode(line.detach())
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == -signal.SIGALRM
+
+
 @pytest.mark.parametrize(
     ("deed", "error"),
     [("open('/dev/null')", "OSError"), ("bytes(2**31)", "MemoryError"), ("__import__('socket').socket()", "OSError")],
