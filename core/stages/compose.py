@@ -11,7 +11,8 @@ from scipy.ndimage import gaussian_filter
 
 from core.networks import Persona
 from core.stages.beard import beard, bearded
-from core.stages.decouple import HAIR, fringe, skin_colour, skin_likeness
+from core.stages.colour import grey
+from core.stages.decouple import HAIR, hair_above, skin_colour, skin_likeness
 from core.stages.eyes import Colour, iris_colour, recoloured
 from core.stages.light import Tone, as_deep_as, lit, shading
 from core.stages.lips import Lips
@@ -90,12 +91,13 @@ def compose(setting: Setting, persona: Persona) -> Iterator[Face]:
 def _inside(setting: Setting, image: Face, points: Points, target: NDArray[np.float32]) -> Face:
     """The face with what comes from `points` of an image, whose landmarks come to be at the target."""
     picture = taken(image, points)
-    bare = np.minimum(setting.bare, 1 - around(fringe(picture, target)))
+    skin = skin_likeness(picture, target, HAIR)
+    bare = np.minimum(setting.bare, 1 - around(hair_above(skin, target)))
     # Light is compared where both pictures show skin: dark brows, lips and hair are no shadow to be handed on.
     features = np.maximum(features_mask(setting.landmarks), features_mask(target))
     inside = face_mask(setting.landmarks, feather=0.5, hidden=LEAST_TURN) * (1 - features)
     here = shading(setting.picture, inside * bare * setting.skin)
-    there = shading(picture, inside * skin_likeness(picture, target, HAIR))
+    there = shading(picture, inside * skin)
     lips = Lips.of(picture, target, bare)
     picture = as_sharp_as(setting.picture, setting.landmarks, picture, target)
     mask = setting.inside * bare
@@ -114,7 +116,7 @@ def as_sharp_as(source: Face, landmarks: NDArray[np.float32], image: Face, marks
     here, there = features_mask(landmarks), features_mask(marks)
     fine = image - gaussian_filter(image, (LINE_SIGMA, LINE_SIGMA, 0))
     fine_source = source - gaussian_filter(source, (LINE_SIGMA, LINE_SIGMA, 0))
-    wanted = (np.square(fine_source).mean(-1) * here).sum() / here.sum()
-    shown = (np.square(fine).mean(-1) * there).sum() / there.sum()
+    wanted = (grey(np.square(fine_source)) * here).sum() / here.sum()
+    shown = (grey(np.square(fine)) * there).sum() / there.sum()
     amount = np.clip(np.sqrt(wanted / max(shown, 1e-9)), 1, CRISPER) - 1
     return np.asarray(image + amount * gaussian_filter(there, 3.0)[..., None] * fine, np.float32)

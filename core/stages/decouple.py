@@ -21,7 +21,7 @@ from core.networks.parallel import Net, side_by_side
 from core.networks.personas import Persona, Traits
 from core.objectives import LUMA
 from core.stages.align import AlignedFaces
-from core.stages.colour import to_lab
+from core.stages.colour import over_channels, to_lab
 from core.stages.regions import (
     around,
     between_lips,
@@ -210,15 +210,20 @@ def skin_colour(image: NDArray[np.float32], landmarks: NDArray[np.float32]) -> N
 def skin_likeness(image: NDArray[np.float32], landmarks: NDArray[np.float32], lightness: float) -> NDArray[np.float32]:
     """How much each pixel has the colour of the cheeks, 0..1; `lightness` is how much darker skin may be (CIELAB)."""
     off = (rgb2lab(image) - skin_colour(image, landmarks)) / (lightness, CHROMA, CHROMA)
-    return np.asarray(np.exp(-np.square(off).sum(-1)), np.float32)
+    return np.asarray(np.exp(-over_channels(np.add, np.square(off))), np.float32)
 
 
 def fringe(image: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     """Hair over the forehead (256, 256), 0..1: it stays, or a persona's forehead would end it in mid-air."""
+    return hair_above(skin_likeness(image, landmarks, HAIR), landmarks)
+
+
+def hair_above(likeness: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`fringe` of a face whose `skin_likeness` is known, with skin up to HAIR darker."""
     height = -frame(landmarks)[1]
     above = np.clip((height - FOREHEAD[0]) / (FOREHEAD[1] - FOREHEAD[0]), 0, 1)
-    likeness = gaussian_filter(skin_likeness(image, landmarks, HAIR), 1.5)
-    return np.asarray(gaussian_filter(np.clip(4 * (0.55 - likeness), 0, 1) * above, 1.5), np.float32)
+    bald = gaussian_filter(likeness, 1.5)
+    return np.asarray(gaussian_filter(np.clip(4 * (0.55 - bald), 0, 1) * above, 1.5), np.float32)
 
 
 def open_eyes(image: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDArray[np.float32]:

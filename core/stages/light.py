@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.transform import downscale_local_mean
 
+from core.stages.colour import grey, over_channels
 from core.stages.decouple import luminance, to_arrays
 
 LIGHT_SIGMA = 6.0  # px; shading coarser than this is the photo's, finer detail the persona's
@@ -40,7 +41,7 @@ def lit(image: NDArray[np.float32], light: NDArray[np.float32], skin: NDArray[np
     replaces ruddy.
     """
     light = np.clip(light, *LIGHT_RANGE)
-    brightness = light.mean(-1, keepdims=True)
+    brightness = grey(light)[..., None]
     share = np.clip(_saturation(image) / (_saturation(skin) + 1e-3), 0, 1)
     return np.asarray(image * brightness * (light / brightness) ** share, np.float32)
 
@@ -70,14 +71,14 @@ class Tone:
         light = luminance(image)
         steps = np.linspace(0, 1, TONES)
         colour = np.dstack([np.interp(light, steps, c) for c in self.colours.T]) * light[..., None]
-        off = np.square((image - colour) / (LIKE * light[..., None] + BLACK)).sum(-1)
+        off = over_channels(np.add, np.square((image - colour) / (LIKE * light[..., None] + BLACK)))
         share = mask * gaussian_filter(np.exp(-off), 1.0)
         return np.asarray(image + share[..., None] * (colour - image), np.float32)
 
 
 def _saturation(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    top = image.max(-1, keepdims=True)
-    return np.asarray((top - image.min(-1, keepdims=True)) / (top + 1e-3), np.float32)
+    top, bottom = (over_channels(end, image)[..., None] for end in (np.maximum, np.minimum))
+    return np.asarray((top - bottom) / (top + 1e-3), np.float32)
 
 
 def as_deep_as(
@@ -95,5 +96,5 @@ def as_deep_as(
 
 def _relief(image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
     """How much lighter (logarithm) each place is than what lies around it inside the mask."""
-    here, around = (np.log(x.mean(-1).clip(0, 1) + 0.03) for x in (image, shading(image, mask)))
+    here, around = (np.log(grey(x).clip(0, 1) + 0.03) for x in (image, shading(image, mask)))
     return np.asarray(here - around, np.float32)

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.registration import optical_flow_tvl1
 
 from core.stages.align import SIDE
+from core.stages.colour import grey
 from core.stages.pose import Points
 from core.stages.shape import PIXELS, sampled
 
@@ -44,7 +45,7 @@ def registered(
 def drawing(image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
     """Lines and edges of an image (256, 256, 3) inside the mask (256, 256), about as strong in any light and beside any
     hair; at every GRID pixels (128, 128)."""
-    luma = gaussian_filter(np.log(image.mean(-1).clip(0, 1) + 0.03), LINE)[::GRID, ::GRID]
+    luma = gaussian_filter(np.log(grey(image).clip(0, 1) + 0.03), LINE)[::GRID, ::GRID]
     weight = mask[::GRID, ::GRID]
     lines = luma - _mean(luma, weight)
     return np.asarray(weight * lines / np.sqrt(_mean(np.square(lines), weight) + WEAK**2), np.float32)

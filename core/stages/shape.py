@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d, label, sum_labels
 from skimage.transform import ThinPlateSplineTransform
 
 from core.stages.align import SIDE
+from core.stages.colour import grey, over_channels
 from core.stages.decouple import to_arrays
 from core.stages.pose import Numbers, Points, Pose
 from core.stages.regions import frame
@@ -117,7 +118,7 @@ def heights(
     """How far below its landmarks each of FEATURES begins in a picture (256, 256, 3), in inter-ocular distances; of the
     brows, the mean. nan where it is `covered` (256, 256), 0..1, or not to be told from the skin around it."""
     x, y = frame(landmarks)
-    luma = np.log(image.mean(-1).clip(0, 1) + 0.03)
+    luma = np.log(grey(image).clip(0, 1) + 0.03)
     bare = np.ones_like(luma) if covered is None else 1 - covered
     found = []
     for feature in FEATURES:
@@ -169,4 +170,4 @@ def squeezed(points: Points) -> NDArray[np.float64]:
     """How far apart neighbours (256, 256) are where they are taken from, px: the far side of a turned nose ends up in a
     line."""
     apart = np.gradient(points.reshape(SIDE, SIDE, 2), axis=(0, 1))
-    return np.asarray(np.linalg.norm(apart, axis=-1).max(0))
+    return np.asarray(np.sqrt(np.maximum(*(over_channels(np.add, np.square(step)) for step in apart))))
