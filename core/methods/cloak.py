@@ -12,10 +12,10 @@ distance, S change of texture, A change of attention, M mask, C takes most of th
     J(u) = sum_k w_k ([cos(E_k(T(x(u))), e_k) - c_k]_+ - tau cos(E_k(T(x(u))), s_k))
            + lambda V(x(u), x) + sigma S(x(u), x) + mu A(u) + nu mean u^2
 
-The target is a persona, which is nobody: impersonation never takes a real person. The allowed cosines of a face fall
-until a referee, an encoder that no gradient sees, reads somebody else as well.
-
-At each step some encoders are asked, all in their turns: momentum remembers what the others want.
+The target is a persona, which is nobody: impersonation never takes a real person. It is drawn at random, a secret of
+each protection: who is only turned away from himself is turned the same way every time, and two cloaks of a person
+match one another. The allowed cosines of a face fall until a referee, an encoder that no gradient sees, reads somebody
+else as well. At each step some encoders are asked, all in their turns: momentum remembers what the others want.
 
 Deviates: no preset goes through the denoiser (D is nothing, A is 0): ours, which is small, makes a face thrice as dear,
 and what is found without it survives it (DESIGN.md); with a better one, `depth` asks for it. Momentum, draws and the
@@ -55,9 +55,9 @@ class Config:
     search stops at, at first. confirmation: as margin, for a referee; until it holds, a face's aim is raised by `lift`
     at each look, up to `ceiling`. slack: what the hinge asks for beyond the aim. steps, depth: of so many DDIM steps
     the last ones are undone and done again; depth 0 leaves the denoiser out. iterations: for each learned embedding.
-    targets: personas of which the nearest is impersonated. pull: tau; 0 only dodges. draws: T a step. asked: surrogates
-    a step. sharpness: of the encoders' weights, cosine. balance: lambda. texture: sigma. attention: mu. colour: share
-    of a change's colour that C leaves. anchor: nu.
+    pull: tau, towards the target; 0 only dodges. draws: T a step. asked: surrogates a step. sharpness: of the encoders'
+    weights, cosine. balance: lambda. texture: sigma. attention: mu. colour: share of a change's colour that C leaves.
+    anchor: nu.
     """
 
     margin: float = 0.2
@@ -69,8 +69,7 @@ class Config:
     steps: int = 10
     depth: int = 0
     iterations: int = 4
-    targets: int = 6
-    pull: float = 0.15
+    pull: float = 1.0
     draws: int = 1
     asked: int = 2
     sharpness: float = 0.1
@@ -91,11 +90,11 @@ PRESETS = {
         confirmation=0.15,
         ceiling=0.8,
         balance=0.65,
-        pull=0.1,
+        pull=0.4,
         descent=replace(STEPS, steps=140),
     ),
     "standard": Config(),
-    "strong": Config(margin=0.5, aim=0.9, confirmation=0.7, ceiling=1.6, balance=0.3, pull=0.2),
+    "strong": Config(margin=0.5, aim=0.9, confirmation=0.7, ceiling=1.6, balance=0.3, pull=1.2),
 }
 
 
@@ -222,12 +221,8 @@ class Search:
         with watched(denoiser) as maps:
             return regenerate(z_t, denoiser, self.times, self.tokens), maps
 
-    @torch.no_grad()
     def _synthetic_target(self, generator: torch.Generator) -> Identity:
-        """Identities of personas, for each face the one that the surrogates find nearest of those drawn."""
+        """Identities of personas, for each face one that is drawn."""
         bank = self.networks.personas
-        drawn = [bank[k] for k in torch.randperm(len(bank), generator=generator)[: self.config.targets].tolist()]
-        theirs = identify_personas(self.networks.surrogates, drawn, self.x.device).vectors
-        likeness = torch.stack([self.identity.vectors[name] @ v.T for name, v in theirs.items()]).mean(0)
-        nearest = likeness.argmax(1)
-        return Identity({name: v[nearest] for name, v in theirs.items()})
+        drawn = [bank[k] for k in torch.randint(len(bank), (len(self.x),), generator=generator).tolist()]
+        return identify_personas(self.networks.surrogates, drawn, self.x.device)
