@@ -61,6 +61,13 @@ def test_the_target_is_a_persona_and_not_the_source(faces: AlignedFaces, network
     assert (own < limits).all()
 
 
+def test_each_protection_has_a_target_of_its_own(faces: AlignedFaces, networks: Networks) -> None:
+    begun = (cloak.Search(faces, networks, config(), torch.Generator().manual_seed(seed)) for seed in range(3))
+    first, *others = (search.target.vectors[networks.surrogates[0].name] for search in begun)
+    assert first.shape[0] == len(faces)
+    assert all((first * other).sum(1).max() < 0.99 for other in others)
+
+
 def test_it_turns_away_from_the_source(faces: AlignedFaces, networks: Networks) -> None:
     short = config(depth=0, descent=dataclasses.replace(cloak.PRESETS["standard"].descent, steps=12))
     made = cloak.protect(faces, networks, short, torch.Generator().manual_seed(1), lambda *_: None)
