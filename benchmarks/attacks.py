@@ -91,7 +91,7 @@ def matches(cosines: Tensor, own: Tensor) -> list[float]:
     return [float((cosines[own] >= torch.quantile(cosines[~own], 1 - far)).float().mean()) for far in FARS]
 
 
-def distillation(case: Case, sizes: list[int]) -> list[list[str]]:
+def distillation(case: Case, sizes: list[int], learners: int) -> list[list[str]]:
     """Originals, protected photos before, and after learning from each number of pairs."""
     (start,) = (e for e in case.networks.encoders if e.name == START)
     data = case.data
@@ -103,8 +103,8 @@ def distillation(case: Case, sizes: list[int]) -> list[list[str]]:
         ["protected", *recognition(start, [start], images, marks, numbers)],
     ]
     for size in sizes:
-        learners = [adapt(start, case.owned(size), seed) for seed in range(LEARNERS)]
-        table.append([f"after {size} pairs", *recognition(start, learners, images, marks, numbers)])
+        taught = [adapt(start, case.owned(size), seed) for seed in range(learners)]
+        table.append([f"after {size} pairs", *recognition(start, taught, images, marks, numbers)])
     return table
 
 
@@ -195,11 +195,15 @@ def held(case: Case, images: list[Pixels | None]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, nargs="*", default=[50, 200], help="that attackers own")
+    parser.add_argument("--learners", type=int, default=LEARNERS, help="that learn to read, from the same pairs")
     parser.add_argument("--test", type=int, default=32, help="of 262 pairs, evenly over them")
     parser.add_argument("--preset", default="standard")
     parser.add_argument("--methods", nargs="+", default=methods.names(), choices=methods.names())
     parser.add_argument("--protect", action="store_true", help="only make the protected faces that are missing")
     args = parser.parse_args()
+    given = {"preset": args.preset, "pairs": args.pairs, "learners": args.learners}
+    options = "".join(f" --{k} {_words(v)}" for k, v in given.items() if v != parser.get_default(k))
+    command = f"python -m benchmarks.attacks{options}" if options else "make bench-attacks"
     networks, data = Networks.load(), Pairs.read(args.test)
     nets = recognisers(networks, data)
     for name in args.methods:
@@ -208,10 +212,14 @@ def main() -> None:
         tried = [len(case.a), 0 if case.machines_match else len(case.b)]
         print(f"{name}: protected {tried} to be tried, {owned} to be owned")
         if not args.protect:
-            write(case, args.pairs, nets)
+            write(case, args.pairs, args.learners, nets, command)
 
 
-def write(case: Case, sizes: list[int], nets: list[Recogniser]) -> None:
+def _words(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def write(case: Case, sizes: list[int], learners: int, nets: list[Recogniser], command: str) -> None:
     """All attacks on a method, and their section of RESULTS.md."""
     strangers = [net for net in nets if net.role in ("referee", "judge")]
     judges = [net for net in nets if net.role == "judge"]
@@ -226,8 +234,8 @@ def write(case: Case, sizes: list[int], nets: list[Recogniser]) -> None:
         parts += [
             f"A recogniser ({START}) that learns to read originals in protected photos: share of photos matched with "
             "the other, unprotected photo of their person, at thresholds that the attacker measures on the impostors "
-            f"of the test; mean of {LEARNERS} that learn from the same pairs in another order, and the best of them."
-            "\n\n" + report.table(["photos", *(f"FAR {far:g}" for far in FARS)], distillation(case, sizes)),
+            f"of the test; mean of {learners} that learn from the same pairs in another order, and the best of them."
+            "\n\n" + report.table(["photos", *(f"FAR {far:g}" for far in FARS)], distillation(case, sizes, learners)),
             "Linkage: two photos of a person, each protected by itself, matched with one another.\n\n"
             + report.table(["photos", *judged], linkage(case, judges)),
         ]
@@ -240,8 +248,6 @@ def write(case: Case, sizes: list[int], nets: list[Recogniser]) -> None:
         "The promise after purification, measured as for a report.\n\n"
         + report.table(["photos", "promise held"], purification(case)),
     ]
-    other = case.preset != "standard"
-    command = f"python -m benchmarks.attacks --preset {case.preset}" if other else "make bench-attacks"
     title = f"Attackers on `{case.name}`, {len(case.data)} test pairs, preset `{case.preset}`: `{command}`"
     report.put(f"attacks-{case.name}-{case.preset}", title, parts)
 
