@@ -89,7 +89,7 @@ PRESETS = {
         aim=0.25,
         confirmation=0.15,
         ceiling=0.8,
-        balance=0.65,
+        balance=0.45,
         pull=0.4,
         descent=replace(STEPS, steps=140),
     ),
