@@ -6,16 +6,20 @@ the structure of the face.
 
 Notation: x source, z its latent, z_t the latent from which the last DDIM steps D lead back to z, u its change in pixel
 units, e_k identity by encoder k, s_k that of a synthetic target, c_k cosine that is low enough, T random draw, V visual
-distance, S change of texture, A change of attention, M mask, C takes most of the colour out of a change.
+distance, S change of texture, A change of attention, M mask, l limit of a pixel's change, C takes most of the colour
+out of a change.
 
-    x(u) = x + M C(Dec(D(z_t + u / gain)) - Dec(D(z_t)))
+    x(u) = x + M C(l tanh((Dec(D(z_t + u / gain)) - Dec(D(z_t))) / l))
     J(u) = sum_k w_k ([cos(E_k(T(x(u))), e_k) - c_k]_+ - tau cos(E_k(T(x(u))), s_k))
-           + lambda V(x(u), x) + sigma S(x(u), x) + mu A(u) + nu mean u^2
+           + d (lambda V(x(u), x) + sigma S(x(u), x)) + mu A(u) + nu mean u^2
 
-The target is a persona, which is nobody: impersonation never takes a real person. It is drawn at random, a secret of
+The target is a persona, which is nobody: impersonation never takes a real person. It is drawn from many, a secret of
 each protection: who is only turned away from himself is turned the same way every time, and two cloaks of a person
-match one another. The allowed cosines of a face fall until a referee, an encoder that no gradient sees, reads somebody
-else as well. At each step some encoders are asked, all in their turns: momentum remembers what the others want.
+match one another. One that fits leaves a man his features, and is found in more cloaks of the same man.
+
+The allowed cosines of a face fall until a referee, an encoder that no gradient sees, reads somebody else as well. And
+d, which is 1 at first, falls while machines still know the face: one that is hard to hide is changed by more of what
+people accept. At each step some encoders are asked, all in their turns: momentum remembers what the others want.
 
 Deviates: no preset goes through the denoiser (D is nothing, A is 0): ours, which is small, makes a face thrice as dear,
 and what is found without it survives it (DESIGN.md); with a better one, `depth` asks for it. Momentum, draws and the
@@ -37,10 +41,11 @@ from core.errors import RequestRefused
 from core.networks import Networks
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
-from core.stages.decouple import Identity, cosines, embed_beside, identify, identify_personas, similarity
+from core.stages.decouple import Appearance, Identity, cosines, decouple, embed_beside, identify_personas, similarity
 from core.stages.denoise import invert, learn_embeddings, regenerate, timesteps, watched
-from core.stages.latents import Canvas, encode, pixel_gain
+from core.stages.latents import Canvas, encode, limited, pixel_gain
 from core.stages.optimise import Descent, Jitter, Progress, Protected, Turns, draw, optimise, part
+from core.stages.recompose import draw_one
 from core.stages.regions import change_masks, region_weights
 
 PROMISE = Promise(people_recognise=True, machines_match=False)
@@ -55,9 +60,10 @@ class Config:
     search stops at, at first. confirmation: as margin, for a referee; until it holds, a face's aim is raised by `lift`
     at each look, up to `ceiling`. slack: what the hinge asks for beyond the aim. steps, depth: of so many DDIM steps
     the last ones are undone and done again; depth 0 leaves the denoiser out. iterations: for each learned embedding.
-    pull: tau, towards the target; 0 only dodges. draws: T a step. asked: surrogates a step. sharpness: of the encoders'
-    weights, cosine. balance: lambda. texture: sigma. attention: mu. colour: share of a change's colour that C leaves.
-    anchor: nu.
+    pull: tau, towards the target; 0 only dodges. fitting: personas that it is drawn from, those that fit best. draws: T
+    a step. asked: surrogates a step. sharpness: of the encoders' weights, cosine. balance: lambda. texture: sigma.
+    yielding: what is left of d at each look that does not find the face hidden. limit: l, 1 is black to white.
+    attention: mu. colour: share of a change's colour that C leaves. anchor: nu.
     """
 
     margin: float = 0.2
@@ -70,11 +76,14 @@ class Config:
     depth: int = 0
     iterations: int = 4
     pull: float = 1.0
+    fitting: int = 80
     draws: int = 1
     asked: int = 2
     sharpness: float = 0.1
-    balance: float = 0.5
+    balance: float = 0.55
     texture: float = 0.14
+    yielding: float = 0.98
+    limit: float = 0.12
     attention: float = 0.5
     colour: float = 0.5
     anchor: float = 10.0
@@ -120,16 +129,16 @@ def protect(
 class Search:
     """One variant's optimisation, batched over the faces of the photo.
 
-    zero: where u starts. aim: (B,), raised while a referee, which no gradient sees, still reads the source. near:
-    whether some face was near its aim in the last draw. turns: whom steps ask.
+    zero: where u starts. aim: (B,), raised while a referee, which no gradient sees, still reads the source. dear: d,
+    (B,). near: whether some face was near its aim in the last draw. turns: whom steps ask.
     """
 
     def __init__(self, faces: AlignedFaces, networks: Networks, config: Config, generator: torch.Generator) -> None:
         self.faces, self.networks, self.config, self.x = faces, networks, config, faces.images
         self.picture, self.stored = objectives.Picture(self.x), Stored(faces)
         self.M, self.regions = change_masks(faces.landmarks), region_weights(faces.landmarks)
-        self.identity = identify(networks.encoders, faces.images, faces.landmarks)
-        self.target = self._synthetic_target(generator)
+        self.identity, appearance = decouple(faces, networks)
+        self.target = self._synthetic_target(appearance, generator)
         self.z_t, self.times, self.tokens = self._inverted()
         with torch.no_grad():
             clean, self.attention = self._regenerated(self.z_t)
@@ -137,6 +146,7 @@ class Search:
         self.gain = pixel_gain(clean, networks.autoencoder)
         self.limit = self.x.new_tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
         self.aim = self.x.new_full((len(self.x),), config.aim)
+        self.dear = torch.ones_like(self.aim)
         self.zero = torch.zeros_like(self.z_t)
         self.near = torch.tensor(False)
         self.turns = Turns(len(networks.surrogates), config.asked)
@@ -165,20 +175,25 @@ class Search:
         return visible + kept + away
 
     def visible(self, face: Float[Tensor, "b 3 256 256"]) -> Float[Tensor, " b"]:
-        """What people see of the change, lambda V + sigma S."""
+        """What people see of the change, d (lambda V + sigma S)."""
         config, shown = self.config, objectives.Picture(face)
         perceived = objectives.perceived_distance(shown, self.picture, self.M, self.regions)
-        return config.balance * perceived + config.texture * objectives.texture_change(shown, self.picture, self.M)
+        texture = objectives.texture_change(shown, self.picture, self.M)
+        return self.dear * (config.balance * perceived + config.texture * texture)
 
     def at(self, share: Tensor | float) -> Float[Tensor, "k 1 b"]:
         """The surrogates' cosines that are this share of their thresholds below them."""
         return self.limit * (1 - torch.as_tensor(share).expand(len(self.x)))
 
     def satisfied(self, u: Float[Tensor, "b c u v"]) -> Bool[Tensor, " b"]:
+        """Whether machines read nobody they know; where they still do, people's eyes count less from now on."""
+        hidden = self._hidden(u) if self.near else torch.zeros_like(self.aim, dtype=torch.bool)
+        self.dear = torch.where(hidden, self.dear, self.dear * self.config.yielding)
+        return hidden
+
+    def _hidden(self, u: Float[Tensor, "b c u v"]) -> Bool[Tensor, " b"]:
         """Whether the surrogates read nobody they know in the stored pixels, and a referee agrees or is not asked."""
         config = self.config
-        if not self.near:
-            return torch.zeros_like(self.aim, dtype=torch.bool)
         seen = self.stored(self.render(u))
         cosine = cosines(self.networks.surrogates, seen, self.faces.landmarks, self.identity)
         held, strained = ((cosine <= self.at(share)).all(0).all(0) for share in (config.aim, config.ceiling))
@@ -195,7 +210,7 @@ class Search:
         return held & agreed
 
     def _shown(self, clean: Tensor) -> Tensor:
-        return self.canvas.changed(self.canvas.change(clean), self.config.colour)
+        return self.canvas.changed(limited(self.canvas.change(clean), self.config.limit), self.config.colour)
 
     def _inverted(self) -> tuple[Tensor, list[int], list[Tensor]]:
         """The latents at which the search begins, and how they are brought back."""
@@ -221,8 +236,8 @@ class Search:
         with watched(denoiser) as maps:
             return regenerate(z_t, denoiser, self.times, self.tokens), maps
 
-    def _synthetic_target(self, generator: torch.Generator) -> Identity:
+    def _synthetic_target(self, appearance: Appearance, generator: torch.Generator) -> Identity:
         """Identities of personas, for each face one that is drawn."""
-        bank = self.networks.personas
-        drawn = [bank[k] for k in torch.randint(len(bank), (len(self.x),), generator=generator).tolist()]
+        bank, fitting = self.networks.personas, self.config.fitting
+        drawn = [draw_one(traits, bank, fitting, generator) for traits in appearance.traits]
         return identify_personas(self.networks.surrogates, drawn, self.x.device)

@@ -177,12 +177,21 @@ def fitting(traits: Traits, bank: tuple[Persona, ...], look: Look) -> tuple[Trai
 
 def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: torch.Generator) -> list[Persona]:
     """REACH different personas: a pool of the best-fitting in the generator's order, then the others by fit."""
-    found: list[Persona] = []
-    names: set[str] = set()
-    for persona in sorted(bank, key=lambda p: traits.distance(p.traits)):
-        if persona.plain not in names:
-            names.add(persona.plain)
-            found.append(persona)
+    found = by_fit(traits, bank)
     pool = min(len(found), count + SPREAD)
     drawn = torch.randperm(pool, generator=generator).tolist()
     return [found[i] for i in drawn] + found[pool:REACH]
+
+
+def draw_one(traits: Traits, bank: tuple[Persona, ...], fitting: int, generator: torch.Generator) -> Persona:
+    """One of so many that fit best."""
+    found = by_fit(traits, bank)[:fitting]
+    return found[int(torch.randint(len(found), (), generator=generator))]
+
+
+def by_fit(traits: Traits, bank: tuple[Persona, ...]) -> list[Persona]:
+    """Different personas, best-fitting first, each turned whichever way fits."""
+    found: dict[str, Persona] = {}
+    for persona in sorted(bank, key=lambda p: traits.distance(p.traits)):
+        found.setdefault(persona.plain, persona)
+    return list(found.values())

@@ -13,8 +13,9 @@ from core.networks import Networks
 from core.networks.denoiser import Denoiser, make
 from core.objectives import attention_change
 from core.stages.align import AlignedFaces
-from core.stages.decouple import Identity, identify, similarity
+from core.stages.decouple import Identity, decouple, identify, identify_personas, similarity
 from core.stages.denoise import watched
+from core.stages.recompose import by_fit
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,30 @@ def test_each_protection_has_a_target_of_its_own(faces: AlignedFaces, networks: 
     first, *others = (search.target.vectors[networks.surrogates[0].name] for search in begun)
     assert first.shape[0] == len(faces)
     assert all((first * other).sum(1).max() < 0.99 for other in others)
+
+
+def test_a_target_may_be_drawn_from_those_that_fit_best(faces: AlignedFaces, networks: Networks) -> None:
+    (traits,) = decouple(faces, networks)[1].traits
+    best = by_fit(traits, networks.personas)[0]
+    begun = search(faces, networks, fitting=1)
+    for name, vectors in identify_personas(networks.surrogates, [best], networks.device).vectors.items():
+        assert torch.allclose(begun.target.vectors[name], vectors, atol=1e-5)
+
+
+def test_no_pixel_moves_far(faces: AlignedFaces, networks: Networks) -> None:
+    begun = search(faces, networks)
+    with torch.no_grad():
+        moved = (begun.render(torch.full_like(begun.zero, 0.1)) - faces.images).abs()
+    assert 0.5 * begun.config.limit < moved.max() <= begun.config.limit + 1e-6
+
+
+def test_people_count_less_while_machines_still_know_the_face(faces: AlignedFaces, networks: Networks) -> None:
+    begun = search(faces, networks)
+    with torch.no_grad():
+        face = begun.render(torch.full_like(begun.zero, 0.0005))
+        before = begun.visible(face)
+        assert not begun.satisfied(begun.zero).any()
+        assert torch.allclose(begun.visible(face), begun.config.yielding * before)
 
 
 def test_it_turns_away_from_the_source(faces: AlignedFaces, networks: Networks) -> None:
