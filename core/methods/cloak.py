@@ -13,9 +13,8 @@ out of a change.
     J(u) = sum_k w_k ([cos(E_k(T(x(u))), e_k) - c_k]_+ - tau cos(E_k(T(x(u))), s_k))
            + d (lambda V(x(u), x) + sigma S(x(u), x)) + mu A(u) + nu mean u^2
 
-The target is a persona, which is nobody: impersonation never takes a real person. It is drawn from many, a secret of
-each protection: who is only turned away from himself is turned the same way every time, and two cloaks of a person
-match one another. One that fits leaves a man his features, and is found in more cloaks of the same man.
+The target is a persona, which is nobody: impersonation never takes a real person. It is a secret of each protection,
+drawn from many that fit: one that does not would give a man a woman's features.
 
 The allowed cosines of a face fall until a referee, an encoder that no gradient sees, reads somebody else as well. And
 d, which is 1 at first, falls while machines still know the face: one that is hard to hide is changed by more of what
@@ -41,12 +40,12 @@ from core.errors import RequestRefused
 from core.networks import Networks
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
-from core.stages.decouple import Appearance, Identity, cosines, decouple, embed_beside, identify_personas, similarity
+from core.stages.decouple import cosines, decouple, embed_beside, identify_personas, similarity
 from core.stages.denoise import invert, learn_embeddings, regenerate, timesteps, watched
 from core.stages.latents import Canvas, encode, limited, pixel_gain
 from core.stages.optimise import Descent, Jitter, Progress, Protected, Turns, draw, optimise, part
-from core.stages.recompose import draw_one
 from core.stages.regions import change_masks, region_weights
+from core.stages.target import draw_fitting_targets
 
 PROMISE = Promise(people_recognise=True, machines_match=False)
 # Without a mean, which lags behind: here aims rise until the last encoder reads less.
@@ -138,7 +137,8 @@ class Search:
         self.picture, self.stored = objectives.Picture(self.x), Stored(faces)
         self.M, self.regions = change_masks(faces.landmarks), region_weights(faces.landmarks)
         self.identity, appearance = decouple(faces, networks)
-        self.target = self._synthetic_target(appearance, generator)
+        drawn = draw_fitting_targets(networks.personas, appearance.traits, config.fitting, generator)
+        self.target = identify_personas(networks.surrogates, drawn, networks.device)
         self.z_t, self.times, self.tokens = self._inverted()
         with torch.no_grad():
             clean, self.attention = self._regenerated(self.z_t)
@@ -235,9 +235,3 @@ class Search:
             return regenerate(z_t, denoiser, self.times, self.tokens), []
         with watched(denoiser) as maps:
             return regenerate(z_t, denoiser, self.times, self.tokens), maps
-
-    def _synthetic_target(self, appearance: Appearance, generator: torch.Generator) -> Identity:
-        """Identities of personas, for each face one that is drawn."""
-        bank, fitting = self.networks.personas, self.config.fitting
-        drawn = [draw_one(traits, bank, fitting, generator) for traits in appearance.traits]
-        return identify_personas(self.networks.surrogates, drawn, self.x.device)

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from core import objectives
@@ -19,12 +19,12 @@ from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import Identity, embed, identify_personas, similarity
 from core.stages.latents import Canvas, encode, limited
 from core.stages.optimise import Jitter, draw
+from core.stages.target import draw_targets
 
 LIMIT = 0.1  # how far a pixel may be moved, 1 is black to white: what is beyond it looks painted
 COLOUR = 0.4  # share of a change's colour that is left
 DRAWS = 2  # of every face, at every look
 FLOOR = 0.7  # share of the threshold at FAR 1e-2 below it, down to which an encoder is turned away
-MIXED = 6  # personas, of which a secret is a mixture
 LESS = tuple(share / 32 for share in range(31, 7, -1))  # of a change that shows too much
 
 
@@ -143,7 +143,9 @@ def turn_away(
     open_ = recognised(subject.images, subject, faces, networks, turning) > 1
     if not open_.any():
         return subject.images, 0
-    towards = towards or draw_secrets(networks, len(faces), random)
+    if towards is None:
+        drawn = draw_targets(networks.personas, len(faces), random)
+        towards = identify_personas(networks.surrogates, drawn, networks.device)
     scene = Scene(subject, towards, generator, networks.surrogates, networks.autoencoder, random)
     u, look = torch.zeros_like(scene.z), 0
     while open_.any() and look < turning.looks:
@@ -204,29 +206,6 @@ def visible(face: Float[Tensor, "b 3 h w"], subject: Subject) -> Float[Tensor, "
     shown, plain = objectives.Picture(face), objectives.Picture(subject.images)
     perceived = objectives.perceived_distance(shown, plain, subject.masks, subject.regions)
     return perceived + 0.3 * objectives.texture_change(shown, plain, subject.masks)
-
-
-def mixture(personas: Identity, weights: Float[Tensor, "n m"]) -> Identity:
-    """Secret directions, (n, d) by encoder, of n times m personas, one after the other: a mixture is nobody, and the
-    same nobody for all encoders."""
-    mixed = {k: (weights.to(v)[..., None] * v.view(*weights.shape, -1)).sum(1) for k, v in personas.vectors.items()}
-    return Identity({name: F.normalize(v, dim=1) for name, v in mixed.items()})
-
-
-def draw_secrets(networks: Networks, count: int, generator: torch.Generator) -> Identity:
-    """Secret directions, (count, d) by encoder: each a mixture of some personas, the same one for all encoders."""
-    bank = networks.personas
-    drawn, weights = draw_mixtures(len(bank), count, generator)
-    theirs = identify_personas(networks.surrogates, [bank[k] for k in drawn.flatten().tolist()], networks.device)
-    return mixture(theirs, weights)
-
-
-def draw_mixtures(
-    personas: int, count: int, generator: torch.Generator
-) -> tuple[Int[Tensor, "n m"], Float[Tensor, "n m"]]:
-    """Of so many personas those that each of `count` secrets is a mixture of, and their weights."""
-    drawn = torch.stack([torch.randperm(personas, generator=generator)[:MIXED] for _ in range(count)])
-    return drawn, torch.randn(count, MIXED, generator=generator)
 
 
 def recognised(

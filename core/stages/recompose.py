@@ -183,12 +183,6 @@ def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: tor
     return [found[i] for i in drawn] + found[pool:REACH]
 
 
-def draw_one(traits: Traits, bank: tuple[Persona, ...], fitting: int, generator: torch.Generator) -> Persona:
-    """One of so many that fit best."""
-    found = by_fit(traits, bank)[:fitting]
-    return found[int(torch.randint(len(found), (), generator=generator))]
-
-
 def by_fit(traits: Traits, bank: tuple[Persona, ...]) -> list[Persona]:
     """Different personas, best-fitting first, each turned whichever way fits."""
     found: dict[str, Persona] = {}

@@ -13,9 +13,8 @@ from core.networks import Networks
 from core.networks.denoiser import Denoiser, make
 from core.objectives import attention_change
 from core.stages.align import AlignedFaces
-from core.stages.decouple import Identity, decouple, identify, identify_personas, similarity
+from core.stages.decouple import Identity, identify, similarity
 from core.stages.denoise import watched
-from core.stages.recompose import by_fit
 
 
 @pytest.fixture(scope="module")
@@ -55,26 +54,11 @@ def test_attention_is_unchanged_only_where_nothing_moved(faces: AlignedFaces, un
     assert 0 < changes[1] < changes[2]
 
 
-def test_the_target_is_a_persona_and_not_the_source(faces: AlignedFaces, networks: Networks) -> None:
-    begun = search(faces, networks, depth=0)
-    own = similarity(begun.target, begun.identity)
-    limits = torch.tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
-    assert (own < limits).all()
-
-
 def test_each_protection_has_a_target_of_its_own(faces: AlignedFaces, networks: Networks) -> None:
     begun = (cloak.Search(faces, networks, config(), torch.Generator().manual_seed(seed)) for seed in range(3))
     first, *others = (search.target.vectors[networks.surrogates[0].name] for search in begun)
     assert first.shape[0] == len(faces)
     assert all((first * other).sum(1).max() < 0.99 for other in others)
-
-
-def test_a_target_may_be_drawn_from_those_that_fit_best(faces: AlignedFaces, networks: Networks) -> None:
-    (traits,) = decouple(faces, networks)[1].traits
-    best = by_fit(traits, networks.personas)[0]
-    begun = search(faces, networks, fitting=1)
-    for name, vectors in identify_personas(networks.surrogates, [best], networks.device).vectors.items():
-        assert torch.allclose(begun.target.vectors[name], vectors, atol=1e-5)
 
 
 def test_no_pixel_moves_far(faces: AlignedFaces, networks: Networks) -> None:

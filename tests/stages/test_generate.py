@@ -12,9 +12,10 @@ from core.networks import Networks
 from core.networks.generator import Generator
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import Identity, cosines, identify, identify_personas
-from core.stages.generate import LIMIT, MIXED, Scene, Subject, Turning, mixture, recognised, turn_away
+from core.stages.generate import LIMIT, Scene, Subject, Turning, recognised, turn_away
 from core.stages.latents import encode, pixel_gain
 from core.stages.regions import change_masks, face_masks, region_weights
+from core.stages.target import draw_targets
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,8 @@ def untrained(subject: Subject, networks: Networks, looks: int) -> Generator:
 
 
 def secret(networks: Networks, seed: int) -> Identity:
-    personas = identify_personas(networks.encoders, networks.personas[:MIXED], networks.device)
-    return mixture(personas, torch.randn(1, MIXED, generator=torch.Generator().manual_seed(seed)))
+    drawn = draw_targets(networks.personas, 1, torch.Generator().manual_seed(seed))
+    return identify_personas(networks.encoders, drawn, networks.device)
 
 
 def scene_of(subject: Subject, networks: Networks, net: Generator, seed: int = 0) -> Scene:
@@ -73,15 +74,6 @@ def test_weights_are_learned_through_all_looks(subject: Subject, networks: Netwo
     change(scene_of(subject, networks, net)).sum().backward()
     assert net.pace.grad is not None
     assert (net.pace.grad.abs().sum(1) > 0).all()
-
-
-def test_a_secret_is_nobody(networks: Networks) -> None:
-    personas = identify_personas(networks.surrogates, networks.personas[: 2 * MIXED], networks.device)
-    weights = torch.randn(2, MIXED, generator=torch.Generator().manual_seed(3))
-    for name, vectors in mixture(personas, weights).vectors.items():
-        assert torch.allclose(vectors.norm(dim=1), torch.ones(2), atol=1e-5)
-        own = weights[1] @ personas.vectors[name][MIXED:]
-        assert torch.cosine_similarity(vectors[1], own, dim=0) == pytest.approx(1, abs=1e-5)
 
 
 def test_changes_stay_within_the_limit_and_the_mask(subject: Subject, networks: Networks) -> None:
