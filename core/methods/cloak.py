@@ -50,6 +50,7 @@ from core.stages.target import draw_fitting_targets
 PROMISE = Promise(people_recognise=True, machines_match=False)
 # Without a mean, which lags behind: here aims rise until the last encoder reads less.
 STEPS = Descent(steps=120, step_size=0.00005, averaging=0.0, check_every=4)
+EVERYBODY = 10**6  # personas of any bank
 NEAR = 0.3  # of a threshold, by which the last draw may be short of the aim for a look to be worth its time
 
 
@@ -102,7 +103,7 @@ PRESETS = {
         descent=replace(STEPS, steps=140),
     ),
     "standard": Config(),
-    "strong": Config(margin=0.5, aim=0.9, confirmation=0.7, ceiling=1.6, balance=0.3, pull=1.2),
+    "strong": Config(margin=0.5, aim=0.9, confirmation=0.7, ceiling=1.6, balance=0.3, pull=1.2, fitting=EVERYBODY),
 }
 
 
