@@ -19,6 +19,7 @@ from rich.progress import track
 from torch import Tensor
 
 from benchmarks import attackers, look, protected, report
+from benchmarks.attackers import Owned
 from benchmarks.protected import FOLDER
 from benchmarks.strangers import FARS, Pairs, Pixels, Recogniser, degradations, each, landmarks, recognisers
 from core import methods, objectives
@@ -29,8 +30,8 @@ from core.stages.recompose import RECOGNISABLE
 from core.stages.regions import region_weights
 from core.stages.validate import Photo
 from training import portraits
-from training.adapted import START, Owned, adapt
 
+START = "student-residual"  # what attackers begin with: the best of the packaged students
 LEARNERS = 4  # seeds of a recogniser: by one alone a share of few photos says little
 LINE_UP = 16  # people
 SHOWN = 8  # faces of a contact sheet
@@ -103,7 +104,7 @@ def distillation(case: Case, sizes: list[int], learners: int) -> list[list[str]]
         ["protected", *recognition(start, [start], images, marks, numbers)],
     ]
     for size in sizes:
-        taught = [adapt(start, case.owned(size), seed) for seed in range(learners)]
+        taught = [attackers.reader(start, case.owned(size), seed) for seed in range(learners)]
         table.append([f"after {size} pairs", *recognition(start, taught, images, marks, numbers)])
     return table
 

@@ -11,7 +11,6 @@ CONGRESS = "official portraits of the US Congress (us_house, us_senate; public d
 LONDON = "Face Research Lab London Set (CC-BY 4.0)"
 CLEAN = f"{CONGRESS}; Congress photos 200x250 (public domain); {LONDON}"
 ORIGINS = {
-    "adapted": f"{CLEAN}, protected and not; begun as a student (research)",
     "autoencoder": CLEAN,
     "occlusion": CLEAN,
     "personas": f"means of groups of {CONGRESS}, or of {LONDON}",
@@ -27,7 +26,7 @@ ORIGINS = {
     "encoders/student": f"views of {CLEAN}; omi (CC BY-NC-SA 4.0); Labeled Faces in the Wild (research), "
     "to imitate networks trained on MS-Celeb-1M and others (research)",
 }
-RESEARCH = ("adapted", "denoiser", "encoders/facenet", "encoders/student", "generator")
+RESEARCH = ("denoiser", "encoders/facenet", "encoders/student", "generator")
 
 
 def main() -> None:

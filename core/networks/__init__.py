@@ -37,8 +37,7 @@ AUTOENCODERS = {c.__name__: c for c in (PatchAutoencoder, AutoencoderTiny, Autoe
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """What the stages and methods draw on. `missing` maps an absent encoder to how to get it; `adapted` are encoders
-    that have learned to read protected faces."""
+    """What the stages and methods draw on. `missing` maps an absent encoder to how to get it."""
 
     device: torch.device
     bundle: str
@@ -49,7 +48,6 @@ class Networks:
     apparent: Apparent
     denoiser: Denoiser | None
     generator: Generator | None
-    adapted: tuple[Encoder, ...]
     occlusion: Occlusion
     missing: dict[str, str]
 
@@ -96,7 +94,6 @@ class Networks:
             apparent=Apparent.load(folder, place),
             denoiser=None if "denoiser" in spoilt else Denoiser.load(folder / "denoiser", place),
             generator=None if "generator" in spoilt else generator.load(folder / "generator", place),
-            adapted=_encoders(folder / "adapted", place, licence_class, refused)[0],
             occlusion=occlusion.load(folder / "occlusion", place),
             missing=missing,
         )
