@@ -103,7 +103,16 @@ PRESETS = {
         descent=replace(STEPS, steps=140),
     ),
     "standard": Config(),
-    "strong": Config(margin=0.5, aim=0.9, confirmation=0.7, ceiling=1.6, balance=0.3, pull=1.2, fitting=EVERYBODY),
+    "strong": Config(
+        margin=0.5,
+        aim=0.9,
+        confirmation=0.7,
+        ceiling=1.6,
+        balance=0.33,
+        yielding=0.987,
+        pull=1.2,
+        fitting=EVERYBODY,
+    ),
 }
 
 
