@@ -36,7 +36,7 @@ from core.stages.align import AlignedFaces
 from core.stages.decouple import decouple, identify_personas
 from core.stages.generate import Subject, Turning, turn_away
 from core.stages.measure import SAME_LOOK
-from core.stages.optimise import Progress, Protected, part
+from core.stages.optimise import Progress, Protected
 from core.stages.recompose import wear
 from core.stages.regions import change_masks, region_weights
 from core.stages.target import draw_fitting_targets
@@ -81,5 +81,5 @@ def protect(
         found, taken = turn_away(subject, faces, networks, config.turning, generator, towards)
         images.append(found)
         looks += taken
-        part(progress, v, config.variants)(1.0)
+        progress("optimise", (v + 1) / config.variants)
     return Protected(tuple(images), looks)
