@@ -204,6 +204,9 @@ def ablate(networks: Networks, data: Pairs, judges: list[Recogniser]) -> None:
     parts = {
         "standard": standard,
         "no synthetic target": replace(standard, pull=0.0),
+        "a target that need not fit": replace(standard, fitting=cloak.EVERYBODY),
+        "pixels without a limit": replace(standard, limit=1.0),
+        "people always count the same": replace(standard, yielding=1.0),
         "no draws": replace(standard, jitter=Jitter(shift=0, scale=0, angle=0, light=0, blur=0)),
     }
     if networks.denoiser:
