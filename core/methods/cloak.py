@@ -154,7 +154,7 @@ class Search:
             clean, self.attention = self._regenerated(self.z_t)
             self.canvas = Canvas(self.x, self.M, clean, networks.autoencoder)
         self.gain = pixel_gain(clean, networks.autoencoder)
-        self.limit = self.x.new_tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
+        self.thresholds = self.x.new_tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
         self.aim = self.x.new_full((len(self.x),), config.aim)
         self.dear = torch.ones_like(self.aim)
         self.zero = torch.zeros_like(self.z_t)
@@ -193,7 +193,7 @@ class Search:
 
     def at(self, share: Tensor | float) -> Float[Tensor, "k 1 b"]:
         """The surrogates' cosines that are this share of their thresholds below them."""
-        return self.limit * (1 - torch.as_tensor(share).expand(len(self.x)))
+        return self.thresholds * (1 - torch.as_tensor(share).expand(len(self.x)))
 
     def satisfied(self, u: Float[Tensor, "b c u v"]) -> Bool[Tensor, " b"]:
         """Whether machines read nobody they know; where they still do, people's eyes count less from now on."""
