@@ -224,7 +224,8 @@ def ablate(networks: Networks, data: Pairs, judges: list[Recogniser]) -> None:
         cells = [cell for way in ways.values() for cell in hidden(each(way, result.images), judges, networks)[::2]]
         table.append([name, *cells, *fidelity(result, data, networks), f"{result.seconds:.1f}"])
     heads = [f"{net.name}{', ' if way else ''}{way}" for way in ways for net in judges]
-    title = f"What the parts of the cloak contribute, {len(data)} pairs: `python -m benchmarks.hiding --ablate`"
+    command = f"python -m benchmarks.hiding --ablate --pairs {len(data)}"
+    title = f"What the parts of the cloak contribute, {len(data)} pairs: `{command}`"
     head = ["", *heads, *FIDELITY, "s a face"]
     report.put("cloak-ablations", title, ["Hidden at FAR 1e-2.\n\n" + report.table(head, table)])
 

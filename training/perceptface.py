@@ -27,7 +27,7 @@ from core import objectives
 from core.networks import Encoder, Networks
 from core.networks.bundle import PACKAGED
 from core.networks.generator import Generator
-from core.stages.decouple import Identity
+from core.stages.decouple import Identity, pictures
 from core.stages.generate import FLOOR, Scene, Subject, visible
 from core.stages.latents import encode, pixel_gain
 from core.stages.optimise import Jitter, draw
@@ -56,9 +56,7 @@ def subject(seen: Batch) -> Subject:
 @torch.no_grad()
 def personas(networks: Networks, known: list[Reader]) -> Identity:
     """What each network reads in the bank's personas, (p, d)."""
-    bank = networks.personas
-    images = torch.from_numpy(np.stack([p.image for p in bank])).permute(0, 3, 1, 2).to(networks.device).float() / 255
-    marks = torch.from_numpy(np.stack([p.landmarks for p in bank])).to(networks.device)
+    images, marks = pictures(networks.personas, networks.device)
     parts = list(zip(images.split(32), marks.split(32), strict=True))
     return Identity({j.name: F.normalize(torch.cat([j.embed(*part).float() for part in parts]), dim=1) for j in known})
 

@@ -54,6 +54,13 @@ def test_attention_is_unchanged_only_where_nothing_moved(faces: AlignedFaces, un
     assert 0 < changes[1] < changes[2]
 
 
+def test_the_target_is_a_persona_and_not_the_source(faces: AlignedFaces, networks: Networks) -> None:
+    begun = search(faces, networks, depth=0)
+    own = similarity(begun.target, begun.identity)
+    limits = torch.tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
+    assert (own < limits).all()
+
+
 def test_each_protection_has_a_target_of_its_own(faces: AlignedFaces, networks: Networks) -> None:
     begun = (cloak.Search(faces, networks, config(), torch.Generator().manual_seed(seed)) for seed in range(3))
     first, *others = (search.target.vectors[networks.surrogates[0].name] for search in begun)
