@@ -156,21 +156,28 @@ def write_sheet(case: Case, shown: list[tuple[str, list[Pixels | None]]]) -> Non
 def linkage(case: Case, nets: list[Recogniser]) -> list[list[str]]:
     """Two photos of a person, both as they are and both protected; the latter also at thresholds that the attacker
     measures on protected photos of different people, who may be alike in how they were protected."""
-    marks = [[landmarks(case.networks.detector, image) for image in images] for images in (case.a, case.b)]
-    rows = [i for i, both in enumerate(zip(*marks, strict=True)) if all(m is not None for m in both)]
-    own = torch.eye(len(rows), dtype=torch.bool)
     cells: list[list[str]] = [[], [], []]
     for net in nets:
-        a, b = (
-            net.net.embed(tensor([images[i] for i in rows]), torch.stack([found[i] for i in rows]))  # type: ignore[misc]
-            for images, found in zip((case.a, case.b), marks, strict=True)
-        )
+        cosines = across(case.a, case.b, net, case.networks)
         for far in FARS:
             cells[0].append(f"{(net.before >= net.cuts[far]).float().mean():.0%}")
-            cells[1].append(f"{((a * b).sum(1) >= net.cuts[far]).float().mean():.0%}")
-        cells[2] += [f"{share:.0%}" for share in matches(a @ b.T, own)]
+            cells[1].append(f"{(cosines.diagonal() >= net.cuts[far]).float().mean():.0%}")
+        own = torch.eye(len(cosines), dtype=torch.bool)
+        cells[2] += [f"{share:.0%}" for share in matches(cosines, own)]
     names = "originals", "protected", "protected, at thresholds of protected strangers"
     return [[name, *some] for name, some in zip(names, cells, strict=True)]
+
+
+def across(a: list[Pixels | None], b: list[Pixels | None], net: Recogniser, networks: Networks) -> Tensor:
+    """Cosines of every photo `a` with every photo `b`, (N, N), where a face is found in both of a person."""
+    marks = [[landmarks(networks.detector, image) for image in images] for images in (a, b)]
+    rows = [i for i, both in enumerate(zip(*marks, strict=True)) if all(m is not None for m in both)]
+    first, second = (
+        net.net.embed(tensor([images[i] for i in rows]), torch.stack([found[i] for i in rows]))  # type: ignore[misc]
+        for images, found in zip((a, b), marks, strict=True)
+    )
+    cosines: Tensor = first @ second.T
+    return cosines
 
 
 def purification(case: Case) -> list[list[str]]:

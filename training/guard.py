@@ -1,8 +1,9 @@
-"""Keep a synthetic face from matching the portraits it was made of."""
+"""Keep a synthetic face from matching the portraits it was made of; and who is like whom."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from core.networks import Encoder, dlib
 from core.networks.apparent import Apparent
 from core.networks.autoencoder import PatchAutoencoder
 from core.networks.bundle import PACKAGED
+from core.networks.personas import Persona
+from core.stages.decouple import pictures
 from core.stages.latents import decode, encode, pixel_gain
 from core.stages.optimise import Descent, optimise
 from core.stages.regions import face_mask
@@ -21,6 +24,7 @@ from training import teachers
 from training.portraits import Portrait
 
 Image = NDArray[np.float64]  # (256, 256, 3) RGB in [0, 1]
+BATCH = 32
 APART = 0.04  # cosine below every threshold at FAR 1e-3 that a face keeps from its sources
 
 
@@ -41,7 +45,7 @@ class Guard:
             .requires_grad_(False)
         )
         known = ((self.dlib, self.dlib.thresholds), *teachers.networks("teacher"))
-        self.networks = [(net.embed, cuts[1e-3]) for net, cuts in known]
+        self.networks = [(net.embed, cuts) for net, cuts in known]
 
     def push_away(self, persona: Image, landmarks: NDArray[np.float64], sources: list[Portrait]) -> tuple[Image, bool]:
         """The persona moved, as little as the eye would notice, until no network matches it to a source.
@@ -66,7 +70,7 @@ class Guard:
             # Only the interior is a persona: what is outside the mask is never used.
             shown = mask * face + (1 - mask) * colour
             pairs = zip(self.networks, identities, strict=True)
-            return torch.stack([(embed(shown, own) @ v.T).amax(1) - cut for (embed, cut), v in pairs])
+            return torch.stack([(embed(shown, own) @ v.T).amax(1) - cuts[1e-3] for (embed, cuts), v in pairs])
 
         def objective(u: torch.Tensor) -> torch.Tensor:
             face = render(u)
@@ -80,6 +84,19 @@ class Guard:
         with torch.no_grad():
             pushed, apart = render(u), bool(satisfied(u).all())
         return pushed[0].permute(1, 2, 0).double().numpy(), apart
+
+    @torch.no_grad()
+    def alike(self, personas: Sequence[Persona]) -> list[frozenset[str]]:
+        """For each the names of those that networks, on average, take for it at FAR 1e-2."""
+        images, marks = pictures(personas, torch.device("cpu"))
+        batches = list(zip(images.split(BATCH), marks.split(BATCH), strict=True))
+        shares = []
+        for embed, cuts in self.networks:
+            read = torch.cat([embed(*batch) for batch in batches])
+            shares.append(read @ read.T / cuts[1e-2])
+        taken = torch.stack(shares).mean(0) >= 1
+        rows = (zip(personas, row, strict=True) for row in taken.fill_diagonal_(False).tolist())
+        return [frozenset(persona.name for persona, yes in row if yes) for row in rows]
 
     def looks(self, persona: Image, landmarks: NDArray[np.float64]) -> tuple[float, float]:
         """Gender presentation of the persona, -1..1, and its age in years."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +200,9 @@ def make(seed: int, without: set[str], sources: dict[str, list[str]], folder: Pa
             sources[name] = [f"{m.portrait.source}/{m.portrait.path.stem}" for m in members]
         bank.append(described(name, guard, detector, folder))
         save_table(bank, sources, folder)
+    related = zip(bank, guard.alike(bank), strict=True)
+    bank = [replace(persona, alike=alike) for persona, alike in related]
+    save_table(bank, sources, folder)
     for old in set(folder.glob("*.webp")) - {picture(folder, p.name) for p in bank}:
         old.unlink()
     return bank
@@ -252,12 +255,12 @@ def picture(folder: Path, name: str) -> Path:
 
 
 def save_table(bank: list[Persona], sources: dict[str, list[str]], folder: Path) -> None:
-    """Name, landmarks, traits and the portraits it was made of, for each persona."""
+    """Name, landmarks, traits, the portraits it was made of and whom machines take for it, for each persona."""
     rows = []
     for persona in bank:
         marks = [[round(float(v), 2) for v in p] for p in persona.landmarks]
         facts = {"landmarks": marks, "traits": asdict(persona.traits), "sources": sources[persona.name]}
-        rows.append({"name": persona.name, **facts})
+        rows.append({"name": persona.name, **facts, "alike": sorted(persona.alike)})
     (folder / TABLE).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 

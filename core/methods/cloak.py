@@ -60,10 +60,10 @@ class Config:
     search stops at, at first. confirmation: as margin, for a referee; until it holds, a face's aim is raised by `lift`
     at each look, up to `ceiling`. slack: what the hinge asks for beyond the aim. steps, depth: of so many DDIM steps
     the last ones are undone and done again; depth 0 leaves the denoiser out. iterations: for each learned embedding.
-    pull: tau, towards the target; 0 only dodges. fitting: personas that it is drawn from, those that fit best. draws: T
-    a step. asked: surrogates a step. sharpness: of the encoders' weights, cosine. balance: lambda. texture: sigma.
-    yielding: what is left of d at each look that does not find the face hidden. limit: l, 1 is black to white.
-    attention: mu. colour: share of a change's colour that C leaves. anchor: nu.
+    pull: tau, towards the target; 0 only dodges. fitting: different personas that it is drawn from, those most like the
+    person. draws: T a step. asked: surrogates a step. sharpness: of the encoders' weights, cosine. balance: lambda.
+    texture: sigma. yielding: what is left of d at each look that does not find the face hidden. limit: l, 1 is black to
+    white. attention: mu. colour: share of a change's colour that C leaves. anchor: nu.
     """
 
     margin: float = 0.2
@@ -76,7 +76,7 @@ class Config:
     depth: int = 0
     iterations: int = 4
     pull: float = 1.0
-    fitting: int = 80
+    fitting: int = 10
     draws: int = 1
     asked: int = 2
     sharpness: float = 0.1

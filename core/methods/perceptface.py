@@ -52,7 +52,7 @@ class Config:
     """
 
     margin: float = 0.2
-    fitting: int = 80
+    fitting: int = 10
     mixed: float = 0.2
     turning: Turning = field(default_factory=lambda: Turning(kept=KEPT))
     variants: int = 1

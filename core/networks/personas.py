@@ -45,11 +45,18 @@ class Traits:
 
     def distance(self, other: Traits) -> float:
         """How badly a persona with traits `other` fits. Each term is about 1 where a misfit shows."""
+        return self.unlikeness(other) + self._mismatch(other)
+
+    def unlikeness(self, other: Traits) -> float:
+        """How different people are of whom one looks like this and one like `other`, in whatever photo of them."""
         tone = np.subtract(self.tone, other.tone) / (14.0, 10.0, 10.0)
+        terms = (self.presentation - other.presentation) / 0.5, (self.age - other.age) / 10.0
+        return float(np.square(tone).sum() + np.square(terms).sum())
+
+    def _mismatch(self, other: Traits) -> float:
+        """How badly pose, expression, light and detail of `other` fit."""
         rougher, barer = other.texture - self.texture, other.teeth - self.teeth
         terms = (
-            (self.presentation - other.presentation) / 0.5,
-            (self.age - other.age) / 10.0,
             (self.yaw - other.yaw) / 0.25,  # what is left is turned
             self._hidden(other) / 0.06,
             (self.smile - other.smile) / 0.06,
@@ -58,17 +65,19 @@ class Traits:
             rougher / (0.25 if rougher > 0 else 0.40),  # wrinkles on smooth skin show, smooth skin does not
             (self.light - other.light) / 12.0,
         )
-        return float(np.square(tone).sum() + np.square(terms).sum())
+        return float(np.square(terms).sum())
 
 
 @dataclass(frozen=True, slots=True)
 class Persona:
-    """`image` uint8 (256, 256, 3) RGB; only the face inside the mask is a persona. `landmarks` (5, 2) px."""
+    """`image` uint8 (256, 256, 3) RGB; only the face inside the mask is a persona. `landmarks` (5, 2) px. alike: plain
+    names of those that machines take for it."""
 
     name: str
     image: NDArray[np.uint8]
     landmarks: NDArray[np.float32]
     traits: Traits
+    alike: frozenset[str] = frozenset()
 
     @property
     def plain(self) -> str:
@@ -80,7 +89,7 @@ class Persona:
         t = self.traits
         traits = replace(t, yaw=-t.yaw, light=-t.light)
         image, marks = mirror(self.image, self.landmarks)
-        return Persona(f"{self.name}{MIRRORED}", image, marks.astype(np.float32), traits)
+        return Persona(f"{self.name}{MIRRORED}", image, marks.astype(np.float32), traits, self.alike)
 
 
 def mirror(image: NDArray[Any], landmarks: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -111,4 +120,4 @@ def _read(folder: Path, row: dict[str, Any]) -> Persona:
     if image.shape != (SIDE, SIDE, 3) or landmarks.shape != (5, 2):
         raise ValueError(f"{row['name']} is no picture of {SIDE} px with five landmarks")
     traits = Traits(**{**row["traits"], "tone": tuple(row["traits"]["tone"])})
-    return Persona(row["name"], image, landmarks, traits)
+    return Persona(row["name"], image, landmarks, traits, frozenset(row["alike"]))

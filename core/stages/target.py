@@ -12,7 +12,8 @@ import torch
 
 from core.networks import Persona
 from core.networks.personas import Traits
-from core.stages.recompose import by_fit
+
+PERSON = 4.0  # how much more it counts here that people are alike
 
 
 def draw_targets(bank: Sequence[Persona], count: int, generator: torch.Generator) -> list[Persona]:
@@ -23,5 +24,19 @@ def draw_targets(bank: Sequence[Persona], count: int, generator: torch.Generator
 def draw_fitting_targets(
     bank: tuple[Persona, ...], faces: Sequence[Traits], fitting: int, generator: torch.Generator
 ) -> list[Persona]:
-    """One for each face, of so many that fit it best."""
-    return [draw_targets(by_fit(traits, bank)[:fitting], 1, generator)[0] for traits in faces]
+    """One for each face, of so many different people who are like him or her."""
+    return [draw_targets(people_like(traits, bank, fitting), 1, generator)[0] for traits in faces]
+
+
+def people_like(traits: Traits, bank: tuple[Persona, ...], count: int) -> list[Persona]:
+    """So many, most like a face first, of whom machines take none for another; fewer if the bank has no more.
+
+    Personas that fit a face are like one another, and two protections under personas that machines mix up can be linked
+    as well as two under one.
+    """
+    order = sorted(bank, key=lambda p: traits.distance(p.traits) + PERSON * traits.unlikeness(p.traits))
+    found: list[Persona] = []
+    for persona in order:
+        if not any(persona.plain in {*other.alike, other.plain} for other in found):
+            found.append(persona)
+    return found[:count]

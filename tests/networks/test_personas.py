@@ -42,6 +42,19 @@ def test_ages_in_the_table_are_those_that_are_read(networks: Networks) -> None:
     assert np.abs(presentation.numpy() - [p.traits.presentation for p in some]).max() < 0.05
 
 
+def test_who_is_alike_is_alike_to_dlib_as_well(networks: Networks) -> None:
+    """The table is made by training.personas, with dlib's and the teachers' networks."""
+    people = [p for p in networks.personas if p.name == p.plain]
+    (dlib,) = (e for e in networks.encoders if e.name == "dlib")
+    vectors = identify_personas((dlib,), people, networks.device).vectors["dlib"]
+    alike = torch.tensor([[other.name in persona.alike for other in people] for persona in people])
+    assert (alike == alike.T).all()
+    assert not alike.diagonal().any()
+    matched = vectors @ vectors.T >= dlib.thresholds[1e-2]
+    others = ~alike & ~torch.eye(len(people), dtype=torch.bool)
+    assert float(matched[alike].float().mean()) > 5 * float(matched[others].float().mean())
+
+
 def test_mirroring_twice_is_nothing(networks: Networks) -> None:
     persona = networks.personas[0]
     again = persona.mirrored().mirrored()

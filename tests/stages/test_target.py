@@ -7,8 +7,7 @@ import torch
 from core.networks import Networks
 from core.stages.align import AlignedFaces
 from core.stages.decouple import decouple
-from core.stages.recompose import by_fit
-from core.stages.target import draw_fitting_targets, draw_targets
+from core.stages.target import draw_fitting_targets, draw_targets, people_like
 
 
 def test_each_face_and_each_protection_has_its_own(networks: Networks) -> None:
@@ -19,10 +18,26 @@ def test_each_face_and_each_protection_has_its_own(networks: Networks) -> None:
     assert len({*first, *other}) == 6
 
 
-def test_it_is_one_of_those_that_fit_best(faces: AlignedFaces, networks: Networks) -> None:
+def test_it_is_one_of_those_who_are_like_the_person(faces: AlignedFaces, networks: Networks) -> None:
     (traits,) = decouple(faces, networks)[1].traits
-    best = [p.name for p in by_fit(traits, networks.personas)[:3]]
+    nearest = {p.name for p in people_like(traits, networks.personas, 3)}
     drawn = [
         draw_fitting_targets(networks.personas, [traits], 3, torch.Generator().manual_seed(seed)) for seed in range(16)
     ]
-    assert {persona.name for (persona,) in drawn} == set(best)
+    assert {persona.name for (persona,) in drawn} == nearest
+
+
+def test_people_like_somebody_are_of_one_presentation_whatever_their_smile(
+    faces: AlignedFaces, networks: Networks
+) -> None:
+    (traits,) = decouple(faces, networks)[1].traits
+    assert traits.presentation == -1
+    assert all(p.traits.presentation < 0 for p in people_like(traits, networks.personas, 10))
+
+
+def test_of_people_like_somebody_none_is_taken_for_another(faces: AlignedFaces, networks: Networks) -> None:
+    (traits,) = decouple(faces, networks)[1].traits
+    found = people_like(traits, networks.personas, 1000)
+    names = {p.plain for p in found}
+    assert 10 < len(found) == len(names) < len(networks.personas) / 4
+    assert not any(p.alike & names for p in found)
