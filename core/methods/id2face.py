@@ -4,7 +4,7 @@ A new identity is drawn and the photo's attributes are kept, without any search.
 two personas that fit its attributes, by a random share, or where that looks like the source one of them; encoders take
 it neither for the source nor for another face of the photo nor for those already given. What hair, outline and light
 still tell machines of the source, and make variants alike to them, the generator of `perceptface` takes away, where the
-bundle has one.
+bundle has one: it turns each face towards a secret, a persona unlike those of the others.
 
 Notation: v_k identity of a recomposed face by encoder k, s_k the source's, o_k another's, t_k threshold at FAR 1e-2.
 
@@ -32,7 +32,7 @@ from torch import Tensor
 
 from core.errors import RequestRefused
 from core.looks import Age, Look, Presenting
-from core.networks import Networks
+from core.networks import Networks, Persona
 from core.promise import Promise
 from core.stages.align import AlignedFaces
 from core.stages.decouple import (
@@ -60,6 +60,7 @@ from core.stages.recompose import (
     wear,
 )
 from core.stages.regions import change_masks, region_weights
+from core.stages.target import draw_unlike_target
 
 PROMISE = Promise(people_recognise=False, machines_match=False)
 ROOM = 0.2  # share of the threshold by which a persona is to be safer, for networks and photos that it was not tried on
@@ -158,7 +159,8 @@ class Casting:
 
     candidates: recompositions, in the generator's order. to_source: (n, b), how near machines find candidates to their
     sources, and between: (n, b, n, b), to one another, in shares of the thresholds at FAR 1e-2. avoided: for whom no
-    face is to be taken any more. given: candidates and the faces that have them.
+    face is to be taken any more. given: candidates and the faces that have them. wanted: personas that are asked for,
+    one a face, or none. secrets: whom faces were turned towards so far.
     """
 
     def __init__(
@@ -179,17 +181,16 @@ class Casting:
         self.avoided = [one_of(identity, b) for b in range(len(faces))]
         self.given: list[tuple[int, int]] = []
         bank = {persona.plain: persona for persona in networks.personas}
-        wanted = [bank[name] for name in config.personas]
-        # Photos under one persona are to be one person to machines as well: no secrets, which would tell them apart.
-        self.towards = identify_personas(networks.surrogates, wanted, networks.device) if wanted else None
+        self.wanted = [bank[name] for name in config.personas]
+        self.secrets: list[Persona] = []
 
     def give(self, b: int, generator: torch.Generator) -> tuple[Given, int]:
         """Somebody for a face, and the looks it took: the first in order whom machines take for nobody else; of several
         whom they do, the one of whom they are least sure."""
         tried: list[Given] = []
-        looks = 0
+        looks, towards = 0, self.target(b, generator)
         for candidate in self.order(b):
-            turned, steps = self.turned(candidate, b, generator)
+            turned, steps = self.turned(candidate, b, towards, generator)
             tried.append(turned)
             looks += steps
             if turned.known <= 1:
@@ -209,16 +210,27 @@ class Casting:
         left = [n for n in range(len(near)) if (n, b) not in self.given]
         return by_safety(near, left, self.config, self.networks)[:TRIES]
 
-    def turned(self, candidate: int, b: int, generator: torch.Generator) -> tuple[Given, int]:
+    def target(self, b: int, generator: torch.Generator) -> Identity:
+        """Whom face `b` is turned towards: a secret unlike those before, so that machines tell variants apart.
+
+        Photos under a persona that is given are to be one person to machines as well: without secrets.
+        """
+        if self.wanted:
+            persona = self.wanted[b]
+        else:
+            persona = draw_unlike_target(self.networks.personas, self.secrets, generator)
+            self.secrets.append(persona)
+        return identify_personas(self.networks.surrogates, [persona], self.networks.device)
+
+    def turned(self, candidate: int, b: int, towards: Identity, generator: torch.Generator) -> tuple[Given, int]:
         """A candidate as face `b`, turned away from all who are avoided, and the looks it took; a bundle without a
         generator leaves it as it is."""
         start, face = self.candidates[candidate].face(b), self.faces.face(b)
         masks, regions = change_masks(face.landmarks), region_weights(face.landmarks)
         subject = Subject(start.images, face.landmarks, masks, regions, tuple(self.avoided))
-        whom = one_of(self.towards, b) if self.towards else None
         image, looks = start.images, 0
         if self.networks.generator:
-            image, looks = turn_away(subject, face, self.networks, self.config.turning, generator, whom)
+            image, looks = turn_away(subject, face, self.networks, self.config.turning, towards, generator)
         # What is aimed at is more than is promised: short of it a face is good enough, if there is room.
         enough = Turning(aim=self.config.margin + ROOM, confirmation=ROOM)
         known = float(recognised(image, subject, face, self.networks, enough))

@@ -78,7 +78,7 @@ def protect(
         start = torch.lerp(faces.images, worn.images, config.mixed)
         subject = Subject(start, faces.landmarks, masks, regions, (identity,), appearance.masks)
         towards = identify_personas(networks.surrogates, secret, networks.device)
-        found, taken = turn_away(subject, faces, networks, config.turning, generator, towards)
+        found, taken = turn_away(subject, faces, networks, config.turning, towards, generator)
         images.append(found)
         looks += taken
         progress("optimise", (v + 1) / config.variants)

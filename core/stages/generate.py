@@ -16,10 +16,9 @@ from core.networks import Encoder, Networks
 from core.networks.generator import Generator, Look
 from core.networks.parallel import spread
 from core.stages.align import AlignedFaces, stored
-from core.stages.decouple import Identity, embed, identify_personas, similarity
+from core.stages.decouple import Identity, embed, similarity
 from core.stages.latents import Canvas, encode, limited
 from core.stages.optimise import Jitter, draw
-from core.stages.target import draw_targets
 
 LIMIT = 0.1  # how far a pixel may be moved, 1 is black to white: what is beyond it looks painted
 COLOUR = 0.4  # share of a change's colour that is left
@@ -126,13 +125,13 @@ def turn_away(
     faces: AlignedFaces,
     networks: Networks,
     turning: Turning,
+    towards: Identity,
     random: torch.Generator,
-    towards: Identity | None = None,
 ) -> tuple[Float[Tensor, "b 3 256 256"], int]:
     """The faces, changed until nobody recognises them, and no more than that; looks taken.
 
-    Each is turned towards a secret of its own, unless it is said towards whom. A face that nobody recognises stays as
-    it is; one that still is recognised is as far away as all looks took it.
+    towards: whom machines are to take each of them for. A face that nobody recognises stays as it is; one that still is
+    recognised is as far away as all looks took it.
 
     Raises:
         RequestRefused: the bundle has no generator.
@@ -143,9 +142,6 @@ def turn_away(
     open_ = recognised(subject.images, subject, faces, networks, turning) > 1
     if not open_.any():
         return subject.images, 0
-    if towards is None:
-        drawn = draw_targets(networks.personas, len(faces), random)
-        towards = identify_personas(networks.surrogates, drawn, networks.device)
     scene = Scene(subject, towards, generator, networks.surrogates, networks.autoencoder, random)
     u, look = torch.zeros_like(scene.z), 0
     while open_.any() and look < turning.looks:

@@ -87,8 +87,8 @@ def test_changes_stay_within_the_limit_and_the_mask(subject: Subject, networks: 
 
 
 def turned(subject: Subject, faces: AlignedFaces, networks: Networks, turning: Turning) -> tuple[torch.Tensor, int]:
-    random = torch.Generator().manual_seed(1)
-    return turn_away(subject, faces, replace(networks, generator=untrained(subject, networks, 2)), turning, random)
+    random, able = torch.Generator().manual_seed(1), replace(networks, generator=untrained(subject, networks, 2))
+    return turn_away(subject, faces, able, turning, secret(networks, 1), random)
 
 
 EASY = Turning(aim=-0.9, confirmation=-0.9, weaker=())  # anything but a face that is plainly the same
