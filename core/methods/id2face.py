@@ -77,7 +77,7 @@ class Config:
 
     margin: float = 0.0
     candidates: int = 12
-    turning: Turning = field(default_factory=lambda: Turning(aim=0.65, confirmation=0.5))
+    turning: Turning = field(default_factory=lambda: Turning(aim=0.65, confirmation=0.5, looks=20))
     variants: int = 1
     presentation: Presenting = Presenting.keep
     age: Age = Age.keep
@@ -91,7 +91,7 @@ class Config:
 PRESETS = {
     "natural": Config(turning=Turning()),
     "standard": Config(),
-    "strong": Config(margin=0.25, turning=Turning(aim=0.9, confirmation=0.7)),
+    "strong": Config(margin=0.25, turning=Turning(aim=0.9, confirmation=0.7, looks=20)),
 }
 
 
