@@ -5,16 +5,17 @@ bring back, so that only what survives a denoiser is found; the maps of its self
 the structure of the face.
 
 Notation: x source, z its latent, z_t the latent from which the last DDIM steps D lead back to z, u its change in pixel
-units, e_k identity by encoder k, s_k that of a synthetic target, c_k cosine that is low enough, T random draw, V visual
-distance, S change of texture, A change of attention, M mask, l limit of a pixel's change, C takes most of the colour
-out of a change.
+units, e_k identity by encoder k, s_k what is a synthetic target's own in its identity, c_k cosine that is low enough, T
+random draw, V visual distance, S change of texture, A change of attention, M mask, l limit of a pixel's change, C takes
+most of the colour out of a change.
 
     x(u) = x + M C(l tanh((Dec(D(z_t + u / gain)) - Dec(D(z_t))) / l))
     J(u) = sum_k w_k ([cos(E_k(T(x(u))), e_k) - c_k]_+ - tau cos(E_k(T(x(u))), s_k))
            + d (lambda V(x(u), x) + sigma S(x(u), x)) + mu A(u) + nu mean u^2
 
 The target is a persona, which is nobody: impersonation never takes a real person. It is a secret of each protection,
-drawn from many that fit: one that does not would give a man a woman's features.
+drawn from people like the person: another would give a man a woman's features. What they all have in common is left out
+of s_k, so that cloaks of one person have no more in common than they must.
 
 The allowed cosines of a face fall until a referee, an encoder that no gradient sees, reads somebody else as well. And
 d, which is 1 at first, falls while machines still know the face: one that is hard to hide is changed by more of what
@@ -40,7 +41,7 @@ from core.errors import RequestRefused
 from core.networks import Networks
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
-from core.stages.decouple import cosines, decouple, embed_beside, identify_personas, similarity
+from core.stages.decouple import cosines, decouple, embed_beside, similarity
 from core.stages.denoise import invert, learn_embeddings, regenerate, timesteps, watched
 from core.stages.latents import Canvas, encode, limited, pixel_gain
 from core.stages.optimise import Descent, Jitter, Progress, Protected, Turns, draw, optimise, part
@@ -147,8 +148,7 @@ class Search:
         self.picture, self.stored = objectives.Picture(self.x), Stored(faces)
         self.M, self.regions = change_masks(faces.landmarks), region_weights(faces.landmarks)
         self.identity, appearance = decouple(faces, networks)
-        drawn = draw_fitting_targets(networks.personas, appearance.traits, config.fitting, generator)
-        self.target = identify_personas(networks.surrogates, drawn, networks.device)
+        self.target = draw_fitting_targets(appearance.traits, networks, config.fitting, generator).identity
         self.z_t, self.times, self.tokens = self._inverted()
         with torch.no_grad():
             clean, self.attention = self._regenerated(self.z_t)

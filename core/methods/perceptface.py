@@ -1,15 +1,15 @@
 """PerceptFace-style: the same face to people, somebody else to machines, by a generator (arXiv:2509.11249).
 
-Each protection has a secret of its own, a persona, one of many that fit: two protections of one photo differ, and a
-change cannot be computed from the photo alone. The face is first mixed with some of it, which is drawn as naturally as
-a face is and which people hardly see. The rest a generator does, which has learned what small changes turn networks
-away from a face and towards another, and how little of them people see: it draws in a few looks what the cloak searches
-for in a hundred steps. No more looks are taken than it takes.
+Each protection has a secret of its own, a persona, one of several people like the person: two protections of one photo
+differ, and a change cannot be computed from the photo alone. The face is first mixed with some of it, which is drawn as
+naturally as a face is and which people hardly see. The rest a generator does, which has learned what small changes turn
+networks away from a face and towards another, and how little of them people see: it draws in a few looks what the cloak
+searches for in a hundred steps. No more looks are taken than it takes.
 
-Notation: x source, p the persona put on it, a its share, z latent of y, e_k identity of x by encoder k, s_k that of the
-persona, T random draw, G generator, u_j change of the latent after j looks, P perceived distance by facial region, l
-limit of a pixel's change, M mask, C takes most of the colour out of a change, c_k cosine that is aimed at, sd standard
-deviation.
+Notation: x source, p the persona put on it, a its share, z latent of y, e_k identity of x by encoder k, s_k what is the
+persona's own in its identity, T random draw, G generator, u_j change of the latent after j looks, P perceived distance
+by facial region, l limit of a pixel's change, M mask, C takes most of the colour out of a change, c_k cosine that is
+aimed at, sd standard deviation.
 
     y = x + a (p - x)
     x(u) = y + M C(l tanh((Dec(z + u) - Dec(z)) / l))
@@ -33,7 +33,7 @@ import torch
 from core.networks import Networks
 from core.promise import Promise
 from core.stages.align import AlignedFaces
-from core.stages.decouple import decouple, identify_personas
+from core.stages.decouple import decouple
 from core.stages.generate import Subject, Turning, turn_away
 from core.stages.measure import SAME_LOOK
 from core.stages.optimise import Progress, Protected
@@ -47,8 +47,8 @@ KEPT = SAME_LOOK + 0.0005  # for rounding
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """margin: share of the threshold at FAR 1e-2 by which surrogates must read less than that. fitting: personas that a
-    secret is drawn from, those that fit best. mixed: share of it that a face gets.
+    """margin: share of the threshold at FAR 1e-2 by which surrogates must read less than that. fitting: different
+    personas that a secret is drawn from, those most like the person. mixed: share of it that a face gets.
     """
 
     margin: float = 0.2
@@ -73,12 +73,11 @@ def protect(
     masks, regions = change_masks(faces.landmarks), region_weights(faces.landmarks)
     images, looks = [], 0
     for v in range(config.variants):
-        secret = draw_fitting_targets(networks.personas, appearance.traits, config.fitting, generator)
-        worn = wear(faces, appearance, networks.personas, tuple(persona.plain for persona in secret))
+        secret = draw_fitting_targets(appearance.traits, networks, config.fitting, generator)
+        worn = wear(faces, appearance, networks.personas, tuple(persona.plain for persona in secret.personas))
         start = torch.lerp(faces.images, worn.images, config.mixed)
         subject = Subject(start, faces.landmarks, masks, regions, (identity,), appearance.masks)
-        towards = identify_personas(networks.surrogates, secret, networks.device)
-        found, taken = turn_away(subject, faces, networks, config.turning, towards, generator)
+        found, taken = turn_away(subject, faces, networks, config.turning, secret.identity, generator)
         images.append(found)
         looks += taken
         progress("optimise", (v + 1) / config.variants)

@@ -7,13 +7,24 @@ one another.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
-from core.networks import Persona
+from core.networks import Networks, Persona
 from core.networks.personas import Traits
+from core.stages.decouple import Identity, identify_personas
 
 PERSON = 4.0  # how much more it counts here that people are alike
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """personas: one for each of B faces. identity: what surrogates read in them that is their own."""
+
+    personas: tuple[Persona, ...]
+    identity: Identity
 
 
 def draw_targets(bank: Sequence[Persona], count: int, generator: torch.Generator) -> list[Persona]:
@@ -29,10 +40,22 @@ def draw_unlike_target(bank: Sequence[Persona], taken: Sequence[Persona], genera
 
 
 def draw_fitting_targets(
-    bank: tuple[Persona, ...], faces: Sequence[Traits], fitting: int, generator: torch.Generator
-) -> list[Persona]:
-    """One for each face, of so many different people who are like him or her."""
-    return [draw_targets(people_like(traits, bank, fitting), 1, generator)[0] for traits in faces]
+    faces: Sequence[Traits], networks: Networks, fitting: int, generator: torch.Generator
+) -> Targets:
+    """One for each face, of so many different people who are like him or her.
+
+    What networks read in all of these on average is taken off: it is the person's as well, and what protections of him
+    or her would have in common.
+    """
+    personas, own = [], []
+    for traits in faces:
+        people = people_like(traits, networks.personas, fitting)
+        read = identify_personas(networks.surrogates, people, networks.device).vectors
+        drawn = int(torch.randint(len(people), (1,), generator=generator))
+        personas.append(people[drawn])
+        own.append({name: F.normalize(v[drawn] - v.mean(0), dim=0) for name, v in read.items()})
+    vectors = {encoder.name: torch.stack([v[encoder.name] for v in own]) for encoder in networks.surrogates}
+    return Targets(tuple(personas), Identity(vectors))
 
 
 def people_like(traits: Traits, bank: tuple[Persona, ...], count: int) -> list[Persona]:

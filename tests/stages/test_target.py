@@ -6,7 +6,7 @@ import torch
 
 from core.networks import Networks, Persona
 from core.stages.align import AlignedFaces
-from core.stages.decouple import decouple
+from core.stages.decouple import decouple, identify_personas
 from core.stages.target import draw_fitting_targets, draw_targets, draw_unlike_target, people_like
 
 
@@ -21,10 +21,20 @@ def test_each_face_and_each_protection_has_its_own(networks: Networks) -> None:
 def test_it_is_one_of_those_who_are_like_the_person(faces: AlignedFaces, networks: Networks) -> None:
     (traits,) = decouple(faces, networks)[1].traits
     nearest = {p.name for p in people_like(traits, networks.personas, 3)}
-    drawn = [
-        draw_fitting_targets(networks.personas, [traits], 3, torch.Generator().manual_seed(seed)) for seed in range(16)
-    ]
-    assert {persona.name for (persona,) in drawn} == nearest
+    drawn = [draw_fitting_targets([traits], networks, 3, torch.Generator().manual_seed(seed)) for seed in range(12)]
+    assert {persona.name for targets in drawn for persona in targets.personas} == nearest
+
+
+def test_what_is_aimed_at_is_the_persona_and_not_what_all_who_are_like_the_person_share(
+    faces: AlignedFaces, networks: Networks
+) -> None:
+    (traits,) = decouple(faces, networks)[1].traits
+    people = people_like(traits, networks.personas, 3)
+    drawn = draw_fitting_targets([traits] * 4, networks, 3, torch.Generator().manual_seed(0))
+    for name, vectors in identify_personas(networks.surrogates, people, networks.device).vectors.items():
+        nearest = (drawn.identity.vectors[name] @ vectors.T).argmax(1)
+        assert [people[k].name for k in nearest.tolist()] == [p.name for p in drawn.personas]
+        assert (drawn.identity.vectors[name] @ vectors.mean(0)).abs().max() < 0.3
 
 
 def test_people_like_somebody_are_of_one_presentation_whatever_their_smile(
