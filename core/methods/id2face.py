@@ -4,7 +4,7 @@ A new identity is drawn and the photo's attributes are kept, without any search.
 two personas that fit its attributes, by a random share, or where that looks like the source one of them; encoders take
 it neither for the source nor for another face of the photo nor for those already given. What hair, outline and light
 still tell machines of the source, and make variants alike to them, the generator of `perceptface` takes away, where the
-bundle has one: it turns each face towards a secret, a persona unlike those of the others.
+bundle has one.
 
 Notation: v_k identity of a recomposed face by encoder k, s_k the source's, o_k another's, t_k threshold at FAR 1e-2.
 
@@ -32,7 +32,7 @@ from torch import Tensor
 
 from core.errors import RequestRefused
 from core.looks import Age, Look, Presenting
-from core.networks import Networks, Persona
+from core.networks import Networks
 from core.promise import Promise
 from core.stages.align import AlignedFaces
 from core.stages.decouple import (
@@ -60,7 +60,7 @@ from core.stages.recompose import (
     wear,
 )
 from core.stages.regions import change_masks, region_weights
-from core.stages.target import draw_unlike_target
+from core.stages.target import draw_targets
 
 PROMISE = Promise(people_recognise=False, machines_match=False)
 ROOM = 0.2  # share of the threshold by which a persona is to be safer, for networks and photos that it was not tried on
@@ -77,7 +77,7 @@ class Config:
 
     margin: float = 0.0
     candidates: int = 12
-    turning: Turning = field(default_factory=lambda: Turning(aim=0.65, confirmation=0.5, looks=20))
+    turning: Turning = field(default_factory=lambda: Turning(aim=0.65, confirmation=0.5))
     variants: int = 1
     presentation: Presenting = Presenting.keep
     age: Age = Age.keep
@@ -91,7 +91,7 @@ class Config:
 PRESETS = {
     "natural": Config(turning=Turning()),
     "standard": Config(),
-    "strong": Config(margin=0.25, turning=Turning(aim=0.9, confirmation=0.7, looks=20)),
+    "strong": Config(margin=0.25, turning=Turning(aim=0.9, confirmation=0.7)),
 }
 
 
@@ -160,7 +160,7 @@ class Casting:
     candidates: recompositions, in the generator's order. to_source: (n, b), how near machines find candidates to their
     sources, and between: (n, b, n, b), to one another, in shares of the thresholds at FAR 1e-2. avoided: for whom no
     face is to be taken any more. given: candidates and the faces that have them. wanted: personas that are asked for,
-    one a face, or none. secrets: whom faces were turned towards so far.
+    one a face, or none.
     """
 
     def __init__(
@@ -182,7 +182,6 @@ class Casting:
         self.given: list[tuple[int, int]] = []
         bank = {persona.plain: persona for persona in networks.personas}
         self.wanted = [bank[name] for name in config.personas]
-        self.secrets: list[Persona] = []
 
     def give(self, b: int, generator: torch.Generator) -> tuple[Given, int]:
         """Somebody for a face, and the looks it took: the first in order whom machines take for nobody else; of several
@@ -211,16 +210,12 @@ class Casting:
         return by_safety(near, left, self.config, self.networks)[:TRIES]
 
     def target(self, b: int, generator: torch.Generator) -> Identity:
-        """Whom face `b` is turned towards: a secret unlike those before, so that machines tell variants apart.
+        """Whom face `b` is turned towards: a secret.
 
-        Photos under a persona that is given are to be one person to machines as well: without secrets.
+        Photos under a persona that is given are to be one person to machines as well: secrets would tell them apart.
         """
-        if self.wanted:
-            persona = self.wanted[b]
-        else:
-            persona = draw_unlike_target(self.networks.personas, self.secrets, generator)
-            self.secrets.append(persona)
-        return identify_personas(self.networks.surrogates, [persona], self.networks.device)
+        whom = [self.wanted[b]] if self.wanted else draw_targets(self.networks.personas, 1, generator)
+        return identify_personas(self.networks.surrogates, whom, self.networks.device)
 
     def turned(self, candidate: int, b: int, towards: Identity, generator: torch.Generator) -> tuple[Given, int]:
         """A candidate as face `b`, turned away from all who are avoided, and the looks it took; a bundle without a

@@ -32,13 +32,6 @@ def draw_targets(bank: Sequence[Persona], count: int, generator: torch.Generator
     return [bank[k] for k in torch.randint(len(bank), (count,), generator=generator).tolist()]
 
 
-def draw_unlike_target(bank: Sequence[Persona], taken: Sequence[Persona], generator: torch.Generator) -> Persona:
-    """One whom machines take for none of those that are taken, as long as there is such a one."""
-    avoided = {persona.plain for persona in taken}
-    unlike = [persona for persona in bank if not avoided & {persona.plain, *persona.alike}]
-    return draw_targets(unlike or bank, 1, generator)[0]
-
-
 def draw_fitting_targets(
     faces: Sequence[Traits], networks: Networks, fitting: int, generator: torch.Generator
 ) -> Targets:

@@ -118,8 +118,6 @@ def test_faces_of_a_photo_become_different_people(astronaut: Photo, networks: Ne
     casting = id2face.Casting(given, twice, identity, networks, drawn)
     made = id2face.cast(casting, torch.Generator().manual_seed(1), lambda *_: None)
     assert made.steps > 0
-    one, other = casting.secrets
-    assert other.plain not in {one.plain, *one.alike}
     before, after = (identify(networks.encoders, x, twice.landmarks) for x in (given[0].images, made.images[0]))
     for encoder in networks.encoders:
         alike, now = (v.vectors[encoder.name] for v in (before, after))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from core.networks import Networks, Persona
+from core.networks import Networks
 from core.stages.align import AlignedFaces
 from core.stages.decouple import decouple, identify_personas
-from core.stages.target import draw_fitting_targets, draw_targets, draw_unlike_target, people_like
+from core.stages.target import draw_fitting_targets, draw_targets, people_like
 
 
 def test_each_face_and_each_protection_has_its_own(networks: Networks) -> None:
@@ -51,14 +51,3 @@ def test_of_people_like_somebody_none_is_taken_for_another(faces: AlignedFaces, 
     names = {p.plain for p in found}
     assert 10 < len(found) == len(names) < len(networks.personas) / 4
     assert not any(p.alike & names for p in found)
-
-
-def test_machines_take_a_target_for_none_before_as_long_as_there_is_such_a_one(networks: Networks) -> None:
-    random, taken = torch.Generator().manual_seed(0), list[Persona]()
-    for _ in range(8):
-        taken.append(draw_unlike_target(networks.personas, taken, random))
-    names = {p.plain for p in taken}
-    assert len(names) == 8
-    assert not any(p.alike & names for p in taken)
-    one = networks.personas[0]
-    assert draw_unlike_target([one], [one], random) is one
