@@ -257,7 +257,8 @@ def write(case: Case, sizes: list[int], learners: int, nets: list[Recogniser], c
         + report.table(["photos", "promise held"], purification(case)),
     ]
     title = f"Attackers on `{case.name}`, {len(case.data)} test pairs, preset `{case.preset}`: `{command}`"
-    report.put(f"attacks-{case.name}-{case.preset}", title, parts)
+    key = "-".join(["attacks", case.name, case.preset, *map(str, sizes)])
+    report.put(key, title, parts)
 
 
 if __name__ == "__main__":
