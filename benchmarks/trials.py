@@ -20,12 +20,12 @@ from rich.table import Table
 
 from benchmarks.attacks import across
 from benchmarks.hiding import FIDELITY, Result, by_method, fidelity, hidden, run
+from benchmarks.protected import LINKED
 from benchmarks.strangers import FARS, Pairs, Recogniser, recognisers
 from core import methods
 from core.networks import Networks
 
 FOLDER = Path(".work/trials")
-LINKED = 1000  # added to the seed of photo b, so that no draw is shared with photo a
 
 
 def changed(config: Any, words: str) -> Any:
