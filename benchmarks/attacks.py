@@ -9,6 +9,7 @@ further run goes on where one stopped.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -157,8 +158,7 @@ def linkage(case: Case, nets: list[Recogniser]) -> list[list[str]]:
     """Two photos of a person, both as they are and both protected; the latter also at thresholds that the attacker
     measures on protected photos of different people, who may be alike in how they were protected."""
     cells: list[list[str]] = [[], [], []]
-    for net in nets:
-        cosines = across(case.a, case.b, net, case.networks)
+    for net, cosines in zip(nets, across(case.a, case.b, nets, case.networks), strict=True):
         for far in FARS:
             cells[0].append(f"{(net.before >= net.cuts[far]).float().mean():.0%}")
             cells[1].append(f"{(cosines.diagonal() >= net.cuts[far]).float().mean():.0%}")
@@ -168,16 +168,21 @@ def linkage(case: Case, nets: list[Recogniser]) -> list[list[str]]:
     return [[name, *some] for name, some in zip(names, cells, strict=True)]
 
 
-def across(a: list[Pixels | None], b: list[Pixels | None], net: Recogniser, networks: Networks) -> Tensor:
-    """Cosines of every photo `a` with every photo `b`, (N, N), where a face is found in both of a person."""
+def across(
+    a: list[Pixels | None], b: list[Pixels | None], nets: list[Recogniser], networks: Networks
+) -> Iterator[Tensor]:
+    """By network the cosines of every photo `a` with every photo `b`, (N, N), of whom a face is found in both."""
     marks = [[landmarks(networks.detector, image) for image in images] for images in (a, b)]
-    rows = [i for i, both in enumerate(zip(*marks, strict=True)) if all(m is not None for m in both)]
-    first, second = (
-        net.net.embed(tensor([images[i] for i in rows]), torch.stack([found[i] for i in rows]))  # type: ignore[misc]
-        for images, found in zip((a, b), marks, strict=True)
-    )
-    cosines: Tensor = first @ second.T
-    return cosines
+    both = [
+        (x, y, *found) for x, y, *found in zip(a, b, *marks, strict=True) if all(mark is not None for mark in found)
+    ]
+    first, second, marks_a, marks_b = zip(*both, strict=True)
+    for net in nets:
+        of_a, of_b = (
+            net.net.embed(tensor(list(images)), torch.stack(found))
+            for images, found in ((first, marks_a), (second, marks_b))
+        )
+        yield of_a @ of_b.T
 
 
 def purification(case: Case) -> list[list[str]]:

@@ -44,9 +44,8 @@ def _replaced(config: Any, path: list[str], value: Any) -> Any:
 def column(name: str, a: Result, b: Result, data: Pairs, nets: list[Recogniser], networks: Networks) -> list[str]:
     """Hidden and linked by network at both FARs, fidelity, promise and time."""
     cells = hidden(a.images, nets, networks)
-    for net in nets:
-        cosines = across(a.images, b.images, net, networks).diagonal()
-        cells += [f"{(cosines >= net.cuts[far]).float().mean():.0%}" for far in FARS]
+    for net, cosines in zip(nets, across(a.images, b.images, nets, networks), strict=True):
+        cells += [f"{(cosines.diagonal() >= net.cuts[far]).float().mean():.0%}" for far in FARS]
     held = a.held + b.held
     promise, seconds = f"{sum(held)} of {len(held)}", f"{(a.seconds + b.seconds) / 2:.1f}"
     return [name, *cells, *fidelity(a, data, networks), promise, seconds]
