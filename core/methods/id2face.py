@@ -60,7 +60,7 @@ from core.stages.recompose import (
     wear,
 )
 from core.stages.regions import change_masks, region_weights
-from core.stages.target import draw_targets
+from core.stages.target import draw_target
 
 PROMISE = Promise(people_recognise=False, machines_match=False)
 ROOM = 0.2  # share of the threshold by which a persona is to be safer, for networks and photos that it was not tried on
@@ -214,8 +214,8 @@ class Casting:
 
         Photos under a persona that is given are to be one person to machines as well: secrets would tell them apart.
         """
-        whom = [self.wanted[b]] if self.wanted else draw_targets(self.networks.personas, 1, generator)
-        return identify_personas(self.networks.surrogates, whom, self.networks.device)
+        whom = self.wanted[b] if self.wanted else draw_target(self.networks.personas, generator)
+        return identify_personas(self.networks.surrogates, [whom], self.networks.device)
 
     def turned(self, candidate: int, b: int, towards: Identity, generator: torch.Generator) -> tuple[Given, int]:
         """A candidate as face `b`, turned away from all who are avoided, and the looks it took; a bundle without a

@@ -27,9 +27,9 @@ class Targets:
     identity: Identity
 
 
-def draw_targets(bank: Sequence[Persona], count: int, generator: torch.Generator) -> list[Persona]:
-    """So many of the bank; some may be the same."""
-    return [bank[k] for k in torch.randint(len(bank), (count,), generator=generator).tolist()]
+def draw_target(bank: Sequence[Persona], generator: torch.Generator) -> Persona:
+    """Any of the bank."""
+    return bank[int(torch.randint(len(bank), (1,), generator=generator))]
 
 
 def draw_fitting_targets(

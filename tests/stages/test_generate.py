@@ -15,7 +15,7 @@ from core.stages.decouple import Identity, cosines, identify, identify_personas
 from core.stages.generate import LIMIT, Scene, Subject, Turning, recognised, turn_away
 from core.stages.latents import encode, pixel_gain
 from core.stages.regions import change_masks, face_masks, region_weights
-from core.stages.target import draw_targets
+from core.stages.target import draw_target
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,8 @@ def untrained(subject: Subject, networks: Networks, looks: int) -> Generator:
 
 
 def secret(networks: Networks, seed: int) -> Identity:
-    drawn = draw_targets(networks.personas, 1, torch.Generator().manual_seed(seed))
-    return identify_personas(networks.encoders, drawn, networks.device)
+    drawn = draw_target(networks.personas, torch.Generator().manual_seed(seed))
+    return identify_personas(networks.encoders, [drawn], networks.device)
 
 
 def scene_of(subject: Subject, networks: Networks, net: Generator, seed: int = 0) -> Scene:

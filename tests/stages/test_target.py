@@ -7,15 +7,19 @@ import torch
 from core.networks import Networks
 from core.stages.align import AlignedFaces
 from core.stages.decouple import decouple, identify_personas
-from core.stages.target import draw_fitting_targets, draw_targets, people_like
+from core.stages.target import draw_fitting_targets, draw_target, people_like
 
 
-def test_each_face_and_each_protection_has_its_own(networks: Networks) -> None:
-    first, again, other = (
-        [p.name for p in draw_targets(networks.personas, 3, torch.Generator().manual_seed(seed))] for seed in (1, 1, 2)
-    )
-    assert first == again
-    assert len({*first, *other}) == 6
+def test_each_protection_has_its_own(networks: Networks) -> None:
+    names = [draw_target(networks.personas, torch.Generator().manual_seed(seed)).name for seed in (1, 1, 2, 3, 4)]
+    assert names[0] == names[1]
+    assert len(set(names)) == 4
+
+
+def test_each_face_has_its_own(faces: AlignedFaces, networks: Networks) -> None:
+    (traits,) = decouple(faces, networks)[1].traits
+    drawn = draw_fitting_targets([traits] * 6, networks, 10, torch.Generator().manual_seed(0))
+    assert len({p.name for p in drawn.personas}) > 3
 
 
 def test_it_is_one_of_those_who_are_like_the_person(faces: AlignedFaces, networks: Networks) -> None:
