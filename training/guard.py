@@ -15,8 +15,7 @@ from core.networks import Encoder, dlib
 from core.networks.apparent import Apparent
 from core.networks.autoencoder import PatchAutoencoder
 from core.networks.bundle import PACKAGED
-from core.networks.personas import Persona
-from core.stages.decouple import pictures
+from core.networks.personas import Persona, pictures
 from core.stages.latents import decode, encode, pixel_gain
 from core.stages.optimise import Descent, optimise
 from core.stages.regions import face_mask

@@ -27,7 +27,8 @@ from core import objectives
 from core.networks import Encoder, Networks
 from core.networks.bundle import PACKAGED
 from core.networks.generator import Generator
-from core.stages.decouple import Identity, pictures
+from core.networks.personas import pictures
+from core.stages.decouple import Identity
 from core.stages.generate import FLOOR, Scene, Subject, visible
 from core.stages.latents import encode, pixel_gain
 from core.stages.optimise import Jitter, draw

@@ -215,7 +215,7 @@ class Casting:
         Photos under a persona that is given are to be one person to machines as well: secrets would tell them apart.
         """
         whom = self.wanted[b] if self.wanted else draw_target(self.networks.personas, generator)
-        return identify_personas(self.networks.surrogates, [whom], self.networks.device)
+        return identify_personas(self.networks.surrogates, [whom])
 
     def turned(self, candidate: int, b: int, towards: Identity, generator: torch.Generator) -> tuple[Given, int]:
         """A candidate as face `b`, turned away from all who are avoided, and the looks it took; a bundle without a

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from core.networks import warp
+from core.networks.personas import Persona, pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.name, self.net, self.crop, self.size, self.role = name, net, crop, crop.size, role
         self.thresholds = dict(thresholds)
+        self._personas: dict[Persona, Tensor] = {}
         self.register_buffer("template", torch.tensor(crop.template))
         self.register_buffer("centre", centre)
 
@@ -94,3 +96,12 @@ class Encoder(nn.Module):
         """Identity vectors: mean over the crop and its mirror image, unit norm (B, d)."""
         crops = self.crops(images, landmarks)
         return F.normalize(self(crops) + self(crops.flip(-1)), dim=1)
+
+    def recall(self, personas: Sequence[Persona]) -> Float[Tensor, "n d"]:
+        """`identity` of personas as they are. Each is read once: a bank does not change, and methods ask for ten of it
+        a photo."""
+        new = [persona for persona in personas if persona not in self._personas]
+        if new:
+            vectors = self.identity(*pictures(new, self.centre.device))
+            self._personas.update(zip(new, vectors, strict=True))
+        return torch.stack([self._personas[persona] for persona in personas])

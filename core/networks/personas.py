@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from core.errors import ConfigurationError
 
@@ -68,7 +72,7 @@ class Traits:
         return float(np.square(terms).sum())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # each is equal to itself alone, so that it can be a key
 class Persona:
     """`image` uint8 (256, 256, 3) RGB; only the face inside the mask is a persona. `landmarks` (5, 2) px. alike: plain
     names of those that machines take for it."""
@@ -90,6 +94,14 @@ class Persona:
         traits = replace(t, yaw=-t.yaw, light=-t.light)
         image, marks = mirror(self.image, self.landmarks)
         return Persona(f"{self.name}{MIRRORED}", image, marks.astype(np.float32), traits, self.alike)
+
+
+def pictures(
+    personas: Sequence[Persona], device: torch.device
+) -> tuple[Float[Tensor, "n 3 256 256"], Float[Tensor, "n 5 2"]]:
+    """Personas as they are, RGB in [0, 1], and their landmarks."""
+    images = torch.tensor(np.stack([p.image for p in personas])).permute(0, 3, 1, 2).to(device) / 255
+    return images, torch.tensor(np.stack([p.landmarks for p in personas])).to(device)
 
 
 def mirror(image: NDArray[Any], landmarks: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

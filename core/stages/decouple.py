@@ -126,17 +126,9 @@ def identify(
     return Identity({e.name: e.identity(images, landmarks) for e in encoders})
 
 
-def identify_personas(encoders: tuple[Encoder, ...], personas: Sequence[Persona], device: torch.device) -> Identity:
+def identify_personas(encoders: Iterable[Encoder], personas: Sequence[Persona]) -> Identity:
     """As `identify`, of personas as they are."""
-    return identify(encoders, *pictures(personas, device))
-
-
-def pictures(
-    personas: Sequence[Persona], device: torch.device
-) -> tuple[Float[Tensor, "n 3 256 256"], Float[Tensor, "n 5 2"]]:
-    """Personas as they are, RGB in [0, 1], and their landmarks."""
-    images = torch.tensor(np.stack([p.image for p in personas])).permute(0, 3, 1, 2).to(device) / 255
-    return images, torch.tensor(np.stack([p.landmarks for p in personas])).to(device)
+    return Identity({e.name: e.recall(personas) for e in encoders})
 
 
 def cosines(

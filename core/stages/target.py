@@ -43,7 +43,7 @@ def draw_fitting_targets(
     personas, own = [], []
     for traits in faces:
         people = people_like(traits, networks.personas, fitting)
-        read = identify_personas(networks.surrogates, people, networks.device).vectors
+        read = identify_personas(networks.surrogates, people).vectors
         drawn = int(torch.randint(len(people), (1,), generator=generator))
         personas.append(people[drawn])
         own.append({name: F.normalize(v[drawn] - v.mean(0), dim=0) for name, v in read.items()})

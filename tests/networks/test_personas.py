@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from core.networks import Networks
 from core.networks.bundle import PACKAGED
-from core.networks.personas import TABLE
+from core.networks.personas import TABLE, pictures
 from core.stages.decouple import identify_personas
 from core.stages.regions import face_masks
 
@@ -36,7 +38,7 @@ def test_personas_of_students_look_younger_than_those_of_members_of_congress(net
 def test_ages_in_the_table_are_those_that_are_read(networks: Networks) -> None:
     some = [p for p in networks.personas if p.name == p.plain][::8]
     (reader,) = (e for e in networks.encoders if e.name == networks.apparent.encoder)
-    vectors = identify_personas((reader,), some, networks.device).vectors[reader.name]
+    vectors = identify_personas((reader,), some).vectors[reader.name]
     presentation, age = networks.apparent.read(vectors)
     assert np.abs(age.numpy() - [p.traits.age for p in some]).max() < 1
     assert np.abs(presentation.numpy() - [p.traits.presentation for p in some]).max() < 0.05
@@ -46,13 +48,22 @@ def test_who_is_alike_is_alike_to_dlib_as_well(networks: Networks) -> None:
     """The table is made by training.personas, with dlib's and the teachers' networks."""
     people = [p for p in networks.personas if p.name == p.plain]
     (dlib,) = (e for e in networks.encoders if e.name == "dlib")
-    vectors = identify_personas((dlib,), people, networks.device).vectors["dlib"]
+    vectors = identify_personas((dlib,), people).vectors["dlib"]
     alike = torch.tensor([[other.name in persona.alike for other in people] for persona in people])
     assert (alike == alike.T).all()
     assert not alike.diagonal().any()
     matched = vectors @ vectors.T >= dlib.thresholds[1e-2]
     others = ~alike & ~torch.eye(len(people), dtype=torch.bool)
     assert float(matched[alike].float().mean()) > 5 * float(matched[others].float().mean())
+
+
+def test_an_encoder_reads_a_persona_once(networks: Networks) -> None:
+    encoder, some = copy.deepcopy(networks.encoders[0]), networks.personas[:3]
+    with torch.no_grad():
+        read = encoder.recall(some)
+        assert torch.equal(read, encoder.identity(*pictures(some, networks.device)))
+        encoder.net = nn.Identity()  # who asks it again gets something else
+        assert torch.equal(encoder.recall(some[:0:-1]), read[[2, 1]])
 
 
 def test_mirroring_twice_is_nothing(networks: Networks) -> None:

@@ -34,7 +34,7 @@ def untrained(subject: Subject, networks: Networks, looks: int) -> Generator:
 
 def secret(networks: Networks, seed: int) -> Identity:
     drawn = draw_target(networks.personas, torch.Generator().manual_seed(seed))
-    return identify_personas(networks.encoders, [drawn], networks.device)
+    return identify_personas(networks.encoders, [drawn])
 
 
 def scene_of(subject: Subject, networks: Networks, net: Generator, seed: int = 0) -> Scene:

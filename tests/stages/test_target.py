@@ -35,7 +35,7 @@ def test_what_is_aimed_at_is_the_persona_and_not_what_all_who_are_like_the_perso
     (traits,) = decouple(faces, networks)[1].traits
     people = people_like(traits, networks.personas, 3)
     drawn = draw_fitting_targets([traits] * 4, networks, 3, torch.Generator().manual_seed(0))
-    for name, vectors in identify_personas(networks.surrogates, people, networks.device).vectors.items():
+    for name, vectors in identify_personas(networks.surrogates, people).vectors.items():
         nearest = (drawn.identity.vectors[name] @ vectors.T).argmax(1)
         assert [people[k].name for k in nearest.tolist()] == [p.name for p in drawn.personas]
         assert (drawn.identity.vectors[name] @ vectors.mean(0)).abs().max() < 0.3
