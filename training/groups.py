@@ -1,4 +1,5 @@
-"""The groups of portraits that personas are made of, in the order of their numbers: add new ones at the end."""
+"""The groups of portraits that personas are made of, in the order of their numbers: add new ones at the end. And
+the numbers of which no good persona came."""
 
 from __future__ import annotations
 
@@ -38,3 +39,10 @@ GROUPS: tuple[tuple[Group, int], ...] = (
     (("congress", "female", "medium", "middle"), 2),
     (("congress", "female", "medium", "old"), 2),
 )
+
+# By a look at each persona.
+RULED_OUT = frozenset((
+    0, 4, 12, 20, 22, 23, 24, 25, 26, 29, 31, 35, 37, 40, 41, 47, 51, 52, 53, 54, 55, 56, 58, 60, 61, 63, 70, 75,
+    77, 79, 111, 118, 137, 147, 174, 175, 176, 177, 178, 179, 181, 182, 183, 184, 185, 186, 187, 190, 192, 193,
+    195, 197, 198, 201, 202, 205, 207, 209, 210, 211, 212, 213, 214, 215, 217, 223, 225, 226, 232, 234,
+))  # fmt: skip

@@ -32,7 +32,7 @@ from core.networks.detector import Detector
 from core.networks.personas import TABLE, Persona, mirror
 from core.stages.decouple import traits_of
 from training import portraits
-from training.groups import GROUPS, Group
+from training.groups import GROUPS, RULED_OUT, Group
 from training.guard import Guard, Image
 from training.portraits import Portrait
 
@@ -90,7 +90,8 @@ def glasses_score(portrait: Portrait) -> float:
 def candidates(guard: Guard) -> list[Candidate]:
     """Portraits without glasses that are not turned too far."""
     found = []
-    for portrait in portraits.read((*portraits.PUBLIC_DOMAIN, "london_set")):
+    rows = portraits.read((*portraits.PUBLIC_DOMAIN, "london_set"))
+    for portrait in track(rows, "portraits"):
         image, landmarks = portrait.pixels() / 255.0, portrait.landmarks
         left, right, nose = landmarks[:3]
         off = (nose[0] - (left[0] + right[0]) / 2) / np.linalg.norm(right - left)
@@ -177,7 +178,7 @@ def blend(members: list[Candidate]) -> Image:
     return np.asarray(np.clip(sharp, 0, 1))
 
 
-def make(seed: int, without: set[str], sources: dict[str, list[str]], folder: Path) -> list[Persona]:
+def make(seed: int, sources: dict[str, list[str]], folder: Path) -> list[Persona]:
     """The bank, saved as it grows; a persona that still matches a source after some attempts is left out.
 
     sources: of the personas that are there already, by name.
@@ -188,9 +189,9 @@ def make(seed: int, without: set[str], sources: dict[str, list[str]], folder: Pa
     bank: list[Persona] = []
     folder.mkdir(parents=True, exist_ok=True)
     for number, group in enumerate(track(plan, "personas")):
-        name = f"{number:03d}"
-        if name in without:
+        if number in RULED_OUT:
             continue
+        name = f"{number:03d}"
         if name not in sources:
             made = make_one(draws(pool, group, number, seed), guard)
             if made is None:
@@ -243,7 +244,7 @@ def described(name: str, guard: Guard, detector: Detector, folder: Path) -> Pers
         image = np.array(stored.convert("RGB"))
     found = torch.from_numpy(detector(image))
     if len(found) != 1:
-        raise ValueError(f"persona {name}: one face should be found in it; rule it out with --without")
+        raise ValueError(f"persona {name}: one face should be found in it; rule it out in training/groups.py")
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     marks = detector.refine(pixels, found.float())[0].numpy()
     traits = traits_of(np.asarray(image / 255, np.float32), marks, *guard.looks(image / 255.0, marks))
@@ -267,14 +268,12 @@ def save_table(bank: list[Persona], sources: dict[str, list[str]], folder: Path)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--without", default="", help="names of personas that a look at the sheet ruled out")
     parser.add_argument("--out", type=Path, default=PACKAGED / "personas")
     parser.add_argument("--resume", action="store_true", help="keep the personas that --out already holds")
     args = parser.parse_args()
     torch.set_num_threads(2)
-    without = set(args.without.split(","))
     rows = json.loads((args.out / TABLE).read_text(encoding="utf-8")) if args.resume else []
-    bank = make(args.seed, without, {row["name"]: row["sources"] for row in rows}, args.out)
+    bank = make(args.seed, {row["name"]: row["sources"] for row in rows}, args.out)
     print(f"{len(bank)} personas in {args.out}")
 
 
