@@ -18,7 +18,7 @@ from benchmarks import report
 from benchmarks.strangers import FARS, Pairs, Recogniser, landmarks, recognisers
 from core.methods import id2face
 from core.networks import Networks
-from core.networks.personas import MIRRORED
+from core.networks.personas import plain
 from core.pipeline import Request, attempt
 from core.pseudonyms import Album, draw
 from core.stages.decouple import Identity
@@ -60,7 +60,7 @@ def protected(data: Pairs, networks: Networks, consistent: bool) -> tuple[list[P
         request = Request("id2face", seed=seed, personas=given.get(name, ()))
         made = attempt(photo, request, networks, lambda *_: None)
         pictures.append(made.protected[0])
-        personas.append(str(made.report["variants"][0][0]["persona"]).removesuffix(MIRRORED))
+        personas.append(plain(made.report["variants"][0][0]["persona"]))
         held += made.held
     return pictures, personas, held
 

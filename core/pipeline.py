@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from core import methods
-from core.errors import PromiseNotMet, RequestRefused
+from core.errors import PromiseNotMet
 from core.looks import Age, Presenting
 from core.networks import Networks
 from core.stages.align import AlignedFaces, align, paste
@@ -26,7 +26,6 @@ from core.stages.optimise import Progress, Protected
 from core.stages.validate import Photo
 from core.vault.restoration import Restoration
 
-MAX_FACES = 16  # of a photo, in one request
 TRIES = 2  # seeds that are drawn for a photo whose promise is missed
 
 
@@ -68,7 +67,7 @@ def protect(photo: Photo, request: Request, networks: Networks, progress: Progre
 
     Raises:
         NoFaceFound: nothing to protect.
-        RequestRefused: unknown method or preset, an option that the method does not take, or more faces than MAX_FACES.
+        RequestRefused: unknown method or preset, an option that the method does not take, or too many faces.
         PromiseNotMet: `details` holds the report; no picture is given out.
     """
     outcome = attempt(photo, request, networks, progress)
@@ -91,8 +90,6 @@ def attempt(photo: Photo, request: Request, networks: Networks, progress: Progre
     clock = Clock(progress)
     with clock.step("align"):
         faces = align(photo, networks.detector, networks.device, request.faces)
-        if len(faces) > MAX_FACES:
-            raise RequestRefused(f"{len(faces)} faces; at most {MAX_FACES}: send crops, or faces=largest")
     seeds = [secrets.randbits(63) for _ in range(TRIES)] if request.seed is None else [request.seed]
     for seed in seeds:
         made = make(faces, method, config, seed, networks, clock)

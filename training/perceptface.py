@@ -106,7 +106,7 @@ class Run:
     def start(cls, networks: Networks, faces: Faces, known: list[Reader]) -> Run:
         net = Generator()
         z = encode(faces.layers[:8, :3].to(networks.device).float() / 255, networks.autoencoder)
-        net.gain.copy_(torch.stack([pixel_gain(row[None], networks.autoencoder) for row in z]).mean(0))
+        net.gain.copy_(pixel_gain(z, networks.autoencoder).mean(0, keepdim=True))
         average = deepcopy(net).eval().requires_grad_(False)
         run = cls(net, average, networks, personas(networks, known), muon.optimisers(net, EDGES, STEP, RATE, DECAY))
         if before := checkpoint.resume(FOLDER, net, average):

@@ -34,6 +34,7 @@ from core import objectives
 from core.looks import Age, Look, Presenting
 from core.networks import Networks
 from core.networks.parallel import spread
+from core.networks.personas import plain
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
 from core.stages.decouple import Appearance, Identity, cosines, decouple, embed_beside, similarity
@@ -131,13 +132,21 @@ def promising(
 ) -> list[Recomposed]:
     """A recomposition a variant: of each face those with the best prospects that people find least like the source.
 
-    Those that people might take for the source, or for one already taken, come last, whatever machines say.
+    Those that people might take for the source, or for one already taken, come last, whatever machines say. No two
+    faces of the photo get one persona while there are others.
     """
     images, alike = torch.stack([s.images for s in starts]), torch.stack([s.alike for s in starts])
     score = prospects - config.unlike * alike - 100 * (alike - RECOGNISABLE + SPARE).clamp_min(0)
     order = score.argsort(0, descending=True)
-    faces = range(images.shape[1])
-    picked = [distinct(order[:, b].tolist(), images[:, b], features[b : b + 1], config.variants) for b in faces]
+    picked: list[list[int]] = []
+    for b in range(images.shape[1]):
+        given = {plain(starts[k].personas[a]) for a, rows in enumerate(picked) for k in rows}
+        ranked = order[:, b].tolist()
+        twins = [k for k in ranked if plain(starts[k].personas[b]) in given]
+        unlike = [k for k in ranked if k not in twins and alike[k, b] <= RECOGNISABLE - SPARE]
+        if twins:
+            ranked = unlike + [k for k in ranked if k not in unlike]
+        picked.append(distinct(ranked, images[:, b], features[b : b + 1], config.variants))
     return [gather(starts[rows[v]].face(b) for b, rows in enumerate(picked)) for v in range(config.variants)]
 
 

@@ -71,7 +71,7 @@ class Networks:
         """
         folder = bundles.locate(bundle)
         manifest = bundles.verify(folder)
-        refused = bundles.refused(manifest, licence_class)
+        refused = bundles.refused(folder, manifest, licence_class)
         spoilt = {name.split("/")[0] for name in refused}
         if lost := sorted(spoilt & NEEDED):
             raise ConfigurationError(

@@ -17,6 +17,7 @@ from core.licence import LicenceClass
 
 PACKAGED = Path(__file__).with_name("bundle")
 MANIFEST = "manifest.json"
+UNUSED = {MANIFEST, "README.md"}  # by networks
 # Formats that can run code when they are read.
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
@@ -65,12 +66,15 @@ def verify(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def refused(manifest: dict[str, Any], licence_class: LicenceClass) -> frozenset[str]:
-    """Files that are not of this class; one that does not say of which it is, is not clean."""
+def refused(folder: Path, manifest: dict[str, Any], licence_class: LicenceClass) -> frozenset[str]:
+    """Files of a bundle that are not of this class; one that does not say of which it is, or that the manifest does not
+    name, is not clean."""
     if licence_class is LicenceClass.research:
         return frozenset()
     files: dict[str, dict[str, str]] = manifest["files"]
-    return frozenset(name for name, facts in files.items() if facts.get("licence_class") != LicenceClass.clean)
+    clean = {name for name, facts in files.items() if facts.get("licence_class") == LicenceClass.clean}
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return frozenset((there | set(files)) - clean - UNUSED)
 
 
 def digest(path: Path) -> str:

@@ -98,10 +98,9 @@ class Encoder(nn.Module):
         return F.normalize(self(crops) + self(crops.flip(-1)), dim=1)
 
     def recall(self, personas: Sequence[Persona]) -> Float[Tensor, "n d"]:
-        """`identity` of personas as they are. Each is read once: a bank does not change, and methods ask for ten of it
-        a photo."""
-        new = [persona for persona in personas if persona not in self._personas]
-        if new:
-            vectors = self.identity(*pictures(new, self.centre.device))
-            self._personas.update(zip(new, vectors, strict=True))
+        """`identity` of personas as they are. Each is read once, because a bank does not change and methods ask for ten
+        of it a photo; and alone, because a seed's faces are not to depend on who was asked for before, in a batch."""
+        for persona in personas:
+            if persona not in self._personas:
+                (self._personas[persona],) = self.identity(*pictures([persona], self.centre.device))
         return torch.stack([self._personas[persona] for persona in personas])

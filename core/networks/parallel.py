@@ -3,6 +3,7 @@ busy, and numpy never does."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+NAME = "network"  # of the pools' threads
 Net = Callable[[Tensor], Tensor]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,7 +22,7 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result
     """What `work` makes of each item, in their order; they share the CPU's cores."""
     threads = torch.get_num_threads()
     workers = min(threads, len(items))
-    if workers < 2:
+    if workers < 2 or _pooled():
         return [work(item) for item in items]
     return list(_pool(workers, threads // workers).map(work, items))
 
@@ -31,7 +33,7 @@ def side_by_side(nets: Sequence[Net], inputs: Sequence[Tensor]) -> tuple[Tensor,
     On a CPU they share the cores, forward and backward; elsewhere one comes after the other.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or len(nets) == 1 or inputs[0].device.type != "cpu":
+    if threads == 1 or len(nets) == 1 or inputs[0].device.type != "cpu" or _pooled():
         return tuple(_answer(net, x, _learning(x)) for net, x in zip(nets, inputs, strict=True))
     workers = min(threads, len(nets))
     answers: tuple[Tensor, ...] = _SideBySide.apply(nets, _pool(workers, threads // workers), *inputs)
@@ -69,4 +71,10 @@ def _answer(net: Net, x: Tensor, learning: bool) -> Tensor:
 @cache
 def _pool(workers: int, threads: int) -> ThreadPoolExecutor:
     """Its threads are given `threads` cores each, whatever the caller has."""
-    return ThreadPoolExecutor(workers, "network", torch.set_num_threads, (threads,))
+    return ThreadPoolExecutor(workers, NAME, torch.set_num_threads, (threads,))
+
+
+def _pooled() -> bool:
+    """Whether this thread is one of a pool. It has its share of the cores, and all that it could ask for more of them
+    would wait for one another."""
+    return threading.current_thread().name.startswith(NAME)

@@ -86,7 +86,7 @@ class Persona:
     @property
     def plain(self) -> str:
         """Its name, whichever way it is turned."""
-        return self.name.removesuffix(MIRRORED)
+        return plain(self.name)
 
     def mirrored(self) -> Persona:
         """The same persona turned the other way."""
@@ -94,6 +94,11 @@ class Persona:
         traits = replace(t, yaw=-t.yaw, light=-t.light)
         image, marks = mirror(self.image, self.landmarks)
         return Persona(f"{self.name}{MIRRORED}", image, marks.astype(np.float32), traits, self.alike)
+
+
+def plain(name: str) -> str:
+    """The name of a persona, whichever way it is turned."""
+    return name.removesuffix(MIRRORED)
 
 
 def pictures(

@@ -1,7 +1,7 @@
 """Find the faces of a photo, cut them out upright, and put them back.
 
-`crop` and `paste` are an inverse pair: `paste` of an unchanged crop changes no pixel, and outside the feathered face
-box none is changed whatever is pasted.
+`crop` and `paste` are an inverse pair: `paste` of an unchanged crop changes no pixel (of a `whole` head it resamples
+them), and outside the feathered face box none is changed whatever is pasted.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from core.errors import NoFaceFound
+from core.errors import NoFaceFound, RequestRefused
 from core.networks import Detector, warp
 from core.objectives import box_means
 from core.stages.validate import Photo
 from core.vault.restoration import Box
 
+MAX_FACES = 16  # of a photo
 SIDE = 256  # px, side of an aligned face
 # Where the five landmarks of an average face land in it, px (CelebA-HQ/FFHQ-like).
 TEMPLATE = ((96.3, 119.8), (160.5, 119.8), (127.7, 160.1), (99.6, 187.5), (157.1, 187.3))
@@ -63,10 +64,13 @@ def align(photo: Photo, detector: Detector, device: torch.device, faces: str = "
 
     Raises:
         NoFaceFound: none is found that is large enough.
+        RequestRefused: there are more than MAX_FACES.
     """
     landmarks = find(photo, detector)
     if faces == "largest":
         landmarks = landmarks[:1]
+    if len(landmarks) > MAX_FACES:
+        raise RequestRefused(f"{len(landmarks)} faces; at most {MAX_FACES}: send crops, or faces=largest")
     template = torch.tensor(TEMPLATE)
     matrices = warp.similarity(landmarks, template).to(device)
     boxes = tuple(_box(m, photo.height, photo.width) for m in warp.invert(matrices.cpu()))
@@ -108,11 +112,14 @@ def crop(photo: Photo, matrices: Float[Tensor, "b 2 3"], boxes: tuple[Box, ...])
 
 def paste(faces: AlignedFaces, images: Float[Tensor, "b 3 256 256"]) -> Photo:
     """The photo with its faces changed to `images`, RGB in [0, 1]; small faces first, so that large ones win."""
-    pixels = faces.photo.pixels.copy()
+    original, pixels = faces.photo.pixels, faces.photo.pixels.copy()
     for i in reversed(range(len(faces))):
-        place = Place(pixels, faces.images[i], faces.matrices[i], faces.boxes[i], faces.whole)
         x, y, w, h = faces.boxes[i]
-        pixels[y : y + h, x : x + w] = place.pasted(images[i])
+        here = np.s_[y : y + h, x : x + w]
+        # Heads that touch: what is beside this face in its crop would bring back the other one as it was.
+        own = (pixels[here] == original[here]).all(-1)
+        place = Place(pixels, faces.images[i], faces.matrices[i], faces.boxes[i], faces.whole & own)
+        pixels[here] = place.pasted(images[i])
     return Photo(pixels)
 
 
@@ -132,7 +139,8 @@ class Stored:
             # The first of the pixels that were taken together has its centre at (k - 1) / 2.
             first = matrix.new_tensor((x + (k - 1) / 2, y + (k - 1) / 2))
             local = torch.cat((k * matrix[:, :2], (matrix[:, 2] + matrix[:, :2] @ first)[:, None]), 1)
-            self.places.append(Place(pixels, before, local, (0, 0, pixels.shape[1], pixels.shape[0]), faces.whole))
+            box = 0, 0, pixels.shape[1], pixels.shape[0]
+            self.places.append(Place(pixels, before, local, box, np.full(pixels.shape[:2], faces.whole)))
 
     def __call__(self, images: Float[Tensor, "b 3 256 256"]) -> Float[Tensor, "b 3 256 256"]:
         """RGB in [0, 1]."""
@@ -148,13 +156,19 @@ class Place:
     """A face in a picture, where images of it are pasted; what all of these have in common is worked out once.
 
     before: the face as it is, (3, 256, 256). patch: its box in the picture, (1, 3, h, w), of which `matrix` leads to
-    the aligned face. shown: `before` in the patch. alpha: how far a paste counts there.
+    the aligned face. shown: `before` in the patch. alpha: how far a paste counts there. whole: where the picture's own
+    pixels go even if nothing changes, (h, w).
     """
 
     def __init__(
-        self, pixels: NDArray[np.uint8], before: Float[Tensor, "3 256 256"], matrix: Tensor, box: Box, whole: bool
+        self,
+        pixels: NDArray[np.uint8],
+        before: Float[Tensor, "3 256 256"],
+        matrix: Tensor,
+        box: Box,
+        whole: NDArray[np.bool_],
     ) -> None:
-        self.before, self.whole = before, whole
+        self.before, self.whole = before, torch.from_numpy(whole).to(before)
         self.patch, self.matrix = _patch(pixels, matrix, box)
         self.back, self.size = warp.invert(self.matrix[None]), (self.patch.shape[2], self.patch.shape[3])
         self.shown, self.alpha = self._laid((before, feather_mask().to(before)))
@@ -164,9 +178,8 @@ class Place:
 
         Where nothing has changed the picture's own pixels stay: resampled, hair and all around it would be soft.
         """
-        redrawn = torch.ones_like(image[:1]) if self.whole else _redrawn(image - self.before)
-        face, redrawn = self._laid((image, redrawn))
-        change = face - self.shown - redrawn * (self.patch - self.shown)
+        face, redrawn = self._laid((image, _redrawn(image - self.before)))
+        change = face - self.shown - redrawn.maximum(self.whole) * (self.patch - self.shown)
         mixed = (self.patch + self.alpha * change)[0].clamp(0, 1).mul(255).round().byte()
         return mixed.permute(1, 2, 0).cpu().numpy()
 

@@ -87,19 +87,19 @@ def tint_of(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
 
 
 @torch.no_grad()
-def pixel_gain(z: Float[Tensor, "b c u v"], autoencoder: nn.Module) -> Float[Tensor, "1 c 1 1"]:
-    """How much a unit of each latent channel changes the decoded pixels, root mean square, around `z`.
+def pixel_gain(z: Float[Tensor, "b c u v"], autoencoder: nn.Module) -> Float[Tensor, "b c 1 1"]:
+    """How much a unit of each latent channel changes the decoded pixels, root mean square, around each row of `z`.
 
     A whitened code gives a patch's mean colour and its faintest texture the same unit; a step of equal size
     in all channels would flood the picture with blotches. Dividing by the gain makes steps equal to the eye.
     """
-    here, step = decode(z[:1], autoencoder), 0.1
+    here, step = decode(z, autoencoder), 0.1
     gains = []
     for c in range(z.shape[1]):
-        moved = z[:1].clone()
+        moved = z.clone()
         moved[:, c] += step
-        gains.append((decode(moved, autoencoder) - here).square().mean().sqrt() / step)
-    return torch.stack(gains).view(1, -1, 1, 1).clamp_min(1e-6)
+        gains.append((decode(moved, autoencoder) - here).square().mean((1, 2, 3)).sqrt() / step)
+    return torch.stack(gains, 1)[..., None, None].clamp_min(1e-6)
 
 
 def _scale(autoencoder: nn.Module) -> float:

@@ -1,4 +1,4 @@
-"""Move latents until machines read the source's identity, with momentum, hinge margins and random draws."""
+"""Move latents down an objective until a look at the stored pixels is satisfied, with momentum and random draws."""
 
 from __future__ import annotations
 
@@ -70,19 +70,22 @@ def optimise(
 
     g <- mu g + grad / mean|grad|,  z <- z - alpha g / mean|g|,  m <- rho m + (1 - rho) z. Steps stay long, so z never
     rests; what it strays is seen in the picture and helps nobody, so m is the result (Polyak and Juditsky 1992).
-    A row that is satisfied is frozen: going on would only cost likeness to the persona.
+    A row that is satisfied is frozen for good, whatever is said of it while others go on: going on would only cost what
+    people see.
     """
     z, m = u_start.clone(), u_start.clone()
     g = torch.zeros_like(z)
     calm = torch.zeros(len(z), dtype=torch.long, device=z.device)
+    done = calm >= descent.calm
     for step in range(descent.steps):
         if step % descent.check_every == 0:
             with torch.no_grad():
                 held = satisfied(m)
             calm = torch.where(held, calm + 1, torch.zeros_like(calm))
-        active = (calm < descent.calm).to(z)[:, None, None, None]
-        if not active.any():
+            done = done | (calm >= descent.calm)
+        if done.all():
             return m, step
+        active = (~done).to(z)[:, None, None, None]
         variable = z.detach().requires_grad_(True)
         (gradient,) = torch.autograd.grad(objective(variable).sum(), variable)
         g = descent.momentum * g + _normalised(gradient)

@@ -35,16 +35,20 @@ def draw_target(bank: Sequence[Persona], generator: torch.Generator) -> Persona:
 def draw_fitting_targets(
     faces: Sequence[Traits], networks: Networks, fitting: int, generator: torch.Generator
 ) -> Targets:
-    """One for each face, of so many different people who are like him or her.
+    """One for each face, of so many different people who are like him or her; of the faces of a photo no two get the
+    same one while there are others, or machines would take them for one person.
 
     What networks read in all of these on average is taken off: it is the person's as well, and what protections of him
     or her would have in common.
     """
-    personas, own = [], []
+    personas: list[Persona] = []
+    own = []
     for traits in faces:
         people = people_like(traits, networks.personas, fitting)
         read = identify_personas(networks.surrogates, people).vectors
-        drawn = int(torch.randint(len(people), (1,), generator=generator))
+        given = {name for persona in personas for name in (*persona.alike, persona.plain)}
+        free = [k for k, persona in enumerate(people) if persona.plain not in given] or range(len(people))
+        drawn = free[int(torch.randint(len(free), (1,), generator=generator))]
         personas.append(people[drawn])
         own.append({name: F.normalize(v[drawn] - v.mean(0), dim=0) for name, v in read.items()})
     vectors = {encoder.name: torch.stack([v[encoder.name] for v in own]) for encoder in networks.surrogates}

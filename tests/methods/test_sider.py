@@ -67,6 +67,21 @@ def test_each_face_gets_the_persona_with_the_best_prospects(faces: AlignedFaces)
     assert ranked(faces, (0.6, 0.5), (0.5, 0.5), 3.0) == ["one", "other"]
 
 
+def test_no_two_faces_of_a_photo_get_one_persona_while_there_are_others(faces: AlignedFaces) -> None:
+    images = torch.cat((faces.images, faces.images))
+    alike, best = torch.tensor((0.1, 0.1)), torch.tensor([[0.6, 0.6], [0.5, 0.5], [0.4, 0.4]])
+    starts = [
+        Recomposed(images.flip(axis), names, alike)
+        for axis, names in ((-1, ("one", "one-mirrored")), (-2, ("two", "two")), ((-1, -2), ("three", "three")))
+    ]
+    masks = torch.ones(2, 1, 256, 256)
+    (made,) = sider.promising(starts, best, masks, sider.Config())
+    assert made.personas == ("one", "two")
+    starts[1:] = [dataclasses.replace(start, alike=torch.tensor((0.1, 0.9))) for start in starts[1:]]
+    (made,) = sider.promising(starts, best, masks, sider.Config())
+    assert made.personas == ("one", "one-mirrored")  # rather than one that might be taken for the source
+
+
 def test_likeness_to_the_source_counts_against_a_persona(faces: AlignedFaces) -> None:
     assert ranked(faces, (0.6, 0.5), (0.6, 0.1), 0.0) == ["one", "other"]
     assert ranked(faces, (0.6, 0.5), (0.6, 0.1), 10.0) == ["other", "one"]

@@ -86,6 +86,17 @@ def test_a_bundle_that_cannot_do_without_unclean_weights_says_so(copy: Path) -> 
         Networks.load(str(copy), "cpu", LicenceClass.clean)
 
 
+def test_what_the_manifest_does_not_name_is_not_clean(copy: Path) -> None:
+    folder = copy / "encoders"
+    for end in ("json", "safetensors"):
+        shutil.copy(folder / f"student-residual.{end}", folder / f"somebody.{end}")
+    names = [
+        {encoder.name for encoder in Networks.load(str(copy), "cpu", kind).encoders}
+        for kind in (LicenceClass.research, LicenceClass.clean)
+    ]
+    assert [("somebody" in some) for some in names] == [True, False]
+
+
 def signed(folder: Path) -> str:
     """The bundle, with a manifest of what is in it now."""
     path = folder / "manifest.json"

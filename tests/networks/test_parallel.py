@@ -82,3 +82,19 @@ def test_work_is_spread_in_order_and_errors_come_back(cores: int, monkeypatch: p
     assert spread(work, []) == []
     with pytest.raises(ZeroDivisionError):
         spread(work, [0] * cores)
+
+
+def test_who_has_a_share_of_the_cores_asks_for_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+
+    def work(_: int) -> set[int]:
+        seen = {threading.get_ident()}
+
+        def net(x: Tensor) -> Tensor:
+            seen.add(threading.get_ident())
+            return x
+
+        side_by_side([net, net], [torch.zeros(1)] * 2)
+        return seen | set(spread(lambda _: threading.get_ident(), [0, 0]))
+
+    assert [len(seen) for seen in spread(work, [0] * 4)] == [1] * 4

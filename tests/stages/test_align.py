@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from core.errors import NoFaceFound
+from core.errors import NoFaceFound, RequestRefused
 from core.networks import Networks, warp
-from core.stages.align import TEMPLATE, AlignedFaces, align, crop, paste, stored
+from core.stages.align import MAX_FACES, TEMPLATE, AlignedFaces, align, crop, paste, stored
 from core.stages.validate import Photo
 
 CPU = torch.device("cpu")
@@ -58,6 +58,22 @@ def test_a_paste_leaves_the_detail_of_what_it_does_not_change(astronaut: Photo, 
         assert stripes(whole, faces, point) < before[point] / 4
     for photo in (changed, whole):
         assert (crop(photo, faces.matrices, faces.boxes) - other).abs().mean() < 0.01
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_heads_that_touch_both_stay_changed(astronaut: Photo, networks: Networks, whole: bool) -> None:
+    """The square around a face holds a part of the next one, as it was."""
+    head = astronaut.pixels[:200, 188:260]
+    faces = align(Photo(np.concatenate((head, head[:, ::-1]), 1)), networks.detector, CPU)
+    assert len(faces) == 2
+    other, face = faces.images.clone(), np.s_[:, :, 90:215, 60:196]
+    other[face] = other[face].flip(1)
+    inside = torch.zeros_like(other, dtype=torch.bool)
+    inside[face] = True
+    seen = crop(paste(replace(faces, whole=whole), other), faces.matrices, faces.boxes)
+    for b in range(2):
+        off, before = ((x[b] - other[b])[inside[b]].abs().mean() for x in (seen, faces.images))
+        assert off < before / 10
 
 
 def test_nothing_outside_the_box_changes(faces: AlignedFaces, astronaut: Photo) -> None:
@@ -117,7 +133,15 @@ def test_a_face_at_the_border_keeps_its_box_inside(astronaut: Photo, networks: N
     assert y >= 0
     assert x + w <= cut.width
     assert y + h <= cut.height
-    assert paste(found, found.images).pixels.shape == cut.pixels.shape
+    assert (paste(found, found.images).pixels == cut.pixels).all()
+
+
+def test_a_crowd_is_refused_before_any_face_is_cut_out(networks: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.stages.align.find", lambda *_: torch.tensor([TEMPLATE] * (MAX_FACES + 1)))
+    photo = Photo(np.zeros((256, 256, 3), np.uint8))
+    with pytest.raises(RequestRefused, match="17 faces"):
+        align(photo, networks.detector, CPU)
+    assert len(align(photo, networks.detector, CPU, "largest")) == 1
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (300, 400), (64, 2000)])

@@ -33,6 +33,12 @@ def test_gain_makes_unit_steps_equal_to_the_eye(faces: AlignedFaces, networks: N
         assert float((moved - here).square().mean().sqrt()) == pytest.approx(0.01, rel=0.3)
 
 
+def test_a_faces_gain_does_not_depend_on_who_is_beside(faces: AlignedFaces, networks: Networks) -> None:
+    z = encode(torch.cat((faces.images, 0.3 * faces.images)), networks.autoencoder)
+    alone = [pixel_gain(row[None], networks.autoencoder) for row in z]
+    assert torch.allclose(pixel_gain(z, networks.autoencoder), torch.cat(alone), rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     "autoencoder",
     [

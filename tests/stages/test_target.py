@@ -18,8 +18,9 @@ def test_each_protection_has_its_own(networks: Networks) -> None:
 
 def test_each_face_has_its_own(faces: AlignedFaces, networks: Networks) -> None:
     (traits,) = decouple(faces, networks)[1].traits
-    drawn = draw_fitting_targets([traits] * 6, networks, 10, torch.Generator().manual_seed(0))
-    assert len({p.name for p in drawn.personas}) > 3
+    drawn = draw_fitting_targets([traits] * 10, networks, 10, torch.Generator().manual_seed(0))
+    assert {p.plain for p in drawn.personas} == {p.plain for p in people_like(traits, networks.personas, 10)}
+    assert len(draw_fitting_targets([traits] * 3, networks, 2, torch.Generator().manual_seed(0)).personas) == 3
 
 
 def test_it_is_one_of_those_who_are_like_the_person(faces: AlignedFaces, networks: Networks) -> None:
