@@ -182,6 +182,9 @@ def _field(place: Sequence[str | int]) -> str:
 
 
 def _reason(message: str) -> str:
-    if "UploadFile" in message:
-        return "must be sent as a file (curl: -F photo=@me.jpg)"
-    return message
+    """For people, where what pydantic says is not."""
+    said = {
+        "UploadFile": "must be sent as a file (curl: -F photo=@me.jpg)",
+        "Extra inputs": "there is no such field; /docs has all of them",
+    }
+    return next((reason for word, reason in said.items() if word in message), message)

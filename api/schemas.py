@@ -31,7 +31,9 @@ class Faces(StrEnum):
 
 
 class JobForm(BaseModel):
-    """What every job may ask for."""
+    """What every job may ask for. A field that is not known is refused: it may be a password with its name misspelt."""
+
+    model_config = ConfigDict(extra="forbid")
 
     expires_in: int | None = Field(
         None, ge=10, le=86_400, description="seconds; a job that is not finished by then ends `expired`"
@@ -48,7 +50,9 @@ class ProtectForm(JobForm):
     method: MethodName = MethodName("sider")
     preset: str = Field("standard", max_length=32, examples=["standard"])
     variants: int = Field(1, ge=1, le=16, description="different protected faces of the same photo")
-    seed: int | None = Field(None, ge=0, lt=2**63, description="the same seed gives the same faces")
+    seed: int | None = Field(
+        None, ge=0, lt=2**63, description="the same request with the same seed gives the same faces"
+    )
     faces: Faces = Faces.all
     presentation: Presenting = Field(
         Presenting.keep,

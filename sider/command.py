@@ -34,6 +34,7 @@ app = typer.Typer(
 for part, commands in operating.APPS.items():
     app.add_typer(commands, name=part)
 
+NEW_FACE = "sider, id2face"  # methods
 Paths = Annotated[list[Path], typer.Argument(help="photos, or folders of photos")]
 Out = Annotated[Path, typer.Option(help="folder for the results")]
 PasswordFile = Annotated[Path | None, typer.Option(help="file whose first line is the password or restore code")]
@@ -50,16 +51,18 @@ def protect(
     paths: Paths,
     out: Out,
     method: Annotated[str, typer.Option(help=f"one of: {', '.join(methods.names())}")] = "sider",
-    preset: str = "standard",
-    variants: Annotated[int, typer.Option(min=1, max=16)] = 1,
-    seed: Annotated[int | None, typer.Option(min=0, help="the same seed gives the same faces")] = None,
-    presentation: Annotated[Presenting, typer.Option(help="gender presentation of the new face")] = Presenting.keep,
-    age: Annotated[Age, typer.Option(help="how old the new face looks: up to 35, to 50, from 50 on")] = Age.keep,
-    consistent: Annotated[bool, typer.Option("--consistent", help="one new identity a person, in all photos")] = False,
-    password_file: PasswordFile = None,
-    custody: Annotated[Custody, typer.Option(help="restoring takes: keyring, keyring and password, password")] = (
-        Custody.SPLIT
+    preset: Annotated[str, typer.Option(help="natural changes least, strong promises most")] = "standard",
+    variants: Annotated[int, typer.Option(min=1, max=16, help="different new faces of each photo")] = 1,
+    seed: Annotated[int | None, typer.Option(min=0, help="the same command with it makes the same faces")] = None,
+    presentation: Annotated[Presenting, typer.Option(help=f"gender presentation of the new face; {NEW_FACE}")] = (
+        Presenting.keep
     ),
+    age: Annotated[Age, typer.Option(help=f"that it looks: up to 35, to 50, from 50 on; {NEW_FACE}")] = Age.keep,
+    consistent: Annotated[
+        bool, typer.Option("--consistent", help="one new identity a person in all photos, here; id2face")
+    ] = False,
+    password_file: PasswordFile = None,
+    custody: Annotated[Custody, typer.Option(help="restoring takes the keyring, both, the password")] = (Custody.SPLIT),
     keep_missed: Annotated[bool, typer.Option(help="write pictures that miss their promise, too; not by a service")] = (
         False
     ),
@@ -75,15 +78,16 @@ def protect(
     Interrupted, it is run again with the same arguments: what is done is not done twice. A restore code that the first
     run made comes in a --password-file then. With --server the photos are protected by a service, which keeps the keys.
     """
-    from sider.files import new_password, plan  # noqa: PLC0415
+    from sider.files import left_out, new_password, plan, tell_left_out  # noqa: PLC0415
     from sider.runs import Run, Wish  # noqa: PLC0415
 
-    methods.check(method, preset, methods.asked(presentation=presentation, age=age, personas=consistent))
-    photos = list(plan(paths, out))
+    methods.check(method, preset, methods.asked(presentation=presentation, age=age))
+    if consistent:
+        _check_consistent(method, variants, server)
     if server and keep_missed:
         raise RequestRefused("a service hands out no picture that misses its promise; leave out --keep-missed")
-    if consistent and (server or variants > 1):
-        raise RequestRefused("--consistent works on this machine only, and with one variant")
+    photos = list(plan(paths, out))
+    tell_left_out(left_out(paths, out), console)
     protector: Protector
     with ExitStack() as opened:
         if server:
@@ -101,6 +105,17 @@ def protect(
 
         write_sheet(contact_sheet, lines, with_originals)
     raise typer.Exit(0 if all(line["held"] for line in lines) else 1)
+
+
+def _check_consistent(method: str, variants: int, server: str | None) -> None:
+    """Refuse what cannot be done with one new identity a person (RequestRefused)."""
+    able = [name for name in methods.names() if "personas" in methods.options(name)]
+    if method not in able:
+        raise RequestRefused(f"--consistent needs --method {' or '.join(able)}", code="option_not_taken")
+    if server:
+        raise RequestRefused("--consistent works on this machine only; leave out --server (and SIDER_SERVER)")
+    if variants > 1:
+        raise RequestRefused("--consistent makes one new identity a person; leave out --variants")
 
 
 def _engine(run: Run, photos: list[tuple[Path, Path]], keep_missed: bool) -> Protector:
@@ -139,6 +154,8 @@ def restore(
         if server:
             from sider import remote  # noqa: PLC0415
 
+            if not reason:
+                raise RequestRefused("the audit log of a service keeps why a photo was restored; say it with --reason")
             client = opened.enter_context(remote.connect(server, key_file, token_file))
             one = partial(remote.restore, client, password=password, reason=reason)
         else:
@@ -179,7 +196,8 @@ def erase(
     from sider import remote  # noqa: PLC0415
 
     if not yes:
-        typer.confirm(f"Erase {len(photos)} photos for good?", abort=True, err=True)
+        what = "this photo" if len(photos) == 1 else f"these {len(photos)} photos"
+        typer.confirm(f"Erase {what} for good?", abort=True, err=True)
     with remote.connect(server, key_file) as client:
         raise typer.Exit(remote.erase_all(client, photos, console, as_json))
 

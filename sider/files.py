@@ -49,15 +49,34 @@ def plan(paths: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
                 raise RequestRefused(f"{seen[stem]} and {path} would both be written as {stem}; rename one")
             seen[stem] = path
     if not seen:
-        raise RequestRefused("no JPEG, PNG or WebP photo was found")
+        raise RequestRefused(f"no JPEG, PNG or WebP photo was found in {', '.join(map(str, paths))}")
     yield from ((path, stem) for stem, path in seen.items())
 
 
+def left_out(paths: list[Path], out: Path) -> list[Path]:
+    """Files below folders that `plan` takes for no photos, without hidden ones: HEIC and videos, for example."""
+    found = (path for root in paths if root.is_dir() for path in _below(root, out.resolve()))
+    return [path for path in found if path.suffix.lower() not in PHOTOS and not path.name.startswith(".")]
+
+
 def _photos(folder: Path, results: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOS)
+    return [path for path in _below(folder, results) if path.suffix.lower() in PHOTOS]
+
+
+def _below(folder: Path, results: Path) -> list[Path]:
+    """All files in a folder and in those that it has, but for those of the results."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
     if folder.resolve() not in results.parents:
         return found
     return [path for path in found if results not in path.resolve().parents]
+
+
+def tell_left_out(files: list[Path], console: Console) -> None:
+    """In a line, or whoever has an album of HEIC photos would believe that all of them are protected."""
+    if files:
+        names = ", ".join(str(path) for path in files[:3]) + (", ..." if len(files) > 3 else "")
+        count = "1 file is" if len(files) == 1 else f"{len(files)} files are"
+        _tell(console, "yellow", "left out", f"{count} no JPEG, PNG or WebP: {names}")
 
 
 def read_made(path: Path) -> Photo:
@@ -129,19 +148,23 @@ def report(console: Console, as_json: bool, line: dict[str, Any]) -> None:
     elif "restored" in line:
         _tell(console, "green", "restored", f"{line['restored']} (bit for bit)")
     else:
-        word = "needs" if line["report"]["promise"]["machines_match"] else "may have"
+        promise = line["report"]["promise"]
         for variant, name in zip(line["report"]["variants"], line["protected"], strict=True):
-            marks = ", ".join(
-                f"{encoder} {facts['cosine']:.2f} ({word} {facts['required']:.2f})"
-                for face in variant
-                for encoder, facts in face["encoders"].items()
-            )
-            _tell(console, "green", "protected", f"{name}: {marks}")
+            faces = "; ".join(_measured(face, **promise) for face in variant)
+            _tell(console, "green", "protected", f"{name}: {faces}")
+
+
+def _measured(face: dict[str, Any], people_recognise: bool, machines_match: bool) -> str:
+    """What was measured of a face, and what it must have: how different it looks, and the cosine of each encoder."""
+    word, other = ("at least" if wanted else "at most" for wanted in (machines_match, not people_recognise))
+    read = (f"{name} {e['cosine']:.2f} ({word} {e['required']:.2f})" for name, e in face["encoders"].items())
+    look = f"looks {face['distance_to_source']:.2f} apart ({other} {face['distance_required']:.2f})"
+    return f"{look}, {', '.join(read)}"
 
 
 def _tell(console: Console, style: str, what: str, of: str) -> None:
     # No markup: a file may be called [/b].
-    console.print(Text.assemble((what, style), " ", of))
+    console.print(Text.assemble((what, style), " ", of), soft_wrap=True)
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -113,6 +113,8 @@ def photo_of(client: Client, name: str) -> str:
     """The id of a photo by itself, or by the file of a picture that was made of it (NotFound)."""
     if re.fullmatch(r"pho_[0-9a-f]{32}", name):
         return name
+    if not Path(name).is_file():
+        raise NotFound(f"{name} is neither a file nor the id of a photo (pho_...)")
     outputs = client.verify(Path(name)).outputs
     if not outputs:
         raise NotFound("the service has not made this picture, or it was changed since, or erased")

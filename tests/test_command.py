@@ -141,10 +141,10 @@ def test_one_new_identity_a_person(folder: Path, astronaut: Photo) -> None:
 @pytest.mark.parametrize(
     ("wish", "why"),
     [
-        (["--method", "sider", "--consistent"], "does not take 'personas'"),
+        (["--method", "sider", "--consistent"], "needs --method id2face"),
         (["--method", "cloak", "--presentation", "any"], "does not take 'presentation'"),
         (["--method", "cloak", "--age", "any"], "does not take 'age'"),
-        (["--method", "id2face", "--consistent", "--variants", "2"], "with one variant"),
+        (["--method", "id2face", "--consistent", "--variants", "2"], "leave out --variants"),
         (["--method", "id2face", "--consistent", "--server", "http://localhost"], "on this machine only"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from rich.console import Console
 from core.errors import NoFaceFound, PromiseNotMet, Unavailable
 from core.looks import Age
 from core.vault.custody import Custody
-from sider.files import plan, write_file
+from sider.files import left_out, plan, tell_left_out, write_file
 from sider.runs import JOURNAL, OutcomeUnknown, Run, Step, Wish
 from sider.sheet import write_sheet
 from tests.fakes import picture
@@ -145,6 +146,23 @@ def test_results_are_not_protected_again(folder: Path) -> None:
     assert list(plan([folder / "in"], out)) == seen
     assert len(list(plan([out], folder / "back"))) == 6
     assert list(plan([folder / "in" / "deep"], folder / "in")) == list(plan([folder / "in" / "deep"], folder))
+
+
+def test_files_that_are_left_out_are_told(folder: Path) -> None:
+    (folder / "in" / "me.HEIC").write_bytes(b"heic")
+    (folder / "in" / ".DS_Store").write_bytes(b"")
+    out = folder / "in" / "out"
+    (out / "deep").mkdir(parents=True)
+    (out / "deep" / "a.key").write_bytes(b"key")
+    assert left_out([folder / "in", folder / "in" / "deep" / "a.png"], out) == [folder / "in" / "me.HEIC"]
+    console = Console(record=True, width=30, file=io.StringIO())
+    tell_left_out([Path("me.HEIC")], console)
+    tell_left_out([Path(f"{n}.mov") for n in range(4)], console)
+    tell_left_out([], console)
+    assert console.export_text().splitlines() == [
+        "left out 1 file is no JPEG, PNG or WebP: me.HEIC",
+        "left out 4 files are no JPEG, PNG or WebP: 0.mov, 1.mov, 2.mov, ...",
+    ]
 
 
 def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ else), no redirect is followed and no proxy is asked.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import socket
 import threading
@@ -26,6 +25,7 @@ from core.errors import RestoreDenied
 from core.jobs.database import now
 from core.jobs.signatures import sign
 from core.jobs.tables import Delivery, Job
+from core.jobs.webhooks import public
 from worker.context import Context
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 15.0
@@ -137,16 +137,9 @@ def _cut_off(pool: urllib3.HTTPConnectionPool, seconds: float) -> Iterator[None]
 def resolve(host: str, port: int, private: bool) -> str:
     """One address of a host (AddressRefused, OSError)."""
     found = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    if not private and not all(_public(ipaddress.ip_address(address)) for address in found):
+    if not private and not all(map(public, found)):
         raise AddressRefused
     return found[0]
-
-
-def _public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Global, and no wrapping of an address of the other kind that might not be."""
-    if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped or address.sixtofour or address.teredo):
-        return False
-    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 def _message(delivery: Delivery, job: Job, keys: list[bytes]) -> tuple[bytes, dict[str, str]]:

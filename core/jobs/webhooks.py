@@ -6,6 +6,7 @@ A delivery is added with its job, in one transaction, and due as soon as the job
 from __future__ import annotations
 
 import base64
+import ipaddress
 import secrets
 from datetime import timedelta
 from typing import Any, cast
@@ -75,7 +76,8 @@ class Webhooks:
         """Refuse a URL that could not be delivered to. private: plain http is fine, for tests.
 
         Raises:
-            RequestRefused: it is no https URL, it carries a password, or the tenant has no secret to sign with.
+            RequestRefused: it is no https URL, it carries a password, it names an address that is not public, or the
+                tenant has no secret to sign with.
         """
         try:
             parts = urlsplit(url)
@@ -85,6 +87,8 @@ class Webhooks:
             usable = False
         if not usable or parts.scheme not in (("https", "http") if private else ("https",)):
             raise RequestRefused("webhook_url is no https URL, or names a user", code="webhook_refused")
+        if not private and _within(str(parts.hostname)):
+            raise RequestRefused("webhook_url leads to no public address", code="webhook_refused")
         with Session(self.engine) as session:
             if session.scalar(select(WebhookSecret.id).where(WebhookSecret.tenant == tenant).limit(1)) is None:
                 message = "no webhook secret; the operator makes one: sider webhooks secret TENANT"
@@ -160,6 +164,26 @@ def delivery_of(job: Job, url: str) -> Delivery:
         id=new_id("msg"), job_id=job.id, tenant=job.tenant, url=url,
         attempts=0, due_at=job.created_at, created_at=job.created_at,
     )  # fmt: skip
+
+
+def public(address: str) -> bool:
+    """Whether an IP address is global, and no wrapping of an address of the other kind that might not be (ValueError:
+    it is none)."""
+    found = ipaddress.ip_address(address)
+    if isinstance(found, ipaddress.IPv6Address) and (found.ipv4_mapped or found.sixtofour or found.teredo):
+        return False
+    return found.is_global and not found.is_multicast and not found.is_reserved
+
+
+def _within(host: str) -> bool:
+    """Whether a URL's host is plainly not to be reached from outside. Where other names lead is seen when it is due."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return not public(host)
+    except ValueError:
+        return False
 
 
 def _binding(tenant: str, secret_id: str) -> Binding:

@@ -74,7 +74,7 @@ def decode(data: bytes, limits: Limits | None = None) -> Image.Image:
         raise PhotoRefused("the photo is empty (0 bytes)", code="photo_empty")
     if len(data) > limits.max_bytes:
         raise PhotoRefused(
-            f"the photo has {len(data)} bytes; at most {limits.max_bytes} are accepted",
+            f"the photo has more than the {limits.max_bytes} bytes that are accepted",
             code="photo_too_large",
         )
     name = _format_of(data)

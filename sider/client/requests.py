@@ -20,7 +20,7 @@ from sider.client.effects import Ask, Close, Flow, Read, Sleep, Stream
 from sider.client.problems import error_in, retry_after
 
 T = TypeVar("T")
-Upload = Path | bytes | BinaryIO  # an open file must be seekable, so that it can be sent again
+Upload = Path | str | bytes | BinaryIO  # a path, a photo, or an open file: seekable, so that it can be sent again
 
 BUSY = frozenset({429, 502, 503, 504})
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds; doubled from one attempt to the next
@@ -122,7 +122,7 @@ def save(link: str, target: Path) -> Flow[Path]:
 
 
 def _file(upload: Upload, opened: ExitStack) -> bytes | BinaryIO:
-    return opened.enter_context(upload.open("rb")) if isinstance(upload, Path) else upload
+    return opened.enter_context(Path(upload).open("rb")) if isinstance(upload, Path | str) else upload
 
 
 def _unreachable(what: str, lost: Exception) -> SiderError:

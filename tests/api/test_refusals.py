@@ -30,6 +30,7 @@ PROBLEM = "application/problem+json"
         (None, {"age": "34"}, 422, "request_invalid"),
         (None, {"age": "young", "method": "perceptface"}, 422, "option_not_taken"),
         (None, {"custody": "nobody"}, 422, "request_invalid"),
+        (None, {"pasword": "correct horse battery"}, 422, "request_invalid"),
         (None, {"custody": "server"}, 422, "request_invalid"),  # with a password
         (None, {"custody": "caller", "password": "short for alone"}, 422, "request_invalid"),
     ],
@@ -54,6 +55,18 @@ def test_a_file_name_instead_of_a_file(service: Service) -> None:
     answer = service.client.post("/protect", headers=service.key("protect"), data={"photo": "me.jpg"})
     assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
     assert "photo: must be sent as a file" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("call", ["/protect", "/restore"])
+def test_a_misspelt_field_is_named(service: Service, call: str) -> None:
+    """A password that was overlooked would be one that nobody can restore with."""
+    answer = service.client.post(
+        call, headers=service.key("protect", "restore"), data={"pasword": PASSWORD, "photo_id": "pho_" + 32 * "0",
+        "reason": "dispute"}, files={"photo": ("me.png", PHOTO.to_png(), "image/png")},
+    )  # fmt: skip
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert {"field": "pasword", "reason": "there is no such field; /docs has all of them"} in answer.json()["errors"]
+    assert PASSWORD not in answer.text
 
 
 def test_an_oversized_body_never_reaches_the_handler(service: Service) -> None:

@@ -58,10 +58,11 @@ def call(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
     return blocking if request.param == "blocking" else later
 
 
-@pytest.mark.parametrize("kind", ["bytes", "file", "path"])
+@pytest.mark.parametrize("kind", ["bytes", "file", "path", "name"])
 def test_sent_again_whole_under_one_key_until_it_is_answered(call: Call, tmp_path: Path, kind: str) -> None:
     (tmp_path / "mrs-smith.jpg").write_bytes(PICTURE)
-    upload = {"bytes": PICTURE, "file": io.BytesIO(PICTURE), "path": tmp_path / "mrs-smith.jpg"}[kind]
+    path = tmp_path / "mrs-smith.jpg"
+    upload = {"bytes": PICTURE, "file": io.BytesIO(PICTURE), "path": path, "name": str(path)}[kind]
     service = Service(
         problem(503, "queue_full", retry_after=7), LOST, httpx2.Response(502, text="<html>"),
         problem(409, "idempotency_in_progress", retry_after=1), httpx2.Response(202, json=ACCEPTED),
