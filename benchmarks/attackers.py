@@ -9,7 +9,6 @@ import copy
 from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DModel
@@ -17,7 +16,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from benchmarks.protected import Original
-from benchmarks.strangers import Pixels
+from benchmarks.strangers import Pixels, to_images
 from core.networks import Encoder, Networks
 from core.stages.latents import decode, encode
 from core.stages.optimise import Jitter, draw
@@ -25,7 +24,7 @@ from core.stages.optimise import Jitter, draw
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How somebody learns. rounds: that every pair is seen at least, whatever the steps."""
+    """How somebody learns. rounds: how often a pair is seen at least, on average, whatever the steps."""
 
     steps: int
     batch: int
@@ -56,8 +55,7 @@ class Owned:
     def of(cls, protected: list[Pixels | None], originals: list[Original]) -> Owned:
         """Where a face was found."""
         found = [(image, o) for image, o in zip(protected, originals, strict=True) if image is not None]
-        both = np.stack([image for image, _ in found]), np.stack([o.pixels for _, o in found])
-        x, y = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 for images in both)
+        x, y = to_images([image for image, _ in found]), to_images([o.pixels for _, o in found])
         return cls(x, y, torch.stack([o.marks for _, o in found]))
 
     def __len__(self) -> int:

@@ -22,7 +22,7 @@ from torch import Tensor
 from benchmarks import attackers, look, protected, report
 from benchmarks.attackers import Owned
 from benchmarks.protected import FOLDER
-from benchmarks.strangers import FARS, Pairs, Pixels, Recogniser, degradations, each, landmarks, recognisers
+from benchmarks.strangers import FARS, Pairs, Pixels, Recogniser, degradations, each, landmarks, recognisers, to_images
 from core import methods, objectives
 from core.networks import Encoder, Networks
 from core.stages.align import align
@@ -65,10 +65,6 @@ class Case:
         return Owned.of(images, originals)
 
 
-def tensor(images: list[Pixels]) -> Tensor:
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-
-
 def recognition(
     start: Encoder, learners: list[Encoder], images: Tensor, marks: Tensor, numbers: list[int]
 ) -> list[str]:
@@ -98,7 +94,7 @@ def distillation(case: Case, sizes: list[int], learners: int) -> list[list[str]]
     (start,) = (e for e in case.networks.encoders if e.name == START)
     data = case.data
     rows = [i for i, image in enumerate(case.a) if image is not None]
-    images, marks = tensor([i for i in case.a if i is not None]), data.marks_a[rows]
+    images, marks = to_images([i for i in case.a if i is not None]), data.marks_a[rows]
     numbers = [data.numbers[i] for i in rows]
     table = [
         ["original", *recognition(start, [start], data.a.float() / 255, data.marks_a, data.numbers)],
@@ -123,7 +119,7 @@ def redrawn(case: Case, sizes: list[int], nets: list[Recogniser]) -> list[list[s
 
 
 def _redraw(decoder: attackers.Decoder, image: Pixels) -> Pixels:
-    (drawn,) = decoder(tensor([image]))
+    (drawn,) = decoder(to_images([image]))
     return np.asarray(drawn.permute(1, 2, 0).mul(255).round().byte())
 
 
@@ -135,7 +131,7 @@ def scores(images: list[Pixels | None], case: Case, nets: list[Recogniser], peop
             x, y = image[None], data.a[i].permute(1, 2, 0).numpy()[None]
             error = float(np.mean((x.astype(float) - y) ** 2))
             features = region_weights(data.marks_a[i : i + 1])
-            distance = 1 - float(objectives.likeness(tensor([image]), data.a[i : i + 1].float() / 255, features))
+            distance = 1 - float(objectives.likeness(to_images([image]), data.a[i : i + 1].float() / 255, features))
             known = look.picked(look.Look.of(np.asarray(image / 255, np.float32)), people[i])["face"]
             found.append((10 * np.log10(255**2 / error), distance, distance < 1 - RECOGNISABLE, known))
     psnr, distance, alike, picked = np.mean(found, 0)
@@ -179,7 +175,7 @@ def across(
     first, second, marks_a, marks_b = zip(*both, strict=True)
     for net in nets:
         of_a, of_b = (
-            net.net.embed(tensor(list(images)), torch.stack(found))
+            net.net.embed(to_images(list(images)), torch.stack(found))
             for images, found in ((first, marks_a), (second, marks_b))
         )
         yield of_a @ of_b.T
@@ -217,7 +213,7 @@ def main() -> None:
     given = {"preset": args.preset, "pairs": args.pairs, "learners": args.learners}
     options = "".join(f" --{k} {_words(v)}" for k, v in given.items() if v != parser.get_default(k))
     command = f"python -m benchmarks.attacks{options}" if options else "make bench-attacks"
-    networks, data = Networks.load(), Pairs.read(args.test)
+    networks, data = Networks.load(device="cpu"), Pairs.read(args.test)
     nets = recognisers(networks, data)
     for name in args.methods:
         case = Case(name, args.preset, data, networks)

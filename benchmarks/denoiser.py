@@ -133,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=64)
     args = parser.parse_args()
-    networks = Networks.load()
+    networks = Networks.load(device="cpu")
     if networks.denoiser is None:
         raise SystemExit("the bundle has no denoiser; train one: python -m training.denoiser")
     known, held_out = training.read(networks)

@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--method", action="append", help="only this one, into a section of its own; may be repeated")
     parser.add_argument("--ablate", action="store_true", help="what the parts of the cloak contribute")
     args = parser.parse_args()
-    networks, data = Networks.load(), Pairs.read(args.pairs)
+    networks, data = Networks.load(device="cpu"), Pairs.read(args.pairs)
     judges = [net for net in recognisers(networks, data) if net.role == "judge"]
     if args.ablate:
         ablate(networks, data, judges)

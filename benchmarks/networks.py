@@ -184,7 +184,7 @@ def _forward(encoder: Encoder) -> Callable[[Tensor], Tensor]:
 
 
 def main() -> None:
-    networks, pairs = Networks.load(), Pairs.read(64)
+    networks, pairs = Networks.load(device="cpu"), Pairs.read(64)
     columns = ["encoder", "role", "parameters", "forward, one core", "equal error", "TAR at FAR 1e-2", "at FAR 1e-3"]
     began = time.perf_counter()
     Networks.load()

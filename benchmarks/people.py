@@ -15,7 +15,7 @@ from PIL import Image
 from rich.progress import track
 
 from benchmarks import report
-from benchmarks.strangers import FARS, Pairs, Recogniser, landmarks, recognisers
+from benchmarks.strangers import FARS, Pairs, Recogniser, landmarks, recognisers, to_images
 from core.methods import id2face
 from core.networks import Networks
 from core.networks.personas import plain
@@ -72,7 +72,7 @@ def row(name: str, made: tuple[list[Photo], list[str], int], nets: list[Recognis
     marks = [landmarks(networks.detector, picture.pixels) for picture in pictures]
     cells = []
     for net in nets:
-        images = torch.from_numpy(np.stack([p.pixels for p in pictures])).permute(0, 3, 1, 2).float() / 255
+        images = to_images([p.pixels for p in pictures])
         vectors = net.net.embed(images, torch.stack([torch.zeros(5, 2) if m is None else m for m in marks]))
         for far in FARS:
             linked = float(((vectors[:n] * vectors[n:]).sum(1) >= net.cuts[far]).float().mean())

@@ -68,7 +68,7 @@ class Recogniser:
             (i, x, m) for i, (x, m) in enumerate(zip(images, marks, strict=True)) if x is not None and m is not None
         ]
         rows = [i for i, _, _ in seen]
-        batch = torch.from_numpy(np.stack([x for _, x, _ in seen])).permute(0, 3, 1, 2).float() / 255
+        batch = to_images([x for _, x, _ in seen])
         with torch.no_grad():
             vectors = self.net.embed(batch, torch.stack([m for _, _, m in seen]))
         after = torch.full_like(self.before, -1.0)
@@ -145,6 +145,11 @@ def purify(pixels: Pixels, networks: Networks, start: float | None) -> Pixels:
         tokens = networks.denoiser.conditioner(None, None, len(z))
         z = denoise(z, networks.denoiser, tokens, start, 3, torch.Generator().manual_seed(0))
     return paste(replace(faces, whole=True), decode(z, networks.autoencoder).clamp(0, 1)).pixels
+
+
+def to_images(pictures: Sequence[Pixels]) -> Tensor:
+    """RGB in [0, 1] (N, 3, h, w)."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
 
 
 def each(change: Callable[[Pixels], Pixels], images: list[Pixels | None]) -> list[Pixels | None]:

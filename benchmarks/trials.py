@@ -60,7 +60,7 @@ def main() -> None:
     args = parser.parse_args()
     preset = methods.load(args.method).PRESETS[args.preset]
     configs = {words or args.preset: changed(preset, words) for words in ("", *args.settings)}
-    networks, data = Networks.load(), Pairs.read(args.pairs)
+    networks, data = Networks.load(device="cpu"), Pairs.read(args.pairs)
     nets = [net for net in recognisers(networks, data) if net.role in ("referee", "judge")]
     other = Pairs([n + LINKED for n in data.numbers], data.b, data.a, data.marks_b, data.marks_a)
     heads = [f"{what}, {net.name}, FAR {far:g}" for what in ("hidden", "linked") for net in nets for far in FARS]

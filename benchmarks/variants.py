@@ -16,7 +16,7 @@ from PIL import Image
 from rich.progress import track
 
 from benchmarks import report
-from benchmarks.strangers import FARS, Pairs, Pixels, Recogniser, landmarks, recognisers
+from benchmarks.strangers import FARS, Pairs, Pixels, Recogniser, landmarks, recognisers, to_images
 from core import methods
 from core.networks import Networks
 from core.pipeline import Request, attempt
@@ -41,7 +41,7 @@ def matched(photos: list[list[Pixels]], net: Recogniser, networks: Networks) -> 
     likeness = []
     for pictures in photos:
         found = [(p, m) for p in pictures if (m := landmarks(networks.detector, p)) is not None]
-        images = torch.from_numpy(np.stack([p for p, _ in found])).permute(0, 3, 1, 2).float() / 255
+        images = to_images([p for p, _ in found])
         with torch.no_grad():
             vectors = net.net.embed(images, torch.stack([m for _, m in found]))
         likeness.append([float(vectors[i] @ vectors[j]) for i, j in combinations(range(len(found)), 2)])

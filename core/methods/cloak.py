@@ -41,7 +41,7 @@ from core.errors import RequestRefused
 from core.networks import Networks
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
-from core.stages.decouple import cosines, decouple, embed_beside, similarity
+from core.stages.decouple import cosines, decouple, embed_beside, similarity, thresholds
 from core.stages.denoise import invert, learn_embeddings, regenerate, timesteps, watched
 from core.stages.latents import Canvas, encode, limited, pixel_gain
 from core.stages.optimise import Descent, Jitter, Progress, Protected, Turns, draw, optimise, part
@@ -154,7 +154,7 @@ class Search:
             clean, self.attention = self._regenerated(self.z_t)
             self.canvas = Canvas(self.x, self.M, clean, networks.autoencoder)
         self.gain = pixel_gain(clean, networks.autoencoder)
-        self.thresholds = self.x.new_tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
+        self.thresholds = thresholds(networks.surrogates, 1e-2)
         self.aim = self.x.new_full((len(self.x),), config.aim)
         self.dear = torch.ones_like(self.aim)
         self.zero = torch.zeros_like(self.z_t)
@@ -212,9 +212,8 @@ class Search:
         agreed = strained
         referees = self.networks.referees
         if referees:
-            limit = cosine.new_tensor([e.thresholds[1e-2] for e in referees])[:, None, None]
             said = cosines(referees, seen, self.faces.landmarks, self.identity)
-            agreed = agreed | (said <= limit * (1 - config.confirmation)).all(0).all(0)
+            agreed = agreed | (said <= thresholds(referees, 1e-2) * (1 - config.confirmation)).all(0).all(0)
         self.aim[held & ~agreed] += config.lift
         self.aim.clamp_(max=config.ceiling)
         return held & agreed

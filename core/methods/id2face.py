@@ -34,7 +34,7 @@ from core.errors import RequestRefused
 from core.looks import Age, Look, Presenting
 from core.networks import Networks
 from core.promise import Promise
-from core.stages.align import AlignedFaces
+from core.stages.align import AlignedFaces, Stored
 from core.stages.decouple import (
     Appearance,
     Identity,
@@ -44,6 +44,7 @@ from core.stages.decouple import (
     identify_personas,
     mean_traits,
     similarity,
+    thresholds,
 )
 from core.stages.generate import Subject, Turning, recognised, turn_away
 from core.stages.optimise import Progress, Protected
@@ -174,7 +175,7 @@ class Casting:
         self.candidates, self.faces, self.networks, self.config = candidates, faces, networks, config
         images, landmarks = torch.cat([c.images for c in candidates]), faces.landmarks.repeat(len(candidates), 1, 1)
         read = embed(networks.surrogates, images, landmarks)
-        limit = faces.images.new_tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
+        limit = thresholds(networks.surrogates, 1e-2)
         self.to_source = (similarity(read, identity) / limit).amax(0)
         between = (torch.stack([v @ v.T for v in read.vectors.values()]) / limit).amax(0)
         self.between = between.unflatten(1, self.to_source.shape).unflatten(0, self.to_source.shape)
@@ -228,7 +229,7 @@ class Casting:
             image, looks = turn_away(subject, face, self.networks, self.config.turning, towards, generator)
         # What is aimed at is more than is promised: short of it a face is good enough, if there is room.
         enough = Turning(aim=self.config.margin + ROOM, confirmation=ROOM)
-        known = float(recognised(image, subject, face, self.networks, enough))
+        known = float(recognised(image, subject, Stored(face), self.networks, enough))
         return Given(candidate, start, image, known), looks
 
 
@@ -270,7 +271,7 @@ def pseudonym(
     names = [p.plain for p in choose(*fitting(traits, bank, config.look), config.candidates, generator)]
     if not names:
         raise RequestRefused("more people than personas of this look; protect fewer photos in one run")
-    limit = sightings[0].images.new_tensor([e.thresholds[1e-2] for e in networks.surrogates])[:, None, None]
+    limit = thresholds(networks.surrogates, 1e-2)
     scores = []
     for faces, (identity, appearance) in zip(sightings, seen, strict=True):
         worn = gather(wear(faces, appearance, bank, (name,)) for name in names)

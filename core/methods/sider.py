@@ -37,7 +37,7 @@ from core.networks.parallel import spread
 from core.networks.personas import plain
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
-from core.stages.decouple import Appearance, Identity, cosines, decouple, embed_beside, similarity
+from core.stages.decouple import Appearance, Identity, cosines, decouple, embed_beside, similarity, thresholds
 from core.stages.latents import Canvas, encode, limited, pixel_gain, tint_of
 from core.stages.optimise import Descent, Jitter, Progress, Protected, Turns, draw, optimise, part
 from core.stages.recompose import RECOGNISABLE, SPARE, Recomposed, distinct, gather, recompose
@@ -166,7 +166,7 @@ class Source:
         self.gain = pixel_gain(encode(faces.images, networks.autoencoder), networks.autoencoder)
         self.region = rectangle(self.mask, LOOK_AROUND)
         self.picture, self.stored = objectives.Picture(faces.images[self.region]), Stored(faces)
-        self.threshold = faces.images.new_tensor([e.thresholds[1e-3] for e in networks.surrogates])[:, None, None]
+        self.threshold = thresholds(networks.surrogates, 1e-3)
 
     def read(self, images: Float[Tensor, "b 3 256 256"]) -> Float[Tensor, "k 1 b"]:
         """The surrogates' cosines of faces to their own."""

@@ -26,7 +26,7 @@ SIDE = 256  # px, side of an aligned face
 # Where the five landmarks of an average face land in it, px (CelebA-HQ/FFHQ-like).
 TEMPLATE = ((96.3, 119.8), (160.5, 119.8), (127.7, 160.1), (99.6, 187.5), (157.1, 187.3))
 FEATHER = 14.0  # px of the aligned face over which a paste fades out towards the border
-DETECT_SIDE = 1280  # px; larger photos are shrunk for detection only
+DETECT_SIDE = 1280  # px; larger photos are shrunk for detection only, in which a fortieth of that is found for sure
 REDRAWN = 2 / 255  # mean change around a pixel beyond which the photo's own detail has no place there any more
 AROUND = 8  # px, on each side
 MIN_FACE = 32  # px of the photo, inter-ocular distance times two: smaller faces carry no identity
@@ -95,8 +95,8 @@ def find(photo: Photo, detector: Detector) -> Float[Tensor, "n 5 2"]:
     large = [i for i in np.argsort(-spans) if 2 * spans[i] >= MIN_FACE]
     if not large:
         raise NoFaceFound(
-            f"no face of at least {MIN_FACE} px was found in a photo of {photo.width} x {photo.height} px; "
-            "send a sharper, closer or better lit photo"
+            f"no face of {round(MIN_FACE / scale)} px or more was found in a photo of {photo.width} x {photo.height} "
+            "px; send a sharper, closer or better lit photo"
         )
     return torch.tensor(landmarks[large], dtype=torch.float32)
 
@@ -129,10 +129,12 @@ class Stored:
 
     Where the photo has several pixels for one of the aligned face they are taken together first: all those of a
     selfie would take a second, and a search looks many times.
+
+    images: the faces as they are.
     """
 
     def __init__(self, faces: AlignedFaces) -> None:
-        self.places = []
+        self.images, self.places = faces.images, []
         for before, matrix, (x, y, w, h) in zip(faces.images, faces.matrices, faces.boxes, strict=True):
             k = max(1, min(w, h) // SIDE)
             pixels = np.array(Image.fromarray(faces.photo.pixels[y : y + h, x : x + w]).reduce(k))

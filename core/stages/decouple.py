@@ -159,6 +159,11 @@ def similarity(read: Identity, identity: Identity) -> Float[Tensor, "k n b"]:
     return torch.stack([(vectors.view(-1, *v.shape) * v).sum(-1) for vectors, v in own])
 
 
+def thresholds(encoders: Sequence[Encoder], far: float) -> Float[Tensor, "k 1 1"]:
+    """The cosine of each encoder at this false-accept rate, for what `similarity` says."""
+    return torch.stack([e.centre.new_tensor(e.thresholds[far]) for e in encoders])[:, None, None]
+
+
 def traits_of(
     picture: NDArray[np.float32],
     landmarks: NDArray[np.float32],

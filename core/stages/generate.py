@@ -15,7 +15,7 @@ from core.errors import RequestRefused
 from core.networks import Encoder, Networks
 from core.networks.generator import Generator, Look
 from core.networks.parallel import spread
-from core.stages.align import AlignedFaces, stored
+from core.stages.align import AlignedFaces, Stored
 from core.stages.decouple import Identity, embed, similarity
 from core.stages.latents import Canvas, encode, limited
 from core.stages.optimise import Jitter, draw
@@ -139,7 +139,8 @@ def turn_away(
     generator = networks.generator
     if generator is None:
         raise RequestRefused("the service's weights have no generator, which this method needs; take another method")
-    open_ = recognised(subject.images, subject, faces, networks, turning) > 1
+    pasted = Stored(faces)
+    open_ = recognised(subject.images, subject, pasted, networks, turning) > 1
     if not open_.any():
         return subject.images, 0
     scene = Scene(subject, towards, generator, networks.surrogates, networks.autoencoder, random)
@@ -147,23 +148,21 @@ def turn_away(
     while open_.any() and look < turning.looks:
         u = torch.where(open_[:, None, None, None], scene.onward(u, look), u)
         look += 1
-        open_ = open_ & (recognised(scene.shown(scene.change(u)), subject, faces, networks, turning) > 1)
+        open_ = open_ & (recognised(scene.shown(scene.change(u)), subject, pasted, networks, turning) > 1)
     change = scene.change(u)
-    found = weakest(scene, change, faces, networks, turning)
-    if subject.inside is None:
-        return found, look
-    return unobtrusive(scene, change, found, faces, subject.inside, turning.kept), look
+    found = weakest(scene, change, pasted, networks, turning)
+    return unobtrusive(scene, change, found, pasted, turning.kept), look
 
 
 def weakest(
-    scene: Scene, change: Float[Tensor, "b 3 p q"], faces: AlignedFaces, networks: Networks, turning: Turning
+    scene: Scene, change: Float[Tensor, "b 3 p q"], pasted: Stored, networks: Networks, turning: Turning
 ) -> Float[Tensor, "b 3 256 256"]:
     """Faces changed by the first share of the change with which nobody recognises them; by all of it, if none does."""
     subject, found = scene.subject, scene.shown(change)
     open_ = torch.ones(len(found), dtype=torch.bool, device=found.device)
     for share in turning.weaker:
         tried = scene.shown(share * change)
-        held = open_ & (recognised(tried, subject, faces, networks, turning) <= 1)
+        held = open_ & (recognised(tried, subject, pasted, networks, turning) <= 1)
         found = torch.where(held[:, None, None, None], tried, found)
         open_ = open_ & ~held
     return found
@@ -173,14 +172,16 @@ def unobtrusive(
     scene: Scene,
     change: Float[Tensor, "b 3 p q"],
     found: Float[Tensor, "b 3 256 256"],
-    faces: AlignedFaces,
-    inside: Float[Tensor, "b 1 256 256"],
+    pasted: Stored,
     kept: float,
 ) -> Float[Tensor, "b 3 256 256"]:
-    """The faces found or, where too little structure is kept, changed by the largest share with which enough is: it may
-    hide them from machines less than is aimed at, and still as well as is promised."""
+    """The faces found or, where too little structure is kept inside, changed by the largest share with which enough is:
+    it may hide them from machines less than is aimed at, and still as well as is promised."""
+    inside = scene.subject.inside
+    if inside is None:
+        return found
     for share in LESS:
-        much = objectives.structure(stored(faces, found), faces.images, inside) < kept
+        much = objectives.structure(pasted(found), pasted.images, inside) < kept
         if not much.any():
             break
         found = torch.where(much[:, None, None, None], scene.shown(share * change), found)
@@ -205,12 +206,12 @@ def visible(face: Float[Tensor, "b 3 h w"], subject: Subject) -> Float[Tensor, "
 
 
 def recognised(
-    images: Float[Tensor, "b 3 256 256"], subject: Subject, faces: AlignedFaces, networks: Networks, turning: Turning
+    images: Float[Tensor, "b 3 256 256"], subject: Subject, pasted: Stored, networks: Networks, turning: Turning
 ) -> Float[Tensor, " b"]:
     """The largest cosine that an encoder reads in the stored pixels, in shares of what it may read."""
     shares = {"surrogate": turning.aim, "referee": turning.confirmation}
     limits = [encoder.thresholds[1e-2] * (1 - shares[encoder.role]) for encoder in networks.encoders]
-    read = embed(networks.encoders, stored(faces, images), faces.landmarks)
+    read = embed(networks.encoders, pasted(images), subject.landmarks)
     cosine = torch.stack([similarity(read, who)[:, 0] for who in subject.avoided]).amax(0)
     largest: Tensor = (cosine / cosine.new_tensor(limits)[:, None]).amax(0)
     return largest
