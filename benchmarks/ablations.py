@@ -34,7 +34,7 @@ def ablations(networks: Networks) -> list[Run]:
     plain, replace = Jitter(shift=0, scale=0, angle=0, light=0, blur=0), dataclasses.replace
     runs = [
         Run("standard", standard, networks),
-        Run("no draws", replace(standard, draws=1, jitter=plain), networks),
+        Run("no draws", replace(standard, jitter=plain), networks),
         Run("all encoders a step", replace(standard, asked=len(networks.surrogates)), networks),
         Run("equal weights", replace(standard, tau=1e6), networks),
         Run("any persona that fits", replace(standard, candidates=1), networks),

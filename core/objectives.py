@@ -24,7 +24,7 @@ def margin_shortfall(cosines: Float[Tensor, "k ..."], margin: Float[Tensor, "k .
 
 
 def ensemble_weights(shortfall: Float[Tensor, "k ..."], tau: float) -> Float[Tensor, "k ..."]:
-    """softmax over the encoders of (m - cos) / tau: the encoder that lags gets the gradient."""
+    """softmax over the encoders of [m - cos]_+ / tau: the encoder that lags gets the gradient."""
     return torch.softmax(shortfall.detach() / tau, 0)
 
 

@@ -8,8 +8,8 @@ searches for in a hundred steps. No more looks are taken than it takes.
 
 Notation: x source, p the persona put on it, a its share, z latent of y, e_k identity of x by encoder k, s_k what is the
 persona's own in its identity, T random draw, G generator, u_j change of the latent after j looks, P perceived distance
-by facial region, l limit of a pixel's change, M mask, C takes most of the colour out of a change, c_k cosine that is
-aimed at, sd standard deviation.
+by facial region and of texture, l limit of a pixel's change, M mask, C takes most of the colour out of a change, c_k
+cosine below which less is not asked for, sd standard deviation.
 
     y = x + a (p - x)
     x(u) = y + M C(l tanh((Dec(z + u) - Dec(z)) / l))

@@ -5,12 +5,14 @@ No formula, weight or code of the paper is public; the hyper-parameters are ours
 
 Notation: x source, p recomposed face (persona in context), z latent, u its change in pixel units, e_k identity by
 encoder k, m_k aim, T random draw, V visual distance, R resurfacing of the source's drawing, S change of texture,
-M mask, C takes most of the colour out of a change and gives its light that of p, l limit of a pixel's change. At each
-step some encoders are asked, all in their turns: momentum remembers what the others want.
+M mask, C takes most of the colour out of a change and gives its light that of p, l limit of a pixel's change, d is 1
+and falls for a search that takes long. At each step some encoders are asked, all in their turns: momentum remembers
+what the others want.
 
     z = z_p + u / gain
     x(u) = p + M C(l tanh((Dec(z) - Dec(z_p)) / l))
-    J(u) = sum_k w_k [m_k - cos(E_k(T(x(u))), e_k)]_+ + lambda V(x(u), p) + sigma S(x(u), p) + rho R(x(u)) + nu mean u^2
+    J(u) = sum_k w_k [m_k - cos(E_k(T(x(u))), e_k)]_+
+           + d (lambda V(x(u), p) + sigma S(x(u), p) + rho R(x(u)) + nu mean u^2)
 
 Of several personas that fit, one is taken that two long steps bring near the source for machines, because the less
 there is to move, the less is seen, and that people find unlike it. The aims of a face rise until a referee, an encoder

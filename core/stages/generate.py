@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -23,7 +23,7 @@ from core.stages.optimise import Jitter, draw
 LIMIT = 0.1  # how far a pixel may be moved, 1 is black to white: what is beyond it looks painted
 COLOUR = 0.4  # share of a change's colour that is left
 DRAWS = 2  # of every face, at every look
-FLOOR = 0.7  # share of the threshold at FAR 1e-2 below it, down to which an encoder is turned away
+FLOOR = 0.7  # as the generator was trained
 LESS = tuple(share / 32 for share in range(31, 7, -1))  # of a change that shows too much
 
 
@@ -31,7 +31,8 @@ LESS = tuple(share / 32 for share in range(31, 7, -1))  # of a change that shows
 class Subject:
     """B faces (B, 3, 256, 256) with landmarks (B, 5, 2), where they may change and how much their regions count, both
     (B, 1, 256, 256), and for whom they are not to be taken, each (B, d) by encoder. inside: (B, 1, 256, 256), by what
-    people are to know them still, if they are."""
+    people are to know them still, if they are. floor: share of the threshold at FAR 1e-2 below it, down to which
+    encoders are turned away."""
 
     images: Tensor
     landmarks: Tensor
@@ -39,19 +40,22 @@ class Subject:
     regions: Tensor
     avoided: tuple[Identity, ...]
     inside: Tensor | None = None
+    floor: float = FLOOR
 
 
 @dataclass(frozen=True, slots=True)
 class Turning:
     """aim: share of the threshold at FAR 1e-2 by which surrogates must read less than that for a face to be taken.
     confirmation: the same for a referee, which the generator is not shown. looks: at most; those beyond the
-    generator's own are like its last. weaker: shares of the change that are tried once it does, in this order. kept:
-    structural similarity to the source that stays inside, whatever machines say.
+    generator's own are like its last. floor: see Subject; 1 is a cosine of 0. weaker: shares of the change that are
+    tried once a face is taken, in this order. kept: structural similarity to the source that stays inside, whatever
+    machines say.
     """
 
     aim: float = 0.35
     confirmation: float = 0.2
     looks: int = 12
+    floor: float = 1.0
     weaker: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
     kept: float = 0.0
 
@@ -143,6 +147,7 @@ def turn_away(
     open_ = recognised(subject.images, subject, pasted, networks, turning) > 1
     if not open_.any():
         return subject.images, 0
+    subject = replace(subject, floor=turning.floor)
     scene = Scene(subject, towards, generator, networks.surrogates, networks.autoencoder, random)
     u, look = torch.zeros_like(scene.z), 0
     while open_.any() and look < turning.looks:
@@ -189,10 +194,10 @@ def unobtrusive(
 
 
 def known(view: View, subject: Subject, secret: Identity) -> Float[Tensor, " b"]:
-    """How much an encoder still knows: cosines to the avoided beyond what is aimed at, less the one to the secret; mean
-    over the draws."""
+    """How much an encoder still knows: cosines to the avoided above the floor, less the one to the secret; mean over
+    the draws."""
     read = embed((view.encoder,), view.images, view.landmarks)
-    floor = (1 - FLOOR) * view.encoder.thresholds[1e-2]
+    floor = (1 - subject.floor) * view.encoder.thresholds[1e-2]
     excess = torch.stack([torch.relu(similarity(read, who) - floor) for who in subject.avoided]).sum(0)
     known: Tensor = (excess - similarity(read, secret)).mean((0, 1))
     return known

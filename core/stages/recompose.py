@@ -105,18 +105,18 @@ def gather(rows: Iterable[Recomposed]) -> Recomposed:
 
 
 def _recompose_one(
-    faces: AlignedFaces, appearance: Appearance, b: int, candidates: list[Persona], variants: int
+    faces: AlignedFaces, appearance: Appearance, b: int, candidates: list[Persona], count: int
 ) -> list[Recomposed]:
-    """The first `variants` candidates that do not look like face `b`; if too few, those that look least like it."""
+    """The first `count` candidates that do not look like face `b`; if too few, those that look least like it."""
     put_on = partial(_put_on, faces, appearance, b, _setting(faces, appearance, b))
     tried: list[Recomposed] = []
-    missing = variants
+    missing = count
     while missing and len(tried) < len(candidates):
         tried += spread(put_on, candidates[len(tried) : len(tried) + missing])
-        missing = variants - sum(bool(r.alike <= RECOGNISABLE - SPARE) for r in tried)
+        missing = count - sum(bool(r.alike <= RECOGNISABLE - SPARE) for r in tried)
     # Stable: among those that are unlike enough the generator's order stays.
     tried.sort(key=lambda r: max(0.0, float(r.alike) - RECOGNISABLE + SPARE))
-    return tried[:variants]
+    return tried[:count]
 
 
 def distinct(
@@ -176,7 +176,7 @@ def fitting(traits: Traits, bank: tuple[Persona, ...], look: Look) -> tuple[Trai
 
 
 def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: torch.Generator) -> list[Persona]:
-    """REACH different personas: a pool of the best-fitting in the generator's order, then the others by fit."""
+    """About REACH different personas: a pool of the best-fitting in the generator's order, then the others by fit."""
     found = by_fit(traits, bank)
     pool = min(len(found), count + SPREAD)
     drawn = torch.randperm(pool, generator=generator).tolist()
