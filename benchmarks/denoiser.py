@@ -29,7 +29,7 @@ from core.stages.align import AlignedFaces, align
 from core.stages.decouple import decouple
 from core.stages.denoise import denoise
 from core.stages.latents import decode, encode
-from core.stages.recompose import Recomposed, recompose
+from core.stages.recompose import Recomposed, by_fit, choose, recompose
 from core.stages.validate import Photo
 from training import denoiser as training
 
@@ -48,8 +48,9 @@ def faces_of(networks: Networks, data: Pairs) -> list[tuple[AlignedFaces, Recomp
         except NoFaceFound:
             continue
         _, appearance = decouple(faces, networks)
-        seed = torch.Generator().manual_seed(number)
-        (start,) = recompose(faces, appearance, networks.personas, seed, needed=1, tried=1)
+        fitted = by_fit(appearance.traits[0], networks.personas)
+        candidates = choose(fitted, 1, torch.Generator().manual_seed(number))
+        (start,) = recompose(faces, appearance, [candidates], needed=1, tried=1)
         found.append((faces, start, appearance.masks))
     return found
 

@@ -18,7 +18,7 @@ from core.networks.parallel import side_by_side
 from core.stages.align import align
 from core.stages.decouple import decouple
 from core.stages.latents import decode, encode
-from core.stages.recompose import recompose
+from core.stages.recompose import by_fit, choose, recompose
 from core.stages.regions import tiles
 from core.stages.validate import Photo
 from training import teachers
@@ -153,7 +153,8 @@ def loop(networks: Networks) -> dict[str, str]:
     that a search decodes."""
     faces = align(Photo(data.astronaut()), networks.detector, networks.device)
     identity, appearance = decouple(faces, networks)
-    start = recompose(faces, appearance, networks.personas, torch.Generator().manual_seed(0), needed=1, tried=1)[0]
+    candidates = choose(by_fit(appearance.traits[0], networks.personas), 1, torch.Generator().manual_seed(0))
+    start = recompose(faces, appearance, [candidates], needed=1, tried=1)[0]
     config, z = PRESETS["standard"], encode(faces.images, networks.autoencoder)
     source = Source(faces, identity, appearance, networks, config)
     parts = {"the whole face": (slice(None),), "the part that may change": tiles(source.M, z.shape[-1])[0]}

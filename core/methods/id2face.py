@@ -1,7 +1,8 @@
 """ID2Face-style: somebody else to people and to machines, in the photo's own pose, gaze and light (arXiv:2510.24213).
 
 A new identity is drawn and the photo's attributes are kept, without any search. The identity of a face is a mixture of
-two personas that fit its attributes, by a random share, or where that looks like the source one of them; encoders take
+a persona that fits its attributes and one that machines take for it, by a random share, or where that looks like the
+source the persona; encoders take
 it neither for the source nor for another face of the photo nor for those already given. What hair, outline and light
 still tell machines of the source, and make variants alike to them, the generator of `perceptface` takes away, where the
 bundle has one.
@@ -32,7 +33,8 @@ from torch import Tensor
 
 from core.errors import RequestRefused
 from core.looks import Age, Look, Presenting
-from core.networks import Networks
+from core.networks import Networks, Persona
+from core.networks.personas import unlike
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
 from core.stages.decouple import (
@@ -53,6 +55,7 @@ from core.stages.recompose import (
     RECOGNISABLE,
     SPARE,
     Recomposed,
+    by_fit,
     choose,
     fitting,
     gather,
@@ -66,6 +69,7 @@ from core.stages.target import draw_target
 PROMISE = Promise(people_recognise=False, machines_match=False)
 ROOM = 0.2  # share of the threshold by which a persona is to be safer, for networks and photos that it was not tried on
 REST = 0.4  # share of the threshold beyond it that is left to the generator
+PARTNERS = 4  # with whom a persona may be mixed
 TRIES = 3  # candidates that are turned for a face at most
 
 
@@ -111,14 +115,41 @@ def protect(
     if config.personas:
         candidates = [wear(faces, appearance, networks.personas, config.personas)]
     else:
-        tried = min(REACH, config.candidates + 2 * config.variants)
-        candidates = recompose(
-            faces, appearance, networks.personas, generator, config.look, needed=config.variants, tried=tried
-        )
-        if len(candidates) >= 2 * config.variants:
-            candidates = mixed(candidates, faces, appearance, generator)
+        candidates = draw_candidates(faces, appearance, networks.personas, config, generator)
     progress("optimise", 0.3)
     return cast(Casting(candidates, faces, identity, networks, config), generator, progress)
+
+
+def draw_candidates(
+    faces: AlignedFaces,
+    appearance: Appearance,
+    bank: tuple[Persona, ...],
+    config: Config,
+    generator: torch.Generator,
+) -> list[Recomposed]:
+    """Mixtures, each of a persona and one that machines take for it, so that it is as calm as two are and still not
+    mistaken for the next. Personas come from those that fit and are unlike one another, while there are such: whoever
+    fits best is the same in all photos of a person, and alike to the second best.
+    """
+    tried = min(REACH, config.candidates // 2 + config.variants)
+    fitted = [by_fit(*fitting(traits, bank, config.look)) for traits in appearance.traits]
+    personas = []
+    for some in fitted:
+        apart = unlike(some)
+        personas.append(choose(apart + [p for p in some if p not in apart], tried, generator))
+    starts = recompose(faces, appearance, personas, needed=config.variants, tried=tried)
+    found = []
+    for start in starts:
+        names = [partner(name, some, generator) for name, some in zip(start.personas, fitted, strict=True)]
+        found.append(mixed(start, wear(faces, appearance, bank, tuple(names)), faces, appearance, generator))
+    return found
+
+
+def partner(name: str, fitted: list[Persona], generator: torch.Generator) -> str:
+    """The plain name of one of the PARTNERS best-fitting personas that machines take for this one; itself, if none."""
+    (persona,) = (p for p in fitted if p.name == name)
+    near = [p.plain for p in fitted if p.plain in persona.alike][:PARTNERS] or [persona.plain]
+    return near[int(torch.randint(len(near), (1,), generator=generator))]
 
 
 def split(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appearance]:
@@ -268,7 +299,8 @@ def pseudonym(
     bank = tuple(p for p in networks.personas if p.plain not in taken)
     seen = [split(faces, networks) for faces in sightings]
     traits = mean_traits(appearance.traits[0] for _, appearance in seen)
-    names = [p.plain for p in choose(*fitting(traits, bank, config.look), config.candidates, generator)]
+    some = by_fit(*fitting(traits, bank, config.look))
+    names = [p.plain for p in choose(some, config.candidates, generator)]
     if not names:
         raise RequestRefused("more people than personas of this look; protect fewer photos in one run")
     limit = thresholds(networks.surrogates, 1e-2)

@@ -42,7 +42,17 @@ from core.stages.align import AlignedFaces, Stored
 from core.stages.decouple import Appearance, Identity, cosines, decouple, embed_beside, similarity, thresholds
 from core.stages.latents import Canvas, encode, limited, pixel_gain, tint_of
 from core.stages.optimise import Descent, Jitter, Progress, Protected, Turns, draw, optimise, part
-from core.stages.recompose import RECOGNISABLE, SPARE, Recomposed, distinct, gather, recompose
+from core.stages.recompose import (
+    RECOGNISABLE,
+    SPARE,
+    Recomposed,
+    by_fit,
+    choose,
+    distinct,
+    fitting,
+    gather,
+    recompose,
+)
 from core.stages.regions import change_masks, rectangle
 
 PROMISE = Promise(people_recognise=False, machines_match=True)
@@ -111,9 +121,9 @@ def protect(
     """Protected faces of all variants; whether the promise holds is for the pipeline to measure."""
     identity, appearance = decouple(faces, networks)
     tried = max(config.variants, min(CANDIDATES, config.candidates * config.variants))
-    starts = recompose(
-        faces, appearance, networks.personas, generator, config.look, needed=config.variants, tried=tried
-    )
+    fitted = [by_fit(*fitting(traits, networks.personas, config.look)) for traits in appearance.traits]
+    candidates = [choose(some, tried, generator) for some in fitted]
+    starts = recompose(faces, appearance, candidates, needed=config.variants, tried=tried)
     source = Source(faces, identity, appearance, networks, config)
     # Under the same draws for all of them.
     prospects = torch.stack(spread(lambda start: Search(source, start).prospect(generator.clone_state()), starts))

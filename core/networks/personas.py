@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,17 @@ class Persona:
 def plain(name: str) -> str:
     """The name of a persona, whichever way it is turned."""
     return name.removesuffix(MIRRORED)
+
+
+def unlike(personas: Iterable[Persona]) -> list[Persona]:
+    """Those of whom machines take none for one before it, whichever way it is turned."""
+    found: list[Persona] = []
+    taken: set[str] = set()
+    for persona in personas:
+        if persona.plain not in taken:
+            found.append(persona)
+            taken |= {*persona.alike, persona.plain}
+    return found
 
 
 def pictures(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -48,22 +48,16 @@ class Recomposed:
 
 
 def recompose(
-    faces: AlignedFaces,
-    appearance: Appearance,
-    bank: tuple[Persona, ...],
-    generator: torch.Generator,
-    look: Look = Look(),  # noqa: B008 - frozen
-    *,
-    needed: int,
-    tried: int,
+    faces: AlignedFaces, appearance: Appearance, candidates: Sequence[list[Persona]], needed: int, tried: int
 ) -> list[Recomposed]:
-    """`tried` recompositions of all faces, or as many as there are personas if these are at least those `needed`; no
+    """`tried` recompositions of all faces, or as many as there are candidates if these are at least those `needed`; no
     face gets the same persona twice.
 
+    candidates: of each face, in the order in which they are tried.
+
     Raises:
-        RequestRefused: there are not so many personas.
+        RequestRefused: there are not so many.
     """
-    candidates = [choose(*fitting(traits, bank, look), tried, generator) for traits in appearance.traits]
     count = min(tried, *(len(some) for some in candidates))
     if count < needed:
         raise RequestRefused(
@@ -75,26 +69,21 @@ def recompose(
 
 
 def mixed(
-    starts: list[Recomposed], faces: AlignedFaces, appearance: Appearance, generator: torch.Generator
-) -> list[Recomposed]:
-    """Half as many: each is mixed with one of the other half, by a random share, so that there are more looks than
-    personas. By itself where the mixture might be taken for the source and it might not."""
-    half, (low, high) = len(starts) // 2, SHARE
-    found = []
-    for start, other in zip(starts[:half], starts[half : 2 * half], strict=True):
-        share = low + (high - low) * torch.rand(len(faces), 1, 1, 1, generator=generator).to(start.images)
-        images = torch.lerp(start.images, other.images, share)
-        alike = objectives.likeness(images, faces.images, appearance.features)
-        both = (alike <= RECOGNISABLE - SPARE) | (alike < start.alike)
-        names = zip(start.personas, other.personas, both.tolist(), strict=True)
-        found.append(
-            Recomposed(
-                torch.where(both[:, None, None, None], images, start.images),
-                tuple(f"{one}+{two}" if mix else one for one, two, mix in names),
-                torch.where(both, alike, start.alike),
-            )
-        )
-    return found
+    start: Recomposed, other: Recomposed, faces: AlignedFaces, appearance: Appearance, generator: torch.Generator
+) -> Recomposed:
+    """Each face mixed with that of another recomposition, by a random share, so that there are more looks than
+    personas; by itself where the mixture might be taken for the source and it might not."""
+    low, high = SHARE
+    share = low + (high - low) * torch.rand(len(faces), 1, 1, 1, generator=generator).to(start.images)
+    images = torch.lerp(start.images, other.images, share)
+    alike = objectives.likeness(images, faces.images, appearance.features)
+    both = (alike <= RECOGNISABLE - SPARE) | (alike < start.alike)
+    names = zip(start.personas, other.personas, both.tolist(), strict=True)
+    return Recomposed(
+        torch.where(both[:, None, None, None], images, start.images),
+        tuple(f"{one}+{two}" if mix else one for one, two, mix in names),
+        torch.where(both, alike, start.alike),
+    )
 
 
 def gather(rows: Iterable[Recomposed]) -> Recomposed:
@@ -175,9 +164,8 @@ def fitting(traits: Traits, bank: tuple[Persona, ...], look: Look) -> tuple[Trai
     return traits, bank
 
 
-def choose(traits: Traits, bank: tuple[Persona, ...], count: int, generator: torch.Generator) -> list[Persona]:
-    """About REACH different personas: a pool of the best-fitting in the generator's order, then the others by fit."""
-    found = by_fit(traits, bank)
+def choose(found: list[Persona], count: int, generator: torch.Generator) -> list[Persona]:
+    """About REACH of these, best-fitting first: a pool of the best in the generator's order, then the others."""
     pool = min(len(found), count + SPREAD)
     drawn = torch.randperm(pool, generator=generator).tolist()
     return [found[i] for i in drawn] + found[pool:REACH]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from core.networks import Networks, Persona
-from core.networks.personas import Traits
+from core.networks.personas import Traits, unlike
 from core.stages.decouple import Identity, identify_personas
 
 PERSON = 4.0  # how much more it counts here that people are alike
@@ -62,8 +62,4 @@ def people_like(traits: Traits, bank: tuple[Persona, ...], count: int) -> list[P
     as well as two under one.
     """
     order = sorted(bank, key=lambda p: traits.distance(p.traits) + PERSON * traits.unlikeness(p.traits))
-    found: list[Persona] = []
-    for persona in order:
-        if not any(persona.plain in {*other.alike, other.plain} for other in found):
-            found.append(persona)
-    return found[:count]
+    return unlike(order)[:count]

@@ -10,7 +10,7 @@ import torch
 
 from core.methods import id2face
 from core.networks import Networks
-from core.networks.personas import MIRRORED
+from core.networks.personas import MIRRORED, plain, unlike
 from core.objectives import structure
 from core.stages.align import AlignedFaces, align, stored
 from core.stages.decouple import decouple, identify
@@ -74,6 +74,19 @@ def test_the_first_that_is_safe_is_taken(networks: Networks) -> None:
         assert id2face.by_safety(torch.tensor(near), [0, 1, 2], config, bare) == alone
         assert id2face.by_safety(torch.tensor(near), [0, 1, 2], config, networks) == turned
         assert id2face.by_safety(torch.tensor(near), [0, 2], config, networks) == [n for n in turned if n != 1]
+
+
+def test_candidates_are_unlike_one_another_and_mixed_with_who_is_alike(faces: AlignedFaces, networks: Networks) -> None:
+    _, appearance = id2face.split(faces, networks)
+    config, bank = id2face.Config(), {p.plain: p for p in networks.personas}
+    drawn = id2face.draw_candidates(faces, appearance, networks.personas, config, torch.Generator().manual_seed(2))
+    named = [[plain(name) for name in start.personas[0].split("+")] for start in drawn]
+    first = [bank[one] for one, *_ in named]
+    assert unlike(first) == first
+    assert len(drawn) == config.candidates // 2 + 1
+    others = [(bank[one], other) for one, *rest in named for other in rest]
+    assert others
+    assert all(other in one.alike or other == one.plain for one, other in others)
 
 
 def test_who_is_still_recognised_gives_way_to_the_next(

@@ -15,7 +15,7 @@ from core.networks import Networks
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import cosines, decouple
 from core.stages.optimise import Descent, draw
-from core.stages.recompose import Recomposed, recompose
+from core.stages.recompose import Recomposed, by_fit, recompose
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_draws_lie_where_features_of_the_persona_are_found(
     faces: AlignedFaces, panel: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity, appearance = decouple(faces, panel)
-    [start] = recompose(faces, appearance, panel.personas, torch.Generator().manual_seed(1), needed=1, tried=1)
+    [start] = recompose(faces, appearance, [by_fit(appearance.traits[0], panel.personas)], needed=1, tried=1)
     config = dataclasses.replace(sider.PRESETS["natural"], descent=Descent(steps=3))
     search = sider.Search(sider.Source(faces, identity, appearance, panel, config), start)
     drawn: list[Tensor] = []

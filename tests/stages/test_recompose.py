@@ -19,10 +19,11 @@ from core.networks import Networks, Persona
 from core.stages import recompose as recomposition
 from core.stages.align import AlignedFaces
 from core.stages.compose import Setting, as_sharp_as, compose
-from core.stages.decouple import decouple, fringe, to_arrays
+from core.stages.decouple import Appearance, decouple, fringe, to_arrays
 from core.stages.recompose import (
     RECOGNISABLE,
     Recomposed,
+    by_fit,
     choose,
     distinct,
     fitting,
@@ -36,19 +37,24 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def drawn(appearance: Appearance, bank: tuple[Persona, ...], generator: torch.Generator) -> list[list[Persona]]:
+    """Candidates for each face."""
+    return [choose(by_fit(traits, bank), 1, generator) for traits in appearance.traits]
+
+
 def test_the_same_seed_draws_the_same_personas_and_variants_differ(faces: AlignedFaces, networks: Networks) -> None:
     traits = decouple(faces, networks)[1].traits[0]
-    first = [p.name for p in choose(traits, networks.personas, 4, seeded(3))]
-    assert first == [p.name for p in choose(traits, networks.personas, 4, seeded(3))]
+    first = [p.name for p in choose(by_fit(traits, networks.personas), 4, seeded(3))]
+    assert first == [p.name for p in choose(by_fit(traits, networks.personas), 4, seeded(3))]
     assert len({name.removesuffix("-mirrored") for name in first}) == len(first) >= 4
-    drawn = {choose(traits, networks.personas, 1, seeded(s))[0].name for s in range(12)}
+    drawn = {choose(by_fit(traits, networks.personas), 1, seeded(s))[0].name for s in range(12)}
     assert len(drawn) > 1
 
 
 def test_personas_fit_presentation_and_tone(faces: AlignedFaces, networks: Networks) -> None:
     traits = decouple(faces, networks)[1].traits[0]
     assert traits.presentation < 0
-    for persona in choose(traits, networks.personas, 4, seeded()):
+    for persona in choose(by_fit(traits, networks.personas), 4, seeded()):
         assert persona.traits.presentation < 0
         assert abs(persona.traits.tone[0] - traits.tone[0]) < 30
 
@@ -66,7 +72,7 @@ def test_nothing_outside_the_mask_changes_and_the_inside_does(faces: AlignedFace
 def test_open_eyes_stay_the_photo_s_own_in_all_but_colour(faces: AlignedFaces, networks: Networks) -> None:
     """A persona's, the mean of six people's, have neither gaze nor light."""
     appearance = decouple(faces, networks)[1]
-    [start] = recompose(faces, appearance, networks.personas, seeded(1), needed=1, tried=1)
+    [start] = recompose(faces, appearance, drawn(appearance, networks.personas, seeded(1)), needed=1, tried=1)
     own = appearance.eyes[0, 0].numpy() == 1
     before, after = (rgb2lab(to_arrays(x)[0])[own] for x in (faces.images, start.images))
     assert own.sum() > 50
@@ -76,7 +82,7 @@ def test_open_eyes_stay_the_photo_s_own_in_all_but_colour(faces: AlignedFaces, n
 
 def test_a_recomposed_face_is_another_drawing_in_the_same_light(faces: AlignedFaces, networks: Networks) -> None:
     appearance = decouple(faces, networks)[1]
-    [start] = recompose(faces, appearance, networks.personas, seeded(1), needed=1, tried=1)
+    [start] = recompose(faces, appearance, drawn(appearance, networks.personas, seeded(1)), needed=1, tried=1)
     mask, alike = appearance.masks, objectives.likeness(start.images, faces.images, appearance.features)
     assert start.alike.tolist() == alike.tolist()
     assert float(alike) <= RECOGNISABLE
@@ -138,7 +144,7 @@ def test_a_presentation_that_is_asked_for_is_given_whatever_the_face_has(
     faces: AlignedFaces, networks: Networks, presentation: Presenting, side: int
 ) -> None:
     traits = decouple(faces, networks)[1].traits[0]
-    found = choose(*fitting(traits, networks.personas, Look(presentation)), 4, seeded())
+    found = choose(by_fit(*fitting(traits, networks.personas, Look(presentation))), 4, seeded())
     assert len(found) >= 4
     for persona in found:
         assert persona.traits.presentation * side > 0
@@ -150,7 +156,7 @@ def test_an_age_that_is_asked_for_is_given_however_old_the_face_looks(
 ) -> None:
     traits = decouple(faces, networks)[1].traits[0]
     youngest, older = BANDS[age]
-    found = choose(*fitting(traits, networks.personas, Look(age=age)), 4, seeded())
+    found = choose(by_fit(*fitting(traits, networks.personas, Look(age=age))), 4, seeded())
     assert len(found) >= 4
     for persona in found:
         assert youngest <= persona.traits.age < older
@@ -162,7 +168,7 @@ def test_personas_are_about_as_old_as_the_face_unless_any_age_will_do(faces: Ali
     def off(own: float, age: Age) -> float:
         asked = fitting(replace(traits, age=own), bank, Look(age=age))
         ages = {p.name: p.traits.age for p in bank}
-        return float(np.mean([abs(ages[p.name] - own) for p in choose(*asked, 6, seeded())]))
+        return float(np.mean([abs(ages[p.name] - own) for p in choose(by_fit(*asked), 6, seeded())]))
 
     assert off(22.0, Age.any) + off(58.0, Age.any) > off(22.0, Age.keep) + off(58.0, Age.keep) + 10
 
@@ -172,8 +178,9 @@ def test_the_astronaut_looks_as_old_as_she_was(faces: AlignedFaces, networks: Ne
 
 
 def test_a_bank_that_is_too_small_is_said_to_be(faces: AlignedFaces, networks: Networks) -> None:
+    appearance = decouple(faces, networks)[1]
     with pytest.raises(RequestRefused, match="has 3 personas to choose from, and 4 are needed"):
-        recompose(faces, decouple(faces, networks)[1], networks.personas[:6], seeded(), needed=4, tried=12)
+        recompose(faces, appearance, drawn(appearance, networks.personas[:6], seeded()), needed=4, tried=12)
 
 
 def test_any_presentation_looks_at_all_else(faces: AlignedFaces, networks: Networks) -> None:
@@ -182,7 +189,7 @@ def test_any_presentation_looks_at_all_else(faces: AlignedFaces, networks: Netwo
     assert {p.name for p in bank} == {p.name for p in networks.personas}
     other = replace(asked, presentation=-asked.presentation)
     [one, two] = (
-        [p.name for p in choose(*fitting(t, bank, Look(Presenting.any)), 4, seeded())] for t in (asked, other)
+        [p.name for p in choose(by_fit(*fitting(t, bank, Look(Presenting.any))), 4, seeded())] for t in (asked, other)
     )
     assert one == two
 
@@ -225,7 +232,7 @@ def test_as_many_personas_are_tried_as_it_takes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     appearance = decouple(faces, networks)[1]
-    candidates = choose(appearance.traits[0], networks.personas, 1, seeded())[: len(alike)]
+    candidates = choose(by_fit(appearance.traits[0], networks.personas), 1, seeded())[: len(alike)]
     names, tried = [p.name for p in candidates], []
 
     def put_on(_: AlignedFaces, __: object, b: int, ___: object, persona: Persona) -> Recomposed:
@@ -233,9 +240,8 @@ def test_as_many_personas_are_tried_as_it_takes(
         looks = torch.tensor([alike[names.index(persona.name)]])
         return Recomposed(faces.images[b : b + 1], (persona.name,), looks)
 
-    monkeypatch.setattr(recomposition, "choose", lambda *_: candidates)
     monkeypatch.setattr(recomposition, "_put_on", put_on)
-    found = recompose(faces, appearance, networks.personas, seeded(), needed=3, tried=3)
+    found = recompose(faces, appearance, [candidates], needed=3, tried=3)
     assert [r.personas[0] for r in found] == [names[k] for k in taken]
     assert sorted(tried) == sorted(names[:tries])
 
