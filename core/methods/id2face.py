@@ -34,7 +34,7 @@ from torch import Tensor
 from core.errors import RequestRefused
 from core.looks import Age, Look, Presenting
 from core.networks import Networks, Persona
-from core.networks.personas import unlike
+from core.networks.personas import Traits, unlike
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
 from core.stages.decouple import (
@@ -69,6 +69,7 @@ from core.stages.target import draw_target
 PROMISE = Promise(people_recognise=False, machines_match=False)
 ROOM = 0.2  # share of the threshold by which a persona is to be safer, for networks and photos that it was not tried on
 REST = 0.4  # share of the threshold beyond it that is left to the generator
+NEAREST = 25  # personas, best-fitting first, of which those are preferred that are unlike one another
 PARTNERS = 4  # with whom a persona may be mixed
 TRIES = 3  # candidates that are turned for a face at most
 
@@ -81,7 +82,7 @@ class Config:
     """
 
     margin: float = 0.0
-    candidates: int = 12
+    candidates: int = 8
     turning: Turning = field(default_factory=lambda: Turning(aim=0.65, confirmation=0.5))
     variants: int = 1
     presentation: Presenting = Presenting.keep
@@ -128,21 +129,24 @@ def draw_candidates(
     generator: torch.Generator,
 ) -> list[Recomposed]:
     """Mixtures, each of a persona and one that machines take for it, so that it is as calm as two are and still not
-    mistaken for the next. Personas come from those that fit and are unlike one another, while there are such: whoever
-    fits best is the same in all photos of a person, and alike to the second best.
-    """
+    mistaken for the next."""
     tried = min(REACH, config.candidates // 2 + config.variants)
-    fitted = [by_fit(*fitting(traits, bank, config.look)) for traits in appearance.traits]
-    personas = []
-    for some in fitted:
-        apart = unlike(some)
-        personas.append(choose(apart + [p for p in some if p not in apart], tried, generator))
+    asked = [fitting(traits, bank, config.look) for traits in appearance.traits]
+    fitted = [by_fit(*some) for some in asked]
+    personas = [choose(apart(traits, some), tried, generator) for (traits, _), some in zip(asked, fitted, strict=True)]
     starts = recompose(faces, appearance, personas, needed=config.variants, tried=tried)
     found = []
     for start in starts:
         names = [partner(name, some, generator) for name, some in zip(start.personas, fitted, strict=True)]
         found.append(mixed(start, wear(faces, appearance, bank, tuple(names)), faces, appearance, generator))
     return found
+
+
+def apart(traits: Traits, fitted: list[Persona]) -> list[Persona]:
+    """First those of the NEAREST of this presentation that are unlike one another, then those of the others that are,
+    then the rest. Whoever fits best fits all photos of a person, and machines take the second best for the best."""
+    same = [p for p in fitted if abs(p.traits.presentation - traits.presentation) < 1]
+    return list(dict.fromkeys([*unlike(same[:NEAREST]), *unlike(same), *fitted]))
 
 
 def partner(name: str, fitted: list[Persona], generator: torch.Generator) -> str:
