@@ -13,7 +13,7 @@ from core import methods
 from core.jobs.states import State
 from core.jobs.tables import Job
 from core.jobs.webhooks import MAX_URL
-from core.looks import Age, Presenting
+from core.looks import Age, Faces, Presenting
 from core.vault.custody import Custody
 
 JOB = "job_3f0c9a6d2b7e4c1f8a5d0e9b6c3f7a12"
@@ -21,13 +21,6 @@ BATCH = "bat_5e8a1c4f7b0e3d6a9b1d4e7a0c3f6b2e"
 PHOTO = "pho_9b1d4e7a0c3f6b2e5d8a1c4f7b0e3d6a"
 
 MethodName = StrEnum("MethodName", {name: name for name in methods.names()})  # type: ignore[misc]
-
-
-class Faces(StrEnum):
-    """Which faces of a photo."""
-
-    all = "all"
-    largest = "largest"
 
 
 class JobForm(BaseModel):

@@ -1,4 +1,4 @@
-"""What look a new face is to have; torch-free, because callers ask for it."""
+"""Which faces are to have what new look; torch-free, because callers ask for it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ class Age(StrEnum):
     middle = "middle"
     old = "old"
     any = "any"
+
+
+class Faces(StrEnum):
+    """Which faces of a photo."""
+
+    all = "all"
+    largest = "largest"
 
 
 BANDS = {Age.young: (0, 35), Age.middle: (35, 50), Age.old: (50, 150)}  # years that a face looks, from and below

@@ -21,6 +21,7 @@ class Portraits:
         # split: restoring takes the service and the bank's password, so that neither can do it alone.
         self.password = os.environ["BANK_PASSWORD"]
         self.folder, self.register = folder, folder / "register.json"
+        folder.mkdir(parents=True, exist_ok=True)
         self.client = Client(os.environ["SIDER_SERVER"], os.environ["SIDER_API_KEY"], token=token)
 
     def take_in(self, customer: str, photo: bytes) -> str:
@@ -52,6 +53,10 @@ class Portraits:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(
+            "BANK_PASSWORD=... SIDER_SERVER=http://... SIDER_API_KEY=sdr_... python examples/bank.py me.jpg folder/"
+        )
     portraits = Portraits(Path(sys.argv[2]))
     try:
         portraits.take_in("4711", Path(sys.argv[1]).read_bytes())

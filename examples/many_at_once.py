@@ -28,4 +28,7 @@ async def main(photos: list[Path], folder: Path) -> None:
         await asyncio.gather(*(finish(photo, job.job_id, job.photo_id) for photo, job in jobs))
 
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
+Path(sys.argv[2]).mkdir(parents=True, exist_ok=True)
 asyncio.run(main(sorted(Path(sys.argv[1]).glob("*.png")), Path(sys.argv[2])))

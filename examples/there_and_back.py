@@ -9,7 +9,10 @@ from pathlib import Path
 
 from sider.client import Client, PromiseNotMet
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 photo, folder = Path(sys.argv[1]), Path(sys.argv[2])
+folder.mkdir(parents=True, exist_ok=True)
 password = "correct horse battery"  # of the person on the photo; without one the service makes a restore code
 
 with Client(os.environ["SIDER_SERVER"], os.environ["SIDER_API_KEY"]) as client:

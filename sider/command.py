@@ -8,6 +8,7 @@ import traceback
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache, partial
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -17,7 +18,7 @@ from rich.markup import escape
 
 from core import methods
 from core.errors import RequestRefused, SiderError
-from core.looks import Age, Presenting
+from core.looks import Age, Faces, Presenting
 from core.vault.custody import Custody
 from sider import operating
 from sider.operating import Data, Json, console
@@ -46,6 +47,19 @@ Server = Annotated[
 KeyFile = Annotated[Path | None, typer.Option(help="file whose first line is the API key, instead of SIDER_API_KEY")]
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"sider {version_of('sider')}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="which is installed", callback=_tell_version)] = False,
+) -> None:
+    """What every command takes: nothing else."""
+
+
 @app.command()
 def protect(
     paths: Paths,
@@ -58,6 +72,7 @@ def protect(
         Presenting.keep
     ),
     age: Annotated[Age, typer.Option(help=f"that it looks: up to 35, to 50, from 50 on; {NEW_FACE}")] = Age.keep,
+    faces: Annotated[Faces, typer.Option(help="of each photo; what is left out stays as it is")] = Faces.all,
     consistent: Annotated[
         bool, typer.Option("--consistent", help="one new identity a person in all photos, here; id2face")
     ] = False,
@@ -83,7 +98,7 @@ def protect(
 
     methods.check(method, preset, methods.asked(presentation=presentation, age=age))
     if consistent:
-        _check_consistent(method, variants, server)
+        _check_consistent(method, variants, faces, server)
     if server and keep_missed:
         raise RequestRefused("a service hands out no picture that misses its promise; leave out --keep-missed")
     photos = list(plan(paths, out))
@@ -94,7 +109,7 @@ def protect(
             from sider import remote  # noqa: PLC0415
 
             client = opened.enter_context(remote.connect(server, key_file))
-        wish = Wish(method, preset, variants, seed, custody, None, presentation, age, consistent)
+        wish = Wish(method, preset, variants, seed, custody, None, presentation, age, consistent, faces)
         run = Run(out, wish, overwrite, as_json)
         password = new_password(password_file, custody, console, run.resumes(photos, server or ""))
         run = replace(run, wish=replace(wish, password=password))
@@ -107,7 +122,7 @@ def protect(
     raise typer.Exit(0 if all(line["held"] for line in lines) else 1)
 
 
-def _check_consistent(method: str, variants: int, server: str | None) -> None:
+def _check_consistent(method: str, variants: int, faces: Faces, server: str | None) -> None:
     """Refuse what cannot be done with one new identity a person (RequestRefused)."""
     able = [name for name in methods.names() if "personas" in methods.options(name)]
     if method not in able:
@@ -116,6 +131,8 @@ def _check_consistent(method: str, variants: int, server: str | None) -> None:
         raise RequestRefused("--consistent works on this machine only; leave out --server (and SIDER_SERVER)")
     if variants > 1:
         raise RequestRefused("--consistent makes one new identity a person; leave out --variants")
+    if faces is not Faces.all:
+        raise RequestRefused("--consistent is for everybody in the photos; leave out --faces")
 
 
 def _engine(run: Run, photos: list[tuple[Path, Path]], keep_missed: bool) -> Protector:

@@ -68,7 +68,7 @@ class Engine:
         from core import pipeline  # noqa: PLC0415 - see networks
 
         request = pipeline.Request(
-            wish.method, wish.preset, wish.variants, wish.seed,
+            wish.method, wish.preset, wish.variants, wish.seed, wish.faces,
             presentation=wish.presentation, age=wish.age, personas=self.personas.get(sha256(photo).hexdigest(), ()),
         )  # fmt: skip
         outcome = pipeline.attempt(upload, request, networks(), lambda _, done: step(done))

@@ -124,7 +124,7 @@ def photo_of(client: Client, name: str) -> str:
 def _options(wish: Wish) -> ProtectOptions:
     found: ProtectOptions = {
         "method": wish.method, "preset": wish.preset, "variants": wish.variants, "custody": wish.custody.value,
-        "presentation": wish.presentation.value, "age": wish.age.value,
+        "presentation": wish.presentation.value, "age": wish.age.value, "faces": wish.faces.value,
     }  # fmt: skip
     if wish.seed is not None:
         found["seed"] = wish.seed

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from core.errors import SiderError
-from core.looks import Age, Presenting
+from core.looks import Age, Faces, Presenting
 from core.vault.custody import Custody
 from sider.files import check_target, error_line, plan, report
 
@@ -41,6 +41,7 @@ class Wish:
     presentation: Presenting = Presenting.keep
     age: Age = Age.keep
     consistent: bool = False
+    faces: Faces = Faces.all
 
 
 class OutcomeUnknown(Exception):
@@ -199,8 +200,9 @@ class Run:
         """Of a photo and what is wished for it; not of the password, which could be guessed from it."""
         w = self.wish
         wish = [w.method, w.preset, w.variants, w.seed, w.custody, w.presentation, w.consistent, where]
-        if w.age is not Age.keep:  # which journals of before know nothing of
-            wish.append(w.age)
+        # Journals of before know nothing of these.
+        wish += [w.age] if w.age is not Age.keep else []
+        wish += [w.faces] if w.faces is not Faces.all else []
         return hashlib.sha256(json.dumps(wish).encode() + photo).hexdigest()
 
 

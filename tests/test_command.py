@@ -145,6 +145,7 @@ def test_one_new_identity_a_person(folder: Path, astronaut: Photo) -> None:
         (["--method", "cloak", "--presentation", "any"], "does not take 'presentation'"),
         (["--method", "cloak", "--age", "any"], "does not take 'age'"),
         (["--method", "id2face", "--consistent", "--variants", "2"], "leave out --variants"),
+        (["--method", "id2face", "--consistent", "--faces", "largest"], "leave out --faces"),
         (["--method", "id2face", "--consistent", "--server", "http://localhost"], "on this machine only"),
     ],
 )
@@ -153,6 +154,23 @@ def test_what_a_method_or_a_service_cannot_do_is_refused(folder: Path, wish: lis
     result = CliRunner().invoke(app, ["protect", str(folder / "in"), "--out", str(folder / "out"), *wish, *secret])
     assert isinstance(result.exception, RequestRefused)
     assert why in str(result.exception)
+
+
+def test_the_largest_face_alone(folder: Path, astronaut: Photo) -> None:
+    pixels = np.concatenate((astronaut.pixels, np.zeros_like(astronaut.pixels)), 1)
+    pixels[:256, 600:856] = np.asarray(Image.fromarray(astronaut.pixels).resize((256, 256)))
+    Image.fromarray(pixels).save(folder / "both.png")
+    wish = ["--method", "perceptface", "--preset", "natural", "--seed", 2, "--faces", "largest", "--keep-missed"]
+    secret = ("--password-file", folder / "password", "--json")
+    _, (line,) = run("protect", folder / "both.png", "--out", folder / "out", *wish, *secret)
+    assert len(line["report"]["variants"][0]) == 1
+    made = np.asarray(Image.open(folder / "out" / "both.png"))
+    assert (made[:, 512:] == pixels[:, 512:]).all()
+    assert (made[:, :512] != pixels[:, :512]).any()
+
+
+def test_the_version_is_told() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout.startswith("sider ")
 
 
 def test_nothing_is_overwritten_by_accident(folder: Path, astronaut: Photo) -> None:

@@ -26,7 +26,6 @@ from api.schemas import (
     Accepted,
     AcceptedBatch,
     Erased,
-    Faces,
     Finished,
     JobView,
     MethodName,
@@ -37,7 +36,7 @@ from api.verify import verify_photo
 from core import methods
 from core.errors import NotFound, StateConflict
 from core.jobs.states import ENDS, State
-from core.looks import Age, Presenting
+from core.looks import Age, Faces, Presenting
 from core.vault.custody import ALONE_LENGTH, Custody
 from core.vault.passwords import MIN_LENGTH
 from core.vault.shelf import PNG

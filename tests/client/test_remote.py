@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from core.looks import Age, Presenting
+from core.looks import Age, Faces, Presenting
 from core.stages.validate import Photo
 from core.vault.custody import Custody
 from sider import remote
@@ -81,8 +81,8 @@ def both() -> Iterator[httpx2.Response]:
 
 
 def test_the_look_that_is_wished_for_is_asked_of_the_service() -> None:
-    asked = remote._options(replace(WISH, presentation=Presenting.any, age=Age.old))
-    assert (asked["presentation"], asked["age"]) == ("any", "old")
+    asked = remote._options(replace(WISH, presentation=Presenting.any, age=Age.old, faces=Faces.largest))
+    assert (asked["presentation"], asked["age"], asked["faces"]) == ("any", "old", "largest")
 
 
 @pytest.mark.parametrize(
