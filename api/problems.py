@@ -186,5 +186,7 @@ def _reason(message: str) -> str:
     said = {
         "UploadFile": "must be sent as a file (curl: -F photo=@me.jpg)",
         "Extra inputs": "there is no such field; /docs has all of them",
+        "match pattern": "is not of the form that /docs shows",
+        "valid integer": "must be a whole number",
     }
     return next((reason for word, reason in said.items() if word in message), message)
