@@ -143,10 +143,10 @@ def draw_candidates(
 
 
 def apart(traits: Traits, fitted: list[Persona]) -> list[Persona]:
-    """First those of the NEAREST of this presentation that are unlike one another, then those of the others that are,
-    then the rest. Whoever fits best fits all photos of a person, and machines take the second best for the best."""
+    """First those of the NEAREST of this presentation that are unlike one another, then the rest. Whoever fits best
+    fits all photos of a person, and machines take the second best for the best."""
     same = [p for p in fitted if abs(p.traits.presentation - traits.presentation) < 1]
-    return list(dict.fromkeys([*unlike(same[:NEAREST]), *unlike(same), *fitted]))
+    return list(dict.fromkeys([*unlike(same[:NEAREST]), *fitted]))
 
 
 def partner(name: str, fitted: list[Persona], generator: torch.Generator) -> str:
