@@ -229,7 +229,9 @@ def _words(value: object) -> str:
 
 
 def write(case: Case, sizes: list[int], learners: int, nets: list[Recogniser], command: str) -> None:
-    """All attacks on a method, and their section of RESULTS.md."""
+    """All attacks on a method, and their section of RESULTS.md, which grows as they end: each may take an hour."""
+    key = "-".join(["attacks", case.name, case.preset, *map(str, sizes)])
+    title = f"Attackers on `{case.name}`, {len(case.data)} test pairs, preset `{case.preset}`: `{command}`"
     strangers = [net for net in nets if net.role in ("referee", "judge")]
     judges = [net for net in nets if net.role == "judge"]
     heads, judged = ([f"{net.name}, FAR {far:g}" for net in some for far in FARS] for some in (strangers, judges))
@@ -248,17 +250,19 @@ def write(case: Case, sizes: list[int], learners: int, nets: list[Recogniser], c
             "Linkage: two photos of a person, each protected by itself, matched with one another.\n\n"
             + report.table(["photos", *judged], linkage(case, judges)),
         ]
-    parts += [
+        report.put(key, title, parts)
+    parts.append(
         "A decoder that learns to draw originals: PSNR (dB) and distance (1 - likeness) to the original; how many come "
         f"so near (below {1 - RECOGNISABLE:.2f}) that they may look like the person; how often the look alone picks "
         f"the person out of a line-up of {LINE_UP} (chance: {1 / LINE_UP:.0%}); and how many networks match with the "
         "person's other photo, of those that they matched before.\n\n"
-        + report.table(["photos", "PSNR", "distance", "alike", "picked", *heads], redrawn(case, sizes, strangers)),
+        + report.table(["photos", "PSNR", "distance", "alike", "picked", *heads], redrawn(case, sizes, strangers))
+    )
+    report.put(key, title, parts)
+    parts.append(
         "The promise after purification, measured as for a report.\n\n"
-        + report.table(["photos", "promise held"], purification(case)),
-    ]
-    title = f"Attackers on `{case.name}`, {len(case.data)} test pairs, preset `{case.preset}`: `{command}`"
-    key = "-".join(["attacks", case.name, case.preset, *map(str, sizes)])
+        + report.table(["photos", "promise held"], purification(case))
+    )
     report.put(key, title, parts)
 
 
