@@ -76,13 +76,13 @@ TRIES = 3  # candidates that are turned for a face at most
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """margin: see `Encoder.allowed`. candidates: personas tried for a face beyond two a variant; they are mixed by
+    """margin: see `Encoder.allowed`. candidates: personas tried for a face beyond four a variant; they are mixed by
     twos. turning: of those that are given. presentation and age: of the personas. personas: a name for each face,
     instead of trying any.
     """
 
     margin: float = 0.0
-    candidates: int = 8
+    candidates: int = 6
     turning: Turning = field(default_factory=lambda: Turning(aim=0.65, confirmation=0.5))
     variants: int = 1
     presentation: Presenting = Presenting.keep
@@ -130,7 +130,7 @@ def draw_candidates(
 ) -> list[Recomposed]:
     """Mixtures, each of a persona and one that machines take for it, so that it is as calm as two are and still not
     mistaken for the next."""
-    tried = min(REACH, config.candidates // 2 + config.variants)
+    tried = min(REACH, config.candidates // 2 + 2 * config.variants)
     asked = [fitting(traits, bank, config.look) for traits in appearance.traits]
     fitted = [by_fit(*some) for some in asked]
     personas = [choose(apart(traits, some), tried, generator) for (traits, _), some in zip(asked, fitted, strict=True)]

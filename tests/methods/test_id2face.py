@@ -82,7 +82,7 @@ def test_candidates_are_unlike_one_another_and_mixed_with_who_is_alike(faces: Al
     drawn = id2face.draw_candidates(faces, appearance, networks.personas, config, torch.Generator().manual_seed(2))
     named = [[plain(name) for name in start.personas[0].split("+")] for start in drawn]
     first = [bank[one] for one, *_ in named]
-    assert len(drawn) == config.candidates // 2 + 1
+    assert len(drawn) == config.candidates // 2 + 2
     assert len(unlike(first)) > len(first) / 2
     assert all(abs(p.traits.presentation - appearance.traits[0].presentation) < 1 for p in first)
     others = [(bank[one], other) for one, *rest in named for other in rest]
