@@ -213,8 +213,7 @@ def erase(
     from sider import remote  # noqa: PLC0415
 
     if not yes:
-        what = "this photo" if len(photos) == 1 else f"these {len(photos)} photos"
-        typer.confirm(f"Erase {what} for good?", abort=True, err=True)
+        typer.confirm(f"Erase {len(photos)} photo{'s' * (len(photos) > 1)} for good?", abort=True, err=True)
     with remote.connect(server, key_file) as client:
         raise typer.Exit(remote.erase_all(client, photos, console, as_json))
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from core import pseudonyms
 from core.methods import id2face
-from core.networks.personas import MIRRORED
+from core.networks.personas import plain
 from core.stages.sandbox import read_upload
 from sider.bars import counted
 from sider.local import Engine, networks
@@ -34,7 +34,7 @@ def with_pseudonyms(
             continue  # the run itself tells of it
         paths[digest] = path
         if path in done:
-            before[digest] = [face["persona"].removesuffix(MIRRORED) for face in done[path]["report"]["variants"][0]]
+            before[digest] = [plain(face["persona"]) for face in done[path]["report"]["variants"][0]]
     wish = engine.wish
     config = replace(id2face.PRESETS[wish.preset], presentation=wish.presentation, age=wish.age)
     generator = torch.Generator().manual_seed(secrets.randbits(63) if wish.seed is None else wish.seed)

@@ -34,7 +34,6 @@ from torch import Tensor
 from core.errors import RequestRefused
 from core.looks import Age, Look, Presenting
 from core.networks import Networks, Persona
-from core.networks.personas import Traits, unlike
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
 from core.stages.decouple import (
@@ -55,11 +54,13 @@ from core.stages.recompose import (
     RECOGNISABLE,
     SPARE,
     Recomposed,
+    apart,
     by_fit,
     choose,
     fitting,
     gather,
     mixed,
+    partner,
     recompose,
     wear,
 )
@@ -69,8 +70,6 @@ from core.stages.target import draw_target
 PROMISE = Promise(people_recognise=False, machines_match=False)
 ROOM = 0.2  # share of the threshold by which a persona is to be safer, for networks and photos that it was not tried on
 REST = 0.4  # share of the threshold beyond it that is left to the generator
-NEAREST = 25  # personas, best-fitting first, of which those are preferred that are unlike one another
-PARTNERS = 4  # with whom a persona may be mixed
 TRIES = 3  # candidates that are turned for a face at most
 
 
@@ -122,11 +121,7 @@ def protect(
 
 
 def draw_candidates(
-    faces: AlignedFaces,
-    appearance: Appearance,
-    bank: tuple[Persona, ...],
-    config: Config,
-    generator: torch.Generator,
+    faces: AlignedFaces, appearance: Appearance, bank: tuple[Persona, ...], config: Config, generator: torch.Generator
 ) -> list[Recomposed]:
     """Mixtures, each of a persona and one that machines take for it, so that it is as calm as two are and still not
     mistaken for the next."""
@@ -140,20 +135,6 @@ def draw_candidates(
         names = [partner(name, some, generator) for name, some in zip(start.personas, fitted, strict=True)]
         found.append(mixed(start, wear(faces, appearance, bank, tuple(names)), faces, appearance, generator))
     return found
-
-
-def apart(traits: Traits, fitted: list[Persona]) -> list[Persona]:
-    """First those of the NEAREST of this presentation that are unlike one another, then the rest. Whoever fits best
-    fits all photos of a person, and machines take the second best for the best."""
-    same = [p for p in fitted if abs(p.traits.presentation - traits.presentation) < 1]
-    return list(dict.fromkeys([*unlike(same[:NEAREST]), *fitted]))
-
-
-def partner(name: str, fitted: list[Persona], generator: torch.Generator) -> str:
-    """The plain name of one of the PARTNERS best-fitting personas that machines take for this one; itself, if none."""
-    (persona,) = (p for p in fitted if p.name == name)
-    near = [p.plain for p in fitted if p.plain in persona.alike][:PARTNERS] or [persona.plain]
-    return near[int(torch.randint(len(near), (1,), generator=generator))]
 
 
 def split(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appearance]:

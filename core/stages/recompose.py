@@ -15,7 +15,7 @@ from core.errors import RequestRefused
 from core.looks import BANDS, Age, Look, Presenting
 from core.networks import Persona
 from core.networks.parallel import spread
-from core.networks.personas import Traits
+from core.networks.personas import Traits, unlike
 from core.stages.align import AlignedFaces
 from core.stages.compose import Setting, compose
 from core.stages.decouple import Appearance, to_arrays
@@ -26,6 +26,8 @@ from core.stages.decouple import Appearance, to_arrays
 RECOGNISABLE = 0.68
 SPARE = 0.05  # what the optimiser and stored pixels may add
 SPREAD = 3  # personas that a seed draws from beyond those that are tried, best fitting first
+NEAREST = 25  # personas, best-fitting first, of which those are preferred that are unlike one another
+PARTNERS = 4  # with whom a persona may be mixed
 SHARE = 0.35, 0.65  # of a second persona in a mixture, at least and at most
 REACH = 32  # how many may be tried in all, when those look too much like the source
 
@@ -66,6 +68,20 @@ def recompose(
         )
     rows = [_recompose_one(faces, appearance, b, some, count) for b, some in enumerate(candidates)]
     return [gather(row[v] for row in rows) for v in range(count)]
+
+
+def apart(traits: Traits, fitted: list[Persona]) -> list[Persona]:
+    """First those of the NEAREST of this presentation that are unlike one another, then the rest. Whoever fits best
+    fits all photos of a person, and machines take the second best for the best."""
+    same = [p for p in fitted if abs(p.traits.presentation - traits.presentation) < 1]
+    return list(dict.fromkeys([*unlike(same[:NEAREST]), *fitted]))
+
+
+def partner(name: str, fitted: list[Persona], generator: torch.Generator) -> str:
+    """The plain name of one of the PARTNERS best-fitting personas that machines take for this one; itself, if none."""
+    (persona,) = (p for p in fitted if p.name == name)
+    near = [p.plain for p in fitted if p.plain in persona.alike][:PARTNERS] or [persona.plain]
+    return near[int(torch.randint(len(near), (1,), generator=generator))]
 
 
 def mixed(

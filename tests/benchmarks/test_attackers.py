@@ -43,6 +43,6 @@ def test_who_owns_pairs_learns_to_draw_originals(
     assert errors[1] < 0.9 * errors[0]
 
 
-def test_many_pairs_are_all_seen() -> None:
+def test_many_pairs_take_more_steps() -> None:
     assert READING.length(8) == READING.steps
     assert READING.length(2000) == READING.rounds * 2000 // READING.batch > READING.steps
