@@ -114,21 +114,15 @@ class Parts:
         return Eraser(self.jobs, self.photos, self.shelf, self.audit)
 
     def publish(self, job_id: str) -> bool:
-        """Send the message; if the queue is away the worker's reaper sends it later: the row is committed.
+        """Send the message; if queue or database are away the worker's reaper sends it later: the row is committed.
 
-        Whether queue and database have answered, and so may be asked for more.
+        Whether they have answered, and so may be asked for more.
         """
         try:
             with tracing.current(tracing.begin("publish", {"job_id": job_id}, kind=SpanKind.PRODUCER)):
-                self.broker.publish(job_id)
-        except Unavailable as error:
-            logger.warning("publish_postponed", job_id=job_id, code=error.code)
-            return False
-        try:
-            self.jobs.mark_published(job_id)
-        except SQLAlchemyError as error:
-            # The job is accepted all the same; it is sent a second time, which a claim finds out.
-            logger.warning("publish_not_noted", job_id=job_id, kind=type(error).__name__)
+                self.jobs.publish(job_id, self.broker.publish)
+        except (Unavailable, SQLAlchemyError) as error:
+            logger.warning("publish_postponed", job_id=job_id, error=type(error).__name__)
             return False
         return True
 

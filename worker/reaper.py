@@ -24,18 +24,23 @@ class Reaper:
         self._context, self._publish, self._queue_is_empty = context, publish, queue_is_empty
 
     def sweep(self) -> None:
-        """One round."""
+        """One round; the error of a broker that is away comes when all the rest is done."""
         jobs = self._context.jobs
         for job_id in (*jobs.requeue_lapsed(), *jobs.expire()):
             logger.warning("reaped", job_id=job_id, state=jobs.get(job_id).state)
-        jobs.republish_stale(LOST_SECONDS if self._queue_is_empty() else STALE_SECONDS)
-        for job_id in jobs.unpublished():
-            self._publish(job_id)
-            jobs.mark_published(job_id)
-            logger.info("published_again", job_id=job_id)
         self._context.receipts.sweep()
         self._context.webhooks.sweep()
-        # Last, and only until it fails: the store may be away, and the queue need not wait for it.
-        for job in jobs.uncleared(self._context.settings.lease_seconds):
-            if not tidy(job.id, self._context):
-                break
+        try:
+            self._send()
+        finally:
+            # Last, and only until it fails: the store may be away, and the queue need not wait for it.
+            for job in jobs.uncleared(self._context.settings.lease_seconds):
+                if not tidy(job.id, self._context):
+                    break
+
+    def _send(self) -> None:
+        jobs = self._context.jobs
+        jobs.republish_stale(LOST_SECONDS if self._queue_is_empty() else STALE_SECONDS)
+        for job_id in jobs.unpublished():
+            if jobs.publish(job_id, self._publish):
+                logger.info("published_again", job_id=job_id)

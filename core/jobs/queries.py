@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, Select, func, or_, select
+from sqlalchemy import ColumnElement, Engine, Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
@@ -43,8 +43,7 @@ class JobQueries:
     def unpublished(self, older_than_seconds: float = 2.0) -> list[str]:
         """Queued jobs whose message is due and was not sent, oldest first."""
         cut = now() - timedelta(seconds=older_than_seconds)
-        due = or_(Job.due_at.is_(None), Job.due_at <= now())
-        query = select(Job).where(Job.state == State.queued, Job.published_at.is_(None), Job.created_at < cut, due)
+        query = select(Job).where(*unsent(), Job.created_at < cut)
         return [job.id for job in self._all(query.order_by(Job.created_at))]
 
     def restored_before(self, time: datetime, limit: int) -> list[Job]:
@@ -96,3 +95,9 @@ class JobQueries:
     def _count(self, query: Select[int]) -> int:
         with self.engine.connect() as connection:
             return connection.execute(query).scalar_one()
+
+
+def unsent() -> tuple[ColumnElement[bool], ...]:
+    """Of queued jobs whose message is due and was not sent."""
+    due = or_(Job.due_at.is_(None), Job.due_at <= now())
+    return Job.state == State.queued, Job.published_at.is_(None), due

@@ -19,7 +19,7 @@ from core.jobs.audit import Entry, append
 from core.jobs.database import now
 from core.jobs.message import VERSION
 from core.jobs.photos import forget
-from core.jobs.queries import JobQueries
+from core.jobs.queries import JobQueries, unsent
 from core.jobs.retries import Fault, pause
 from core.jobs.states import ENDS, State, sources
 from core.jobs.tables import Job, Output, Photo
@@ -165,20 +165,26 @@ class Jobs(JobQueries):
         stale = update(Job).where(Job.state == State.queued, Job.published_at < cut)
         return self._execute(stale.values(published_at=None))
 
-    def mark_published(self, job_id: str) -> None:
-        """The message is in the queue."""
-        self._execute(update(Job).where(Job.id == job_id).values(published_at=now()))
+    def publish(self, job_id: str, send: Callable[[str], None]) -> bool:
+        """Send the message of a job if it is due and nobody else sends it; whether it was.
+
+        Noted before it is sent, so nobody notes it of a job that was claimed and handed back meanwhile. What a crash
+        leaves noted and not sent, `republish_stale` finds.
+        """
+        if not self._execute(update(Job).where(Job.id == job_id, *unsent()).values(published_at=now())):
+            return False
+        try:
+            send(job_id)
+        except BaseException:
+            self._execute(update(Job).where(Job.id == job_id, Job.state == State.queued).values(published_at=None))
+            raise
+        return True
 
     def give_link(self, job: Job, actor: str) -> bool:
         """Whether the link to this job's restored photo may be given: to one caller, once, unless it was deleted."""
         kept = select(Photo.id).where(Photo.erased_at.is_(None))
-        once = update(Job).where(
-            Job.id == job.id,
-            Job.state == State.succeeded,
-            Job.link_given_at.is_(None),
-            Job.withdrawn_at.is_(None),
-            Job.photo_id.in_(kept),
-        )
+        once = update(Job).where(Job.id == job.id, Job.state == State.succeeded, Job.photo_id.in_(kept))
+        once = once.where(Job.link_given_at.is_(None), Job.withdrawn_at.is_(None))
         return self._told(once.values(link_given_at=now()), _link_entry(job, "given", actor))
 
     def mark_withdrawn(self, job: Job) -> None:

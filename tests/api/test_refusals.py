@@ -103,7 +103,7 @@ def test_a_lost_database_is_503(service: Service, monkeypatch: pytest.MonkeyPatc
         raise OperationalError("SELECT 'private'", {}, Exception("database is locked"))
 
     headers = service.key("protect")
-    monkeypatch.setattr("core.jobs.repository.Jobs.mark_published", locked)
+    monkeypatch.setattr("core.jobs.repository.Jobs.publish", locked)
     assert service.upload(headers).status_code == 202  # accepted is accepted
     monkeypatch.setattr("core.jobs.repository.Jobs.add", locked)
     answer = service.upload(headers)

@@ -47,15 +47,16 @@ def test_a_batch_waits_once_for_a_part_that_is_silent(
 
     def silent(job_id: str) -> None:
         asked.append(job_id)
-        if away == "queue":
-            raise Unavailable("silent", code="broker_unavailable")
+        raise Unavailable("silent", code="broker_unavailable")
 
-    def locked(*_: object) -> None:
+    def locked(_: object, job_id: str, __: object) -> None:
+        asked.append(job_id)
         raise OperationalError("UPDATE", {}, Exception("locked"))
 
-    monkeypatch.setattr(service.broker, "publish", silent)
-    if away == "database":
-        monkeypatch.setattr("core.jobs.repository.Jobs.mark_published", locked)
+    if away == "queue":
+        monkeypatch.setattr(service.broker, "publish", silent)
+    else:
+        monkeypatch.setattr("core.jobs.repository.Jobs.publish", locked)
     answer = send(service, service.key("protect"))
     assert (answer.status_code, len(answer.json()["jobs"])) == (202, 3)
     assert len(asked) == 1

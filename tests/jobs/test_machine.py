@@ -176,8 +176,15 @@ class JobMachine(RuleBasedStateMachine):
         assert set(found) == ready
         assert [self.model[i].born for i in found] == sorted(self.model[i].born for i in found)
         for job_id in found:
-            self.jobs.mark_published(job_id)
-            self.model[job_id].sent = self.clock
+            self.send(job_id)
+
+    @rule(job_id=jobs_made)
+    def send(self, job_id: str) -> None:
+        job, sent = self.model[job_id], list[str]()
+        due = job.state == "queued" and job.sent is None and job.due <= self.clock
+        assert self.jobs.publish(job_id, sent.append) == due == bool(sent)
+        if due:
+            job.sent = self.clock
 
     @rule()
     def clear(self) -> None:

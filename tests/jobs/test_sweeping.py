@@ -17,6 +17,10 @@ from core.jobs.tables import Job
 from tests.jobs.rows import add, age
 
 
+def sending(_: str) -> None:
+    """The queue is there."""
+
+
 def test_worker_and_reaper_do_not_both_end_a_job(engine: Engine) -> None:
     jobs = Jobs(engine)
 
@@ -62,17 +66,51 @@ def test_a_job_that_kills_its_workers_fails_as_poisoned(engine: Engine) -> None:
 def test_outbox_finds_what_was_never_sent(engine: Engine) -> None:
     jobs = Jobs(engine)
     sent, unsent = add(jobs), add(jobs)
-    jobs.mark_published(sent)
+    assert jobs.publish(sent, sending)
     assert jobs.unpublished(older_than_seconds=0) == [unsent]
     assert jobs.unpublished(older_than_seconds=60) == []
     jobs.republish_stale(older_than_seconds=0)
     assert set(jobs.unpublished(older_than_seconds=0)) == {sent, unsent}
 
 
+def test_of_many_who_would_send_a_message_one_does(engine: Engine) -> None:
+    jobs, asked = Jobs(engine), list[str]()
+    job_id = add(jobs)
+    with ThreadPoolExecutor(8) as pool:
+        sent = list(pool.map(lambda _: jobs.publish(job_id, asked.append), range(8)))
+    assert (sum(sent), asked) == (1, [job_id])
+
+
+def test_a_message_that_could_not_be_sent_is_due_again(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    job_id = add(jobs)
+
+    def lost(_: str) -> None:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        jobs.publish(job_id, lost)
+    assert jobs.unpublished(older_than_seconds=0) == [job_id]
+
+
+@pytest.mark.parametrize("pause", [0.0, 30.0])
+def test_what_is_handed_back_while_it_is_sent_is_not_taken_for_sent(engine: Engine, pause: float) -> None:
+    jobs = Jobs(engine)
+    job_id = add(jobs)
+
+    def picked_up(_: str) -> None:
+        jobs.claim(job_id, 60)
+        jobs.release(job_id, 1, pause)
+
+    assert jobs.publish(job_id, picked_up)
+    assert jobs.get(job_id).published_at is None
+    assert jobs.publish(job_id, sending) == (pause == 0)  # nobody sends what is not due
+
+
 def test_a_released_job_is_published_again(engine: Engine) -> None:
     jobs = Jobs(engine)
     job_id = add(jobs)
-    jobs.mark_published(job_id)
+    jobs.publish(job_id, sending)
     jobs.claim(job_id, 60)
     jobs.release(job_id, 1)
     assert jobs.unpublished(older_than_seconds=0) == [job_id]

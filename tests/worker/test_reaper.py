@@ -63,6 +63,24 @@ def test_the_reaper_waits_for_a_lost_store_once_a_round(bench: Bench, capfd: pyt
     assert bench.context.jobs.uncleared(grace_seconds=0) == []
 
 
+@pytest.mark.parametrize("asked", ["count", "publish"])
+def test_a_lost_broker_holds_up_no_other_duty(bench: Bench, asked: str) -> None:
+    def lost(*_: object) -> bool:
+        raise ConnectionError
+
+    bench.context.jobs.cancel(bench.job_id)
+    waiting = Job(id="job_2", tenant="bank", kind="protect", state=State.queued, request={"variants": 1},
+                  photo_id=bench.context.jobs.get(bench.job_id).photo_id,
+                  created_at=database.now() - timedelta(seconds=60))  # fmt: skip
+    bench.context.jobs.add([waiting])
+    reaper = Reaper(bench.context, lost, lost if asked == "count" else lambda: False)  # type: ignore[arg-type]
+    with pytest.raises(ConnectionError):
+        reaper.sweep()
+    assert bench.context.jobs.unpublished() == ["job_2"]
+    assert not bench.photos.objects
+    assert not bench.keys.objects
+
+
 def test_a_late_job_in_the_queue_is_ended_and_cleared_by_the_reaper(bench: Bench) -> None:
     late(bench)
     assert bench.run().state == State.queued  # not even begun
@@ -114,4 +132,17 @@ def test_the_reaper_publishes_what_was_never_sent(bench: Bench) -> None:
         connection.execute(update(Job).values(created_at=database.now() - timedelta(seconds=60)))
     reaper.sweep()
     reaper.sweep()
+    assert sent == [bench.job_id]
+
+
+def test_of_two_reapers_one_sends_what_was_never_sent(bench: Bench) -> None:
+    sent: list[str] = []
+
+    def meanwhile(job_id: str) -> None:
+        Reaper(bench.context, sent.append).sweep()
+        sent.append(job_id)
+
+    with bench.context.jobs.engine.begin() as connection:
+        connection.execute(update(Job).values(created_at=database.now() - timedelta(seconds=60)))
+    Reaper(bench.context, meanwhile).sweep()
     assert sent == [bench.job_id]

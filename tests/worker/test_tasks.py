@@ -231,7 +231,7 @@ def test_what_a_newer_release_has_sent_is_left_to_its_workers(bench: Bench, of_j
     jobs = bench.context.jobs
     with jobs.engine.begin() as connection:
         connection.execute(update(Job).values(version=of_job))
-    jobs.mark_published(bench.job_id)
+    jobs.publish(bench.job_id, lambda _: None)
     tasks.run(bench.job_id, bench.context, of_message)
     job = jobs.get(bench.job_id)
     assert (job.state, job.attempt, job.published_at) == (State.queued, 0, None)
