@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,13 @@ class Service:
 
 def restore(client: Client, path: Path, target: Path, password: Callable[[], str], reason: str) -> dict[str, Any]:
     """Restore a picture that the service has made; `password` is called if it is needed (SiderError, OSError)."""
-    photo_id = photo_of(client, str(path))
+    photo_id, *others = photos_of(client, str(path))
+    if others:
+        # Each has a password of its own, and a wrong one counts as a guess.
+        raise RequestRefused(
+            f"{path} was made of more than one photo: {', '.join((photo_id, *others))}; restore the one you mean by "
+            "its id with POST /restore, or erase the others by theirs"
+        )
     given = None if client.photo(photo_id).custody == "server" else password()
     job = client.wait(client.restore(photo_id, reason=reason, password=given).job_id)
     client.download_restored(job, target)
@@ -96,29 +102,37 @@ def verify(client: Client, path: Path, console: Console) -> int:
 
 
 def erase_all(client: Client, photos: list[str], console: Console, as_json: bool) -> int:
-    """Erase photos, named by their ids or by pictures that were made of them; 0 when all were erased."""
+    """Erase photos, named by their ids or by pictures that were made of them, a line each; 0 when all were erased."""
     failed = 0
-    for photo in photos:
-        try:
-            erased = client.erase(photo_of(client, photo))
-            line: dict[str, Any] = {"erased": erased.photo_id, "key_destroyed": erased.key_destroyed}
-        except (SiderError, OSError) as error:
-            failed += 1
-            line = error_line(error)
-        report(console, as_json, {"file": photo, **line})
+    for name in photos:
+        for line in _erase(client, name):
+            failed += "error" in line
+            report(console, as_json, {"file": name, **line})
     return 1 if failed else 0
 
 
-def photo_of(client: Client, name: str) -> str:
-    """The id of a photo by itself, or by the file of a picture that was made of it (NotFound)."""
+def _erase(client: Client, name: str) -> Iterator[dict[str, Any]]:
+    try:
+        for photo_id in photos_of(client, name):
+            erased = client.erase(photo_id)
+            yield {"erased": erased.photo_id, "key_destroyed": erased.key_destroyed}
+    except (SiderError, OSError) as error:
+        yield error_line(error)
+
+
+def photos_of(client: Client, name: str) -> list[str]:
+    """The ids of photos: one by itself, or by the file of a picture all those that it was made of (NotFound).
+
+    They are several where the same upload was protected twice with the same seed.
+    """
     if re.fullmatch(r"pho_[0-9a-f]{32}", name):
-        return name
+        return [name]
     if not Path(name).is_file():
         raise NotFound(f"{name} is neither a file nor the id of a photo (pho_...)")
     outputs = client.verify(Path(name)).outputs
     if not outputs:
         raise NotFound("the service has not made this picture, or it was changed since, or erased")
-    return outputs[0].photo_id
+    return list(dict.fromkeys(output.photo_id for output in outputs))
 
 
 def _options(wish: Wish) -> ProtectOptions:

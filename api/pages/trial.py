@@ -89,12 +89,15 @@ def restore_photo(
 
 @fetching.post("/try/find")
 def find(request: Request, found: Found, who: Owner, verified: Annotated[Verified, Depends(verify_photo)]) -> Response:
-    """The page of a photo, by one of its protected pictures: who comes back tomorrow has nothing else."""
+    """The page of a photo, by one of its protected pictures: who comes back tomorrow has nothing else; or a choice."""
     if not verified.outputs:
         raise NotFound(
             "this picture was not protected here, or was changed since (scaled, compressed), or its photo was erased"
         )
-    job = next(j for j in found.jobs.of_photo(verified.outputs[0].photo_id) if j.kind == "protect")
+    photo_ids = dict.fromkeys(output.photo_id for output in verified.outputs)
+    job, *others = [job for each in photo_ids for job in found.jobs.of_photo(each) if job.kind == "protect"]
+    if others:  # the same upload and seed: their passwords may differ, and a wrong one counts as a guess
+        return render(request, "twins.html", jobs=[job, *others])
     response = _work(request, found, who, job.id)
     response.headers["HX-Push-Url"] = f"/try/jobs/{job.id}"
     return response

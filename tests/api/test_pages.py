@@ -58,6 +58,25 @@ def test_there_and_back(service: Service) -> None:
     assert "bit for bit" not in restored
 
 
+def test_a_picture_leads_to_its_photo_or_to_a_choice_of_them(service: Service) -> None:
+    headers = service.sign_in("protect", "restore")
+
+    def find() -> Any:
+        photo = service.parts.photos.get(newest(service).photo_id, "bank")
+        png = service.parts.shelf.get_protected("bank", photo.made, 1)
+        return service.client.post("/try/find", files={"photo": ("a.png", png)}, headers=headers)
+
+    protect(service, headers, seed=1)
+    service.work()
+    first = newest(service)
+    assert find().headers["hx-push-url"] == f"/try/jobs/{first.id}"
+    protect(service, headers, seed=1, password="another horse battery")
+    service.work()
+    answer = find()
+    assert re.findall(r'href="/try/jobs/(\w+)"', answer.text) == [first.id, newest(service).id]
+    assert "hx-push-url" not in answer.headers
+
+
 def test_a_store_that_is_away_does_not_use_the_original_up(service: Service) -> None:
     headers = service.sign_in("protect", "restore")
     protect(service, headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from core.errors import RequestRefused
 from core.looks import Age, Faces, Presenting
 from core.stages.validate import Photo
 from core.vault.custody import Custody
@@ -139,8 +141,45 @@ def test_an_original_larger_than_new_photos_may_be_is_kept(tmp_path: Path, monke
         events(event("end", state="succeeded")), httpx2.Response(200, json=ended),
         httpx2.Response(200, headers={"x-amz-meta-sha256": hashlib.sha256(data).hexdigest()}, content=data),
     )  # fmt: skip
-    monkeypatch.setattr(remote, "photo_of", lambda *_: "pho_1")
+    monkeypatch.setattr(remote, "photos_of", lambda *_: ["pho_1"])
     with Client(SERVER, "sdr_key", transport=httpx2.MockTransport(service)) as client:
         line = remote.restore(client, tmp_path / "a.png", tmp_path / "back.png", lambda: "", "dispute 4711")
     assert line == {"restored": str(tmp_path / "back.png"), "sha256": original.sha256, "exact": True}
     assert (tmp_path / "back.png").read_bytes() == data
+
+
+TWINS = ["pho_" + "1" * 32, "pho_" + "2" * 32]
+
+
+def twins() -> httpx2.Response:
+    """Of a picture that two photos were protected as, one of them in two variants."""
+    outputs = [
+        {"photo_id": photo_id, "name": name, "protected_at": None}
+        for photo_id, name in ((TWINS[0], "v1"), (TWINS[1], "v1"), (TWINS[1], "v2"))
+    ]
+    return httpx2.Response(200, json={"made_here": True, "outputs": outputs})
+
+
+def erased(photo_id: str) -> httpx2.Response:
+    receipt = {"erased_at": "2026-11-21T10:00:00Z", "key_destroyed": True, "objects_deleted": 1}
+    return httpx2.Response(200, json={"photo_id": photo_id, **receipt})
+
+
+def test_a_picture_erases_every_photo_that_it_was_made_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.png").write_bytes(PICTURE)
+    service = Service(twins(), *map(erased, TWINS))
+    with Client(SERVER, "sdr_key", transport=httpx2.MockTransport(service)) as client:
+        assert remote.erase_all(client, [str(tmp_path / "a.png")], Console(quiet=True), as_json=True) == 0
+    assert service.paths[1:] == [f"/photos/{photo_id}" for photo_id in TWINS]
+    assert [json.loads(line)["erased"] for line in capsys.readouterr().out.splitlines()] == TWINS
+
+
+def test_a_picture_of_several_photos_is_restored_as_none_of_them(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PICTURE)
+    service = Service(twins())
+    with (
+        Client(SERVER, "sdr_key", transport=httpx2.MockTransport(service)) as client,
+        pytest.raises(RequestRefused, match=", ".join(TWINS)),
+    ):
+        remote.restore(client, tmp_path / "a.png", tmp_path / "back.png", lambda: "", "dispute 4711")
+    assert len(service.asked) == 1  # no password was tried
