@@ -8,13 +8,14 @@ import os
 import sys
 from pathlib import Path
 
-from sider.client import AsyncClient, SiderError
+from sider.client import AcceptedBatch, AsyncClient, SiderError
 
 
 async def main(photos: list[Path], folder: Path) -> None:
     async with AsyncClient(os.environ["SIDER_SERVER"], os.environ["SIDER_API_KEY"]) as client:
-        batch = await client.protect_batch(photos)
-        print(f"restore code of all, shown this once: {batch.restore_code}")
+        # One photo is no batch.
+        accepted = await (client.protect_batch(photos) if len(photos) > 1 else client.protect(photos[0]))
+        print(f"restore code of all, shown this once: {accepted.restore_code}")
 
         async def finish(photo: Path, job_id: str, photo_id: str) -> None:
             try:
@@ -24,11 +25,12 @@ async def main(photos: list[Path], folder: Path) -> None:
             except SiderError as error:
                 print(f"{photo.name}: {error.code}: {error}")
 
-        jobs = zip(photos, batch.jobs, strict=True)
-        await asyncio.gather(*(finish(photo, job.job_id, job.photo_id) for photo, job in jobs))
+        jobs = accepted.jobs if isinstance(accepted, AcceptedBatch) else [accepted]
+        pairs = zip(photos, jobs, strict=True)
+        await asyncio.gather(*(finish(photo, job.job_id, job.photo_id) for photo, job in pairs))
 
 
-if len(sys.argv) != 3:
+if len(sys.argv) != 3 or not (photos := sorted(Path(sys.argv[1]).glob("*.png"))):
     sys.exit(__doc__)
 Path(sys.argv[2]).mkdir(parents=True, exist_ok=True)
-asyncio.run(main(sorted(Path(sys.argv[1]).glob("*.png")), Path(sys.argv[2])))
+asyncio.run(main(photos, Path(sys.argv[2])))

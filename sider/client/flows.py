@@ -50,9 +50,12 @@ class Flows(Requests):
         """Have two photos or more protected by one request: all are accepted, or none is.
 
         Raises:
-            RequestRefused: `details["photos"]` has the problem of each refused photo, by its number from 0.
+            RequestRefused: fewer than two; or `details["photos"]` has the problem of each refused photo, by its number
+                from 0.
             AccessDenied, TooMany, Unavailable: as protect.
         """
+        if len(photos) < 2:  # before the service takes one for a job, whose restore code nobody would read
+            raise RequestRefused(f"a batch of {len(photos)}: it has two photos or more; protect takes one")
         answer = yield from self.post("/protect", options, photos, idempotency_key)
         return AcceptedBatch.model_validate_json(answer.content)
 
@@ -136,7 +139,8 @@ class Flows(Requests):
         """Write a protected picture to a file, whole or not at all; the link is fetched anew for each attempt.
 
         Raises:
-            NotFound: no such photo or variant.
+            NotFound: no such photo.
+            RequestRefused: it has no such variant.
             Unavailable: the store gives nothing, or something damaged.
         """
 

@@ -195,6 +195,15 @@ def test_a_store_that_gives_nothing_leaves_nothing(call: Call, tmp_path: Path) -
         call(Service(photo_view(1)), "download", "pho_1", tmp_path / "her.png", variant=2)
 
 
+@pytest.mark.parametrize("photos", [[], [PICTURE]])
+def test_a_batch_of_one_is_not_sent(call: Call, photos: list[bytes]) -> None:
+    """Its answer would be that of a single photo, and the restore code lost with it."""
+    service = Service(httpx2.Response(202, json=ACCEPTED | {"restore_code": "secret"}))
+    with pytest.raises(RequestRefused, match="two photos or more"):
+        call(service, "protect_batch", photos)
+    assert service.asked == []
+
+
 @pytest.mark.parametrize("server", ["sider.test", "ftp://sider.test", "https://user@sider.test", "http://"])
 def test_no_address_of_a_service(server: str) -> None:
     for kind in (Client, AsyncClient):

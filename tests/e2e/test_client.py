@@ -99,6 +99,9 @@ def test_example_many_at_once(service: LocalStack, photo: Path, tmp_path: Path) 
     told = example("many_at_once", tmp_path, tmp_path / "out")
     assert "noise.png: no_face_found" in told
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.png", "two.png"]
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.png").unlink()
+    assert "noise.png: no_face_found" in example("many_at_once", tmp_path, tmp_path / "out")  # alone
 
 
 def test_example_bank(service: LocalStack, photo: Path, astronaut: Photo, tmp_path: Path) -> None:
