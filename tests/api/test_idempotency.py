@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from api.idempotency import Once
+from api.schemas import ProtectForm
 from core.jobs.receipts import Receipts
 from core.jobs.tables import Receipt
 from tests.api.conftest import PASSWORD, Service
@@ -50,6 +52,21 @@ def test_another_payload_is_refused(service: Service, change: dict[str, Any]) ->
     answer = service.upload(headers, **change)
     assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
     assert len(service.parts.jobs.page(None, None, 9)) == 1
+
+
+def test_the_same_request_is_the_same_to_a_release_that_offers_more(service: Service) -> None:
+    class LaterForm(ProtectForm):
+        mood: str = "calm"
+
+    sent: dict[str, Any] = {"photo": [], "password": PASSWORD, "variants": 2}
+    here = Once(service.parts.receipts, print_key=b"key")
+    earlier, later, other = (
+        here._fingerprint(form, [b"photo"])
+        for form in (ProtectForm(**sent), LaterForm(**sent), LaterForm(**sent, mood="wild"))
+    )
+    assert earlier == later != other
+    headers = service.key("protect") | KEY
+    assert answered(service.upload(headers)) == answered(service.upload(headers, variants=1))  # as it is anyway
 
 
 def test_the_same_key_of_others_and_elsewhere_is_another_key(service: Service) -> None:
