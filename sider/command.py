@@ -101,7 +101,7 @@ def protect(
         _check_consistent(method, variants, faces, server)
     if server and keep_missed:
         raise RequestRefused("a service hands out no picture that misses its promise; leave out --keep-missed")
-    photos = list(plan(paths, out))
+    photos = list(plan(paths, out, variants))
     tell_left_out(left_out(paths, out), console)
     protector: Protector
     with ExitStack() as opened:

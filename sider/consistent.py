@@ -18,13 +18,14 @@ from core.networks.personas import plain
 from core.stages.sandbox import read_upload
 from sider.bars import counted
 from sider.local import Engine, networks
+from sider.runs import is_there
 
 
 def with_pseudonyms(
     engine: Engine, photos: list[tuple[Path, Path]], done: Mapping[Path, dict[str, Any]], console: Console
 ) -> Engine:
     """The engine with a persona for each face; people in photos that are `done` keep theirs (RequestRefused)."""
-    if all(path in done for path, _ in photos):
+    if all(path in done and is_there(done[path]) for path, _ in photos):
         return engine
     paths, before = {}, {}
     for path, _ in photos:

@@ -33,24 +33,31 @@ def check_target(target: Path, source: Path, overwrite: bool) -> None:
         raise StateConflict(f"{target} is there already; {remedy}", code="file_exists")
 
 
-def plan(paths: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
+def plan(paths: list[Path], out: Path, variants: int = 1) -> Iterator[tuple[Path, Path]]:
     """(photo, stem of its results) for files, and for all photos below folders, but not below the results' own.
 
     Raises:
         RequestRefused: nothing there, or two photos would write the same files.
     """
-    seen: dict[Path, Path] = {}
+    found, seen = dict[Path, Path](), dict[Path, Path]()
     for root in paths:
         if not root.exists():
             raise RequestRefused(f"{root} does not exist")
         for path in _photos(root, out.resolve()) if root.is_dir() else [root]:
             stem = (path.relative_to(root) if root.is_dir() else Path(path.name)).with_suffix("")
-            if stem in seen:
-                raise RequestRefused(f"{seen[stem]} and {path} would both be written as {stem}; rename one")
-            seen[stem] = path
-    if not seen:
+            for made in results_of(stem, variants):  # of her.jpg the second is that of her.v2.jpg
+                if made in seen:
+                    raise RequestRefused(f"{seen[made]} and {path} would both be written as {made}; rename one")
+                seen[made] = path
+            found[stem] = path
+    if not found:
         raise RequestRefused(f"no JPEG, PNG or WebP photo was found in {', '.join(map(str, paths))}")
-    yield from ((path, stem) for stem, path in seen.items())
+    yield from ((path, stem) for stem, path in found.items())
+
+
+def results_of(stem: Path, variants: int) -> list[Path]:
+    """What the pictures of a photo are called, without their suffix."""
+    return [stem, *(stem.with_name(f"{stem.name}.v{number}") for number in range(2, variants + 1))]
 
 
 def left_out(paths: list[Path], out: Path) -> list[Path]:
@@ -131,7 +138,7 @@ def error_line(error: SiderError | OSError) -> dict[str, Any]:
     code = error.code if isinstance(error, SiderError) else "file_unreadable"
     line: dict[str, Any] = {"error": {"code": code, "message": str(error)}}
     if code == "promise_not_met" and isinstance(error, SiderError):
-        line["report"] = error.details
+        line["report"] = error.details.get("report", {})
     return line
 
 

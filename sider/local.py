@@ -73,7 +73,7 @@ class Engine:
         )  # fmt: skip
         outcome = pipeline.attempt(upload, request, networks(), lambda _, done: step(done))
         if not outcome.held and not self.keep_missed:
-            raise PromiseNotMet("no picture was written; see the report", details=outcome.report)
+            raise PromiseNotMet("no picture was written; see the report", details={"report": outcome.report})
         key, *pictures = targets
         # The key first: a protected picture without its key could never be restored.
         write_file(key, seal(outcome.restoration.pack(), BINDING, self.keyring, self.lock))
@@ -106,8 +106,10 @@ def restore(path: Path, target: Path, password: Callable[[], str]) -> dict[str, 
 
 
 def _open(path: Path, password: Callable[[], str]) -> bytes:
-    base = re.sub(r"\.v\d+$", "", path.stem)
-    key_file = path.with_name(f"{base}.key")
+    # her.v2.png is the second variant of her.jpg, or the first of a photo that is called her.v2.jpg.
+    key_file = path.with_suffix(".key")
+    if not key_file.is_file():
+        key_file = path.with_name(re.sub(r"\.v\d+$", "", path.stem) + ".key")
     if not key_file.is_file():
         raise NotFound(f"no key beside the picture: {key_file} is missing")
     sealed = key_file.read_bytes()

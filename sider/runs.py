@@ -21,7 +21,7 @@ from rich.table import Table
 from core.errors import SiderError
 from core.looks import Age, Faces, Presenting
 from core.vault.custody import Custody
-from sider.files import check_target, error_line, plan, report
+from sider.files import check_target, error_line, plan, report, results_of
 
 JOURNAL = ".sider-run.jsonl"
 
@@ -139,7 +139,7 @@ class Run:
             photo = path.read_bytes()
             digest = self._digest(photo, protector.where)
             before = self._noted(name, digest, journal)
-            if (line := before.get("line")) and "error" not in line and all(Path(p).is_file() for p in _written(line)):
+            if (line := before.get("line")) and "error" not in line and is_there(line):
                 return {**line, "before": True}
             targets = self._targets(stem, protector)
             begun = "attempt" in before
@@ -176,7 +176,7 @@ class Run:
         return False
 
     def done(self, photos: list[tuple[Path, Path]], where: str) -> dict[Path, dict[str, Any]]:
-        """The lines of photos that earlier runs have protected in the same way."""
+        """The lines of photos that earlier runs have protected in the same way, though the results may be lost."""
         journal, found = Journal(self.out), {}
         for path, stem in photos:
             try:
@@ -193,8 +193,8 @@ class Run:
 
     def _targets(self, stem: Path, protector: Protector) -> list[Path]:
         target = self.out / stem
-        names = [f"{target.name}.png", *(f"{target.name}.v{n}.png" for n in range(2, self.wish.variants + 1))]
-        return [*protector.beside(target), *(target.with_name(name) for name in names)]
+        pictures = (made.with_name(f"{made.name}.png") for made in results_of(target, self.wish.variants))
+        return [*protector.beside(target), *pictures]
 
     def _digest(self, photo: bytes, where: str) -> str:
         """Of a photo and what is wished for it; not of the password, which could be guessed from it."""
@@ -245,8 +245,9 @@ def outcome_of(line: dict[str, Any]) -> str:
     return "done before" if line.get("before") else "protected"
 
 
-def _written(line: dict[str, Any]) -> list[str]:
-    return [*line["protected"], *([line["key"]] if "key" in line else [])]
+def is_there(line: dict[str, Any]) -> bool:
+    """Whether all that was made of a photo is still where it was written."""
+    return all(Path(name).is_file() for name in (*line["protected"], *([line["key"]] if "key" in line else [])))
 
 
 def _bar(console: Console) -> Progress:

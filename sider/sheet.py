@@ -55,8 +55,8 @@ td:last-child { text-align: right; font-variant-numeric: tabular-nums }
 </style>
 <h1>Contact sheet</h1>
 <p>$counts</p>
-<p class="soft">$warning Bars: how alike protected face and original are to each network (of several faces the least),
-from 0 to 1, and the least it must be.</p>
+<p class="soft">$warning Bars: how alike protected face and original are to each network, from 0 to 1; of several faces
+the nearest to a miss. The mark is the least it must be or, where the method hides faces from machines, the most.</p>
 <main>
 $cards
 </main>
@@ -106,12 +106,13 @@ def _figure(caption: str, path: Path) -> str:
 
 
 def _promise(report: dict[str, Any]) -> str:
-    """A bar a network, for the face and variant that it is least sure of."""
-    least: dict[str, dict[str, Any]] = {}
+    """A bar a network, for the face and variant that comes nearest to missing what was promised."""
+    shown: dict[str, dict[str, Any]] = {}
     for face in (face for variant in report.get("variants", ()) for face in variant):
+        nearest = min if report["promise"]["machines_match"] else max
         for name, facts in face["encoders"].items():
-            least[name] = min(least.get(name, facts), facts, key=lambda found: float(found["cosine"]))
-    return f"<table>{''.join(_bar(name, facts) for name, facts in least.items())}</table>" if least else ""
+            shown[name] = nearest(shown.get(name, facts), facts, key=lambda found: float(found["cosine"]))
+    return f"<table>{''.join(_bar(name, facts) for name, facts in shown.items())}</table>" if shown else ""
 
 
 def _bar(name: str, facts: dict[str, Any]) -> str:

@@ -60,6 +60,18 @@ def test_a_picture_is_restored_and_shown_whatever_new_photos_may_have(
     assert "<img " in photo.with_name("sheet.html").read_text()
 
 
+@pytest.mark.parametrize(("picture_of", "key_of"), [("her.v2", "her.v2"), ("her.v2.v2", "her.v2"), ("her.v2", "her")])
+def test_the_key_of_a_picture_is_found_whatever_its_photo_was_called(photo: Path, picture_of: str, key_of: str) -> None:
+    ring, protected = Keyring.open_or_create(photo.parents[1] / "keyring.json"), picture()
+    sealed = seal(Restoration.of(protected.pixels, [protected.pixels], []).pack(), local.BINDING, ring, None)
+    photo.with_name(f"{picture_of}.png").write_bytes(protected.to_png())
+    if key_of == "her.v2":
+        photo.with_name("her.key").write_bytes(b"of another photo")
+    photo.with_name(f"{key_of}.key").write_bytes(sealed)
+    line = local.restore(photo.with_name(f"{picture_of}.png"), photo.with_name("back.png"), lambda: "")
+    assert line["sha256"] == protected.sha256
+
+
 def protect(photo: Path, *more: str) -> tuple[BaseException | None, str]:
     asked = ["protect", str(photo.parent), "--out", str(photo.parents[1] / "out"), *more]
     result = CliRunner().invoke(app, asked)

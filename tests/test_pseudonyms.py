@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from core.errors import NoFaceFound, RequestRefused
 from core.looks import Age
@@ -14,7 +17,11 @@ from core.methods import id2face
 from core.networks import Networks
 from core.pipeline import Request, attempt
 from core.pseudonyms import Album, draw
-from core.stages.validate import Photo
+from core.stages.validate import Limits, Photo
+from core.vault.custody import Custody
+from sider.consistent import with_pseudonyms
+from sider.local import Engine
+from sider.runs import Wish
 from tests.fakes import picture
 
 CONFIG = dataclasses.replace(id2face.PRESETS["standard"], candidates=8)
@@ -50,6 +57,25 @@ def test_who_was_given_one_before_keeps_it(photos: dict[str, Photo], networks: N
     first = drawn(some, networks, 1)
     later = drawn({"darker": photos["darker"], **some}, networks, 2, {"she": first["she"]})
     assert later["darker"] == later["she"] == first["she"] != later["persona"]
+
+
+def test_a_photo_whose_result_was_lost_keeps_its_persona(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sider.consistent.networks", lambda: None)
+    monkeypatch.setattr("core.pseudonyms.draw", lambda _album, _config, before, *_: before)
+    wish = Wish("id2face", "standard", 1, None, Custody.CALLER, None, consistent=True)
+    engine = Engine(wish, False, None, None, Limits(10**6, 10**6))
+    photo, result = tmp_path / "a.png", tmp_path / "out.png"
+    for path in (photo, result):
+        path.write_bytes(b"a")
+    done = {photo: {"protected": [str(result)], "report": {"variants": [[{"persona": "116"}]]}}}
+
+    def personas() -> list[Sequence[str]]:
+        again = with_pseudonyms(engine, [(photo, Path("a"))], done, Console(quiet=True))
+        return list(again.personas.values())
+
+    assert personas() == []  # nothing is left to do
+    result.unlink()
+    assert personas() == [["116"]]
 
 
 def test_no_persona_is_given_to_two_people(photos: dict[str, Photo], networks: Networks) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from core.errors import NoFaceFound, PromiseNotMet, Unavailable
+from core.errors import NoFaceFound, PromiseNotMet, RequestRefused, Unavailable
 from core.looks import Age
 from core.vault.custody import Custody
 from sider.files import left_out, plan, tell_left_out, write_file
@@ -22,7 +23,10 @@ from sider.sheet import write_sheet
 from tests.fakes import picture
 
 WISH = Wish("sider", "standard", 2, None, Custody.SPLIT, "correct horse battery")
-REPORT = {"variants": [[{"encoders": {"dlib": {"cosine": 0.91, "required": 0.83, "held": True}}}]], "held": True}
+REPORT = {
+    "promise": {"people_recognise": False, "machines_match": True}, "held": True,
+    "variants": [[{"encoders": {"dlib": {"cosine": 0.91, "required": 0.83, "held": True}}}]],
+}  # fmt: skip
 
 
 @dataclass
@@ -139,6 +143,16 @@ def test_a_run_is_resumed_until_all_is_settled(folder: Path, error: BaseExceptio
     assert not resumes(folder)
 
 
+def test_two_photos_never_write_the_same_file(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("her.jpg", "her.v2.jpg")]
+    for path in paths:
+        path.touch()
+    assert [stem.name for _, stem in plan(paths, tmp_path / "out")] == ["her", "her.v2"]
+    for order in (paths, paths[::-1], [tmp_path]):
+        with pytest.raises(RequestRefused, match=r"would both be written as her\.v2; rename one"):
+            list(plan(order, tmp_path / "out", variants=2))
+
+
 def test_results_are_not_protected_again(folder: Path) -> None:
     out = folder / "in" / "protected"
     run, seen = Run(out, WISH, overwrite=False, as_json=True), list(plan([folder / "in"], out))
@@ -246,8 +260,18 @@ def test_the_journal_has_no_secret_and_no_picture(folder: Path) -> None:
 
 
 def test_a_missed_promise_is_told_with_its_report(folder: Path) -> None:
-    lines = protect(folder, Fake({PHOTOS["a"]: PromiseNotMet("missed", details=REPORT)}))
+    lines = protect(folder, Fake({PHOTOS["a"]: PromiseNotMet("missed", details={"report": REPORT})}))
     assert (lines["a"]["error"]["code"], lines["a"]["report"]) == ("promise_not_met", REPORT)
+
+
+@pytest.mark.parametrize(("machines_match", "shown"), [(True, "0.10 / 0.50"), (False, "0.40 / 0.50")])
+def test_the_contact_sheet_shows_the_face_that_is_nearest_to_a_miss(
+    tmp_path: Path, machines_match: bool, shown: str
+) -> None:
+    faces = [{"encoders": {"dlib": {"cosine": c, "required": 0.5, "held": True}}} for c in (0.1, 0.4)]
+    report = {"promise": {"people_recognise": True, "machines_match": machines_match}, "variants": [faces]}
+    write_sheet(tmp_path / "sheet.html", [{"file": "a.png", "report": report}], originals=False)
+    assert re.findall(r"[\d.]+ / [\d.]+", (tmp_path / "sheet.html").read_text()) == [shown]
 
 
 @pytest.mark.parametrize("originals", [False, True])
