@@ -46,7 +46,7 @@ def secrets(path: Path) -> dict[str, str]:
 
 
 def ports(path: Path, api_port: int | None) -> dict[str, int]:
-    """The ports of the last run as far as they are free, else new ones; the API's as asked.
+    """The ports of the last run as far as they are free, else new ones; the API's as asked, which no other gets.
 
     Raises:
         ConfigurationError: the port asked for is taken.
@@ -54,14 +54,12 @@ def ports(path: Path, api_port: int | None) -> dict[str, int]:
     if api_port is not None and not free(api_port):
         raise ConfigurationError(f"port {api_port} is taken; choose another with --port")
     known: dict[str, int] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    found: dict[str, int] = {}
-    for name in PORTS:
+    found = {} if api_port is None else {"api": api_port}
+    for name in (name for name in PORTS if name not in found):
         port = known.get(name, 0)
-        while port == 0 or port in found.values() or not (free(port) and free(port + OFFSET)):
+        while port == 0 or {port, port + OFFSET} & {*found.values()} or not (free(port) and free(port + OFFSET)):
             port = random.randrange(FIRST, FIRST + COUNT)  # noqa: S311 - nothing secret about a port
         found[name] = port
-    if api_port is not None:
-        found["api"] = api_port
     write(path, found)
     return found
 

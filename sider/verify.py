@@ -9,16 +9,14 @@ from rich.console import Console
 from core.jobs import database
 from core.jobs.photos import Photos
 from core.settings import Settings
-from core.stages.sandbox import read_upload
-from core.stages.validate import Limits
 from core.vault import provenance
 from core.vault.keyring import Keyring
+from sider.files import read_made
 
 
 def verify(settings: Settings, path: Path, console: Console) -> int:
     """Look for a picture among those of all tenants; 0 if it was made here, else 1."""
-    data = path.read_bytes()
-    seen = read_upload(data, Limits(max(1, len(data)), settings.max_pixels))
+    seen = read_made(path)
     engine = database.connect(settings.database_url)
     made = Photos(engine).made(provenance.candidates(seen.sha256, Keyring.open(settings.keyring_file)), tenant=None)
     engine.dispose()

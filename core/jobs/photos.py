@@ -38,6 +38,11 @@ class Photos:
         with Session(self.engine, expire_on_commit=False) as session:
             return list(session.scalars(kept.order_by(Photo.created_at).limit(limit)))
 
+    def kept(self, photo: Photo) -> bool:
+        """Whether a photo is still not erased."""
+        with self.engine.connect() as connection:
+            return connection.scalar(select(Photo.erased_at).where(Photo.id == photo.id)) is None
+
     def made(self, candidates: Sequence[str], tenant: str | None) -> list[tuple[Photo, int]]:
         """Photos of which one of these is a variant's fingerprint, and which variant; of `tenant` only, unless None."""
         query = select(Photo, Output.variant).join(Output)

@@ -170,8 +170,10 @@ def public(address: str) -> bool:
     """Whether an IP address is global, and no wrapping of an address of the other kind that might not be (ValueError:
     it is none)."""
     found = ipaddress.ip_address(address)
-    if isinstance(found, ipaddress.IPv6Address) and (found.ipv4_mapped or found.sixtofour or found.teredo):
-        return False
+    if isinstance(found, ipaddress.IPv6Address):
+        wrapping = found.ipv4_mapped or found.sixtofour or found.teredo
+        if wrapping or found.is_site_local:  # fec0::/10 was given up in 2004, and is global to Python
+            return False
     return found.is_global and not found.is_multicast and not found.is_reserved
 
 

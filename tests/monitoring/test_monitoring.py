@@ -16,6 +16,7 @@ import yaml
 from prometheus_client import REGISTRY, generate_latest
 
 from api.metrics import Gauges
+from api.problems import OF_JOB
 from core import metrics
 from core.jobs import database
 
@@ -85,6 +86,12 @@ def test_every_alert_is_tried_and_says_what_to_do() -> None:
         assert f'alertname="{alert["alert"]}"' in tried
         assert alert["labels"]["severity"] in ("page", "ticket")
         assert alert["annotations"].keys() == {"summary", "description"}
+
+
+def test_every_end_by_our_fault_is_alerted() -> None:
+    [expression] = (alert["expr"] for alert in alerts() if alert["alert"] == "SiderJobsFailing")
+    [codes] = re.findall('code=~"([^"]+)"', expression)
+    assert [code for code, status in OF_JOB.items() if (status >= 500) != bool(re.fullmatch(codes, code))] == []
 
 
 def test_panels_have_their_own_places() -> None:

@@ -143,6 +143,19 @@ def test_a_store_that_is_away_is_not_told_to_the_log_again_and_again(
     assert "erase" not in {event for event, _, _ in told(context, job.photo_id)}
 
 
+def test_what_another_worker_has_erased_since_is_not_erased_again(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = overdue(context)
+    over = context.photos.made_before(database.now(), 9)
+    Retention(context).sweep()
+    monkeypatch.setattr(Photos, "made_before", lambda *_: over)
+    Retention(context).sweep()
+    assert [outcome for event, outcome, _ in told(context, job.photo_id) if event == "erase"] == [
+        "accepted", "succeeded",
+    ]  # fmt: skip
+
+
 def test_two_workers_write_one_receipt(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     job = restored(context, 31)
     drop: Callable[..., None] = Shelf.drop_restoration
