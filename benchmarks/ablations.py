@@ -47,7 +47,7 @@ def ablations(networks: Networks) -> list[Run]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.ablations", description=__doc__)
     parser.add_argument("--pairs", type=int, default=16, help="of 262, evenly over them")
     args = parser.parse_args()
     networks, data = Networks.load(), Pairs.read(args.pairs)
@@ -67,8 +67,8 @@ def main() -> None:
         )
     heads = [f"{n.name}, FAR {far:g}" for n in nets if n.role == "judge" for far in FARS]
     head = ["", *heads, "distance to persona", "seconds a face"]
-    title = f"What the parts contribute, {len(data)} pairs: `python -m benchmarks.ablations --pairs {args.pairs}`"
-    report.put("ablations", title, [report.table(head, table)])
+    title = f"What the parts contribute, {len(data)} pairs: `{report.command(parser, args)}`"
+    report.put("ablations", title, [report.table(head, table)], networks.device)
 
 
 if __name__ == "__main__":

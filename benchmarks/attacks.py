@@ -21,7 +21,6 @@ from torch import Tensor
 
 from benchmarks import attackers, look, protected, report
 from benchmarks.attackers import Owned
-from benchmarks.protected import FOLDER
 from benchmarks.strangers import FARS, Pairs, Pixels, Recogniser, degradations, each, landmarks, recognisers, to_images
 from core import methods, objectives
 from core.networks import Encoder, Networks
@@ -34,13 +33,12 @@ from training import portraits
 
 START = "student-residual"  # what attackers begin with: the best of the packaged students
 LEARNERS = 4  # seeds of a recogniser: by one alone a share of few photos says little
-LINE_UP = 16  # people
 SHOWN = 8  # faces of a contact sheet
 
 
 @dataclass(frozen=True)
 class Case:
-    """A method's protected photos `a` of the test pairs; landmarks as a detector finds them."""
+    """A method's protected photos of the test pairs."""
 
     name: str
     preset: str
@@ -93,9 +91,10 @@ def distillation(case: Case, sizes: list[int], learners: int) -> list[list[str]]
     """Originals, protected photos before, and after learning from each number of pairs."""
     (start,) = (e for e in case.networks.encoders if e.name == START)
     data = case.data
-    rows = [i for i, image in enumerate(case.a) if image is not None]
-    images, marks = to_images([i for i in case.a if i is not None]), data.marks_a[rows]
-    numbers = [data.numbers[i] for i in rows]
+    found = [(n, i, m) for n, i in zip(data.numbers, case.a, strict=True)
+             if i is not None and (m := landmarks(case.networks.detector, i)) is not None]  # fmt: skip
+    numbers = [n for n, _, _ in found]
+    images, marks = to_images([i for _, i, _ in found]), torch.stack([m for _, _, m in found])
     table = [
         ["original", *recognition(start, [start], data.a.float() / 255, data.marks_a, data.numbers)],
         ["protected", *recognition(start, [start], images, marks, numbers)],
@@ -109,7 +108,7 @@ def distillation(case: Case, sizes: list[int], learners: int) -> list[list[str]]
 def redrawn(case: Case, sizes: list[int], nets: list[Recogniser]) -> list[list[str]]:
     """What decoders make of protected photos, beside these."""
     (eye,) = (e for e in case.networks.encoders if e.name == START)
-    people = [look.line_up(case.data, i, LINE_UP) for i in range(len(case.data))]
+    people = [look.line_up(case.data, i) for i in range(len(case.data))]
     shown = [("protected", case.a)]
     for size in sizes:
         decoder = attackers.decoder(case.owned(size), eye, case.networks)
@@ -145,7 +144,7 @@ def write_sheet(case: Case, shown: list[tuple[str, list[Pixels | None]]]) -> Non
     rows = [[image.permute(1, 2, 0).numpy() for image in case.data.a], *(images for _, images in shown)]
     blank = np.zeros((256, 256, 3), np.uint8)
     sheet = np.vstack([np.hstack([blank if i is None else i for i in row[:SHOWN]]) for row in rows])
-    path = FOLDER / f"{case.name}-{case.preset}" / "decoded.png"
+    path = protected.folder_of(case.name, case.preset, case.networks) / "decoded.png"
     Image.fromarray(sheet).save(path)
     print(f"look at {path}")
 
@@ -202,7 +201,7 @@ def held(case: Case, images: list[Pixels | None]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.attacks", description=__doc__)
     parser.add_argument("--pairs", type=int, nargs="*", default=[50, 200], help="that attackers own")
     parser.add_argument("--learners", type=int, default=LEARNERS, help="that learn to read, from the same pairs")
     parser.add_argument("--test", type=int, default=32, help="of 262 pairs, evenly over them")
@@ -210,9 +209,6 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=methods.names(), choices=methods.names())
     parser.add_argument("--protect", action="store_true", help="only make the protected faces that are missing")
     args = parser.parse_args()
-    given = {"preset": args.preset, "pairs": args.pairs, "learners": args.learners}
-    options = "".join(f" --{k} {_words(v)}" for k, v in given.items() if v != parser.get_default(k))
-    command = f"python -m benchmarks.attacks{options}" if options else "make bench-attacks"
     networks, data = Networks.load(device="cpu"), Pairs.read(args.test)
     nets = recognisers(networks, data)
     for name in args.methods:
@@ -221,11 +217,8 @@ def main() -> None:
         tried = [len(case.a), 0 if case.machines_match else len(case.b)]
         print(f"{name}: protected {tried} to be tried, {owned} to be owned")
         if not args.protect:
+            command = report.command(parser, argparse.Namespace(**vars(args) | {"methods": [name]}))
             write(case, args.pairs, args.learners, nets, command)
-
-
-def _words(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def write(case: Case, sizes: list[int], learners: int, nets: list[Recogniser], command: str) -> None:
@@ -251,10 +244,11 @@ def write(case: Case, sizes: list[int], learners: int, nets: list[Recogniser], c
             + report.table(["photos", *judged], linkage(case, judges)),
         ]
         report.put(key, title, parts)
+    crowd = look.people(case.data)
     parts.append(
         "A decoder that learns to draw originals: PSNR (dB) and distance (1 - likeness) to the original; how many come "
         f"so near (below {1 - RECOGNISABLE:.2f}) that they may look like the person; how often the look alone picks "
-        f"the person out of a line-up of {LINE_UP} (chance: {1 / LINE_UP:.0%}); and how many networks match with the "
+        f"the person out of a line-up of {crowd} (chance: {1 / crowd:.0%}); and how many networks match with the "
         "person's other photo, of those that they matched before.\n\n"
         + report.table(["photos", "PSNR", "distance", "alike", "picked", *heads], redrawn(case, sizes, strangers))
     )

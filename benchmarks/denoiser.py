@@ -20,7 +20,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from benchmarks import report
-from benchmarks.strangers import Pairs
+from benchmarks.strangers import Pairs, to_photo
 from core import objectives
 from core.errors import NoFaceFound
 from core.networks import Encoder, Networks
@@ -30,7 +30,6 @@ from core.stages.decouple import decouple
 from core.stages.denoise import denoise
 from core.stages.latents import decode, encode
 from core.stages.recompose import Recomposed, by_fit, choose, recompose
-from core.stages.validate import Photo
 from training import denoiser as training
 
 STARTS = (0.1, 0.2, 0.35, 0.5, 0.65)
@@ -43,8 +42,7 @@ def faces_of(networks: Networks, data: Pairs) -> list[tuple[AlignedFaces, Recomp
     found = []
     for number, image in track(list(zip(data.numbers, data.a, strict=True)), "recompose"):
         try:
-            photo = Photo(image.permute(1, 2, 0).numpy().copy())
-            faces = align(photo, networks.detector, networks.device, "largest")
+            faces = align(to_photo(image), networks.detector, networks.device, "largest")
         except NoFaceFound:
             continue
         _, appearance = decouple(faces, networks)
@@ -131,7 +129,7 @@ def draw(name: str, rows: list[Tensor]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.denoiser", description=__doc__)
     parser.add_argument("--pairs", type=int, default=64)
     args = parser.parse_args()
     networks = Networks.load(device="cpu")
@@ -149,7 +147,7 @@ def main() -> None:
     samples(networks, networks.denoiser)
     report.put(
         "denoiser",
-        f"Denoiser, {args.pairs} recomposed faces: `python -m benchmarks.denoiser`",
+        f"Denoiser, {args.pairs} recomposed faces: `{report.command(parser, args)}`",
         [report.bullets(errors), report.table(columns, rows)],
     )
 

@@ -9,7 +9,6 @@ surrogates of the methods (foolbox), blur, mosaic and noise are the baselines. P
 from __future__ import annotations
 
 import argparse
-import html
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -40,6 +39,7 @@ from benchmarks.strangers import (
     landmarks,
     purify,
     recognisers,
+    to_photo,
 )
 from core import methods, objectives
 from core.errors import NoFaceFound
@@ -142,9 +142,8 @@ def run(name: str, hide: Hide, data: Pairs, networks: Networks) -> Result:
     images: list[Pixels | None] = []
     held, began = [], time.perf_counter()
     for number, image in track(list(zip(data.numbers, data.a, strict=True)), name):
-        photo = Photo(image.permute(1, 2, 0).numpy().copy())
         try:
-            faces = align(photo, networks.detector, networks.device, "largest")
+            faces = align(to_photo(image), networks.detector, networks.device, "largest")
         except NoFaceFound:
             images.append(None)
             continue
@@ -175,30 +174,27 @@ def fidelity(result: Result, data: Pairs, networks: Networks) -> list[str]:
 
 
 def hidden(images: list[Pixels | None], nets: list[Recogniser], networks: Networks) -> list[str]:
-    """Share of pairs that no longer match, of those that did, by judge and FAR."""
+    """Share of pairs that no longer match, of those that did and have a picture, by judge and FAR."""
     marks = [landmarks(networks.detector, image) for image in images]
-    return [f"{1 - net.success(images, marks, far):.1%}" for net in nets for far in FARS]
+    there = [image is not None for image in images]
+    return [f"{1 - net.success(images, marks, far, there):.1%}" for net in nets for far in FARS]
 
 
 def write_sheet(name: str, result: Result, data: Pairs) -> Path:
-    """One HTML page: source, protected."""
+    """Source, protected."""
     folder = FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
-    cells = []
+    faces = []
     for number, source, image in list(zip(data.numbers, data.a, result.images, strict=True))[:SHOWN]:
         if image is not None:
-            for kind, pixels in (("source", source.permute(1, 2, 0).numpy()), ("protected", image)):
-                Image.fromarray(pixels).save(folder / f"{number:03d}.{kind}.png")
-            shown = "".join(f'<img src="{number:03d}.{kind}.png" alt="{kind}">' for kind in ("source", "protected"))
-            cells.append(f"<figure>{shown}<figcaption>{number:03d}</figcaption></figure>")
-    style = "body{display:flex;flex-wrap:wrap;gap:8px;font:12px sans-serif}figure{margin:0}img{width:190px}"
-    path = folder / "index.html"
-    title = html.escape(f"{name}: source, protected")
-    path.write_text(f"<!doctype html><title>{title}</title><style>{style}</style>{''.join(cells)}", encoding="utf-8")
-    return path
+            pictures = {f"{number:03d}.source.png": to_photo(source).pixels, f"{number:03d}.protected.png": image}
+            for file, pixels in pictures.items():
+                Image.fromarray(pixels).save(folder / file)
+            faces.append((f"{number:03d}", list(pictures)))
+    return report.write_sheet(folder, f"{name}: source, protected", faces)
 
 
-def ablate(networks: Networks, data: Pairs, judges: list[Recogniser]) -> None:
+def ablate(networks: Networks, data: Pairs, judges: list[Recogniser], command: str) -> None:
     """The cloak, each time without one part; the denoiser's, which no preset uses, where the bundle has one."""
     standard = cloak.PRESETS["standard"]
     parts = {
@@ -224,27 +220,26 @@ def ablate(networks: Networks, data: Pairs, judges: list[Recogniser]) -> None:
         cells = [cell for way in ways.values() for cell in hidden(each(way, result.images), judges, networks)[::2]]
         table.append([name, *cells, *fidelity(result, data, networks), f"{result.seconds:.1f}"])
     heads = [f"{net.name}{', ' if way else ''}{way}" for way in ways for net in judges]
-    command = f"python -m benchmarks.hiding --ablate --pairs {len(data)}"
     title = f"What the parts of the cloak contribute, {len(data)} pairs: `{command}`"
     head = ["", *heads, *FIDELITY, "s a face"]
     report.put("cloak-ablations", title, ["Hidden at FAR 1e-2.\n\n" + report.table(head, table)])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.hiding", description=__doc__)
     parser.add_argument("--pairs", type=int, default=64, help="of 262, evenly over them")
     parser.add_argument("--preset", default="standard")
-    parser.add_argument("--method", action="append", help="only this one, into a section of its own; may be repeated")
+    parser.add_argument("--methods", nargs="+", help="only these, into a section of their own")
     parser.add_argument("--ablate", action="store_true", help="what the parts of the cloak contribute")
     args = parser.parse_args()
     networks, data = Networks.load(device="cpu"), Pairs.read(args.pairs)
     judges = [net for net in recognisers(networks, data) if net.role == "judge"]
     if args.ablate:
-        ablate(networks, data, judges)
+        ablate(networks, data, judges, report.command(parser, args))
         return
-    hiding = args.method or [name for name in methods.names() if not methods.load(name).PROMISE.machines_match]
+    hiding = args.methods or [name for name in methods.names() if not methods.load(name).PROMISE.machines_match]
     ways = {name: by_method(name, methods.load(name).PRESETS[args.preset], networks) for name in hiding}
-    ways |= {} if args.method else rivals(networks)
+    ways |= {} if args.methods else rivals(networks)
     table, after = [], []
     for name, hide in ways.items():
         result = run(name, hide, data, networks)
@@ -260,10 +255,9 @@ def main() -> None:
     published = [row for row in PUBLISHED if row[0].startswith(tuple(hiding))]
     table += [[name, figures, *[""] * 3, psnr, ssim, *[""] * 4] for name, figures, psnr, ssim in published]
     heads = [f"{net.name}, FAR {far:g}" for net in judges for far in FARS]
-    command = " --method ".join(["python -m benchmarks.hiding", *args.method]) if args.method else "make bench-hiding"
     report.put(
-        "-".join(["hiding", args.preset, *(args.method or [])]),
-        f"Hidden from strangers' networks, {len(data)} pairs, preset `{args.preset}`: `{command}`",
+        "-".join(["hiding", args.preset, str(len(data)), *(args.methods or [])]),
+        f"Hidden from strangers' networks, {len(data)} pairs, preset `{args.preset}`: `{report.command(parser, args)}`",
         [
             "Share of pairs that a judge no longer matches, of those that it matched before; PSNR (dB), SSIM and "
             "structural distance inside the face, all to the source; how far landmarks moved, of the distance of the "

@@ -26,6 +26,7 @@ REGIONS = {
     "mouth": (170, 210, 84, 172),
 }
 CELL = 8  # px
+LINE_UP = 16  # people
 COLOUR = 40.0  # CIELAB distance that counts as much as edges that have nothing in common
 Face = NDArray[np.float32]  # RGB in [0, 1] (256, 256, 3)
 Marks = NDArray[np.float32]  # (5, 2) px
@@ -60,10 +61,15 @@ class Look:
         return rows | {"face": float(np.mean(list(rows.values())))}
 
 
-def line_up(data: Pairs, i: int, people: int) -> list[Look]:
-    """Photo `a` of pair `i` with the interiors of so many people's photos `b`; the first is the person's own."""
+def people(data: Pairs) -> int:
+    """In a line-up: as many as there are, at most LINE_UP."""
+    return min(LINE_UP, len(data))
+
+
+def line_up(data: Pairs, i: int) -> list[Look]:
+    """Photo `a` of pair `i` with the interiors of `people` photos `b`; the first is the person's own."""
     source, marks = np.asarray(data.a[i].permute(1, 2, 0).numpy() / 255, np.float32), data.marks_a[i].numpy()
-    rows = [(i + k * max(1, len(data) // people)) % len(data) for k in range(people)]
+    rows = [(i + k * (len(data) // people(data))) % len(data) for k in range(people(data))]
     worn = (worn_by(source, marks, data.b[j].permute(1, 2, 0).numpy(), data.marks_b[j].numpy()) for j in rows)
     return [Look.of(face) for face in worn]
 

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 from rich.progress import track
+from torch import Tensor
 
 from benchmarks import report
-from benchmarks.strangers import FARS, Pairs, Recogniser, landmarks, recognisers, to_images
+from benchmarks.strangers import FARS, Pairs, Recogniser, landmarks, recognisers, to_images, to_photo
 from core.methods import id2face
 from core.networks import Networks
 from core.networks.personas import plain
@@ -46,9 +47,14 @@ def told_apart(networks: Networks) -> dict[str, str]:
     }
 
 
+def found(networks: Networks, image: Tensor) -> bool:
+    """Whether there is a face to protect: in two photos of the pairs the detector finds none."""
+    return landmarks(networks.detector, to_photo(image).pixels) is not None
+
+
 def protected(data: Pairs, networks: Networks, consistent: bool) -> tuple[list[Photo], list[str], int]:
     """Photos `a`, then `b`, by method `id2face`; the persona of each; how many hold their promise."""
-    photos = {f"{n}{kind}": Photo(image.permute(1, 2, 0).numpy().copy())
+    photos = {f"{n}{kind}": to_photo(image)
               for kind, images in (("a", data.a), ("b", data.b))
               for n, image in zip(data.numbers, images, strict=True)}  # fmt: skip
     given: dict[str, tuple[str, ...]] = {}
@@ -91,10 +97,11 @@ def write_sheet(data: Pairs, made: list[tuple[list[Photo], list[str], int]]) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.people", description=__doc__)
     parser.add_argument("--people", type=int, default=16, help="of 262, evenly over them")
     args = parser.parse_args()
     networks, data = Networks.load(), Pairs.read(args.people)
+    data = data.part([i for i in range(len(data)) if all(found(networks, x[i]) for x in (data.a, data.b))])
     judges = [net for net in recognisers(networks, data) if net.role == "judge"]
     ways = {"each by itself": False, "consistent": True}
     made = [protected(data, networks, consistent) for consistent in ways.values()]
@@ -103,13 +110,14 @@ def main() -> None:
     heads = [f"{net.name}, FAR {far:g}: linked / found" for net in judges for far in FARS]
     report.put(
         "people",
-        f"One new identity a person (`--consistent`), {len(data)} people: `python -m benchmarks.people`",
+        f"One new identity a person (`--consistent`), {len(data)} people: `{report.command(parser, args)}`",
         [
             report.bullets(told_apart(networks)),
             "Two photos of each person by `id2face`. Linked: the protected photos match one another, which is what "
             "`--consistent` is for. Found: a protected photo matches the person's other, unprotected photo, of those "
             "that matched before.\n\n" + report.table(["", "promise held", "same persona", *heads], table),
         ],
+        networks.device,
     )
 
 

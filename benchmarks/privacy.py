@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
-import html
 import json
 import os
 import time
 from dataclasses import dataclass
-from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -28,7 +25,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from benchmarks import faceres, look, report
-from benchmarks.strangers import DEGRADED, FARS, Pairs, Pixels, Recogniser, landmarks, recognisers
+from benchmarks.protected import digest
+from benchmarks.strangers import DEGRADED, FARS, Pairs, Pixels, Recogniser, landmarks, recognisers, to_photo
 from core import methods, objectives
 from core.errors import NoFaceFound
 from core.licence import LicenceClass
@@ -39,12 +37,10 @@ from core.networks.bundle import MANIFEST, PACKAGED
 from core.pipeline import Clock, make
 from core.stages.align import AlignedFaces, align, paste
 from core.stages.regions import face_mask, region_weights
-from core.stages.validate import Photo
 from training import facenet
 
 FOLDER = Path(".work/privacy")
 SHOWN = ("source", "start", "protected")
-LINE_UP = 16  # people
 DIVERSE, VARIANTS = 6, 3  # photos, and variants of each, to see how much variants differ
 
 
@@ -59,16 +55,8 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Named by everything that could change a picture, so that no stale one is ever counted."""
-        encoders = ",".join(e.name for e in self.networks.encoders)
-        what = f"{self.config}{self.networks.bundle}{encoders}".encode() + _engine(self.manifest)
-        return FOLDER / f"{self.name.replace(' ', '-')}-{hashlib.sha256(what).hexdigest()[:8]}"
-
-
-@cache
-def _engine(manifest: Path) -> bytes:
-    """Code and weights, read once: an edit while a run is on its way does not tear it in two."""
-    return b"".join(p.read_bytes() for p in (*sorted(Path("core").rglob("*.py")), manifest))
+        """Of this state of the engine alone."""
+        return FOLDER / f"{self.name.replace(' ', '-')}-{digest(self.config, self.networks, self.manifest)}"
 
 
 def protect_all(run: Run, data: Pairs) -> list[dict[str, Any] | None]:
@@ -85,8 +73,7 @@ def protect_all(run: Run, data: Pairs) -> list[dict[str, Any] | None]:
 
 def _faces(run: Run, image: Tensor) -> AlignedFaces | None:
     try:
-        photo = Photo(image.permute(1, 2, 0).numpy().copy())
-        return align(photo, run.networks.detector, run.networks.device, "largest")
+        return align(to_photo(image), run.networks.detector, run.networks.device, "largest")
     except NoFaceFound:
         return None
 
@@ -154,7 +141,7 @@ def fidelity(run: Run, rows: list[Any], data: Pairs) -> dict[str, str]:
 
 
 def line_ups(run: Run, rows: list[Any], data: Pairs) -> list[list[str]]:
-    """By region: is the persona nearer than the source, and does the look pick the person out of LINE_UP people, from
+    """By region: is the persona nearer than the source, and does the look pick the person out of a line-up, from
     each of SHOWN?
 
     The line-up are photos `b`, worn in the geometry and light of the photo in question. Personas that fit are nearer to
@@ -163,7 +150,7 @@ def line_ups(run: Run, rows: list[Any], data: Pairs) -> list[list[str]]:
     found: dict[str, list[tuple[bool, ...]]] = {region: [] for region in (*look.REGIONS, "face")}
     for i, row in track([(i, row) for i, row in enumerate(rows) if row], "look"):
         seen = {n: look.Look.of(np.asarray(picture(run, row, n) / 255, np.float32)) for n in SHOWN}
-        line = look.line_up(data, i, LINE_UP)
+        line = look.line_up(data, i)
         to_source, to_persona = (seen["protected"].distances(seen[n]) for n in ("source", "start"))
         picked = [look.picked(seen[n], line) for n in SHOWN]
         for region, picks in found.items():
@@ -200,21 +187,14 @@ def facts_of(rows: list[Any]) -> dict[str, str]:
 
 
 def write_sheet(run: Run, rows: list[Any]) -> Path:
-    """One HTML page: source, persona, protected."""
-    cells = []
-    for row in rows:
-        if row:
-            number = f"{row['number']:03d}"
-            shown = "".join(f'<img src="{number}.{n}.png" alt="{n}">' for n in SHOWN)
-            cells.append(f"<figure>{shown}<figcaption>{number} {html.escape(row['persona'])}</figcaption></figure>")
-    style = "body{display:flex;flex-wrap:wrap;gap:8px;font:12px sans-serif}figure{margin:0}img{width:190px}"
-    path = run.folder / "index.html"
-    path.write_text(f"<!doctype html><title>faces</title><style>{style}</style>{''.join(cells)}", encoding="utf-8")
-    return path
+    """Source, persona, protected."""
+    numbers = {f"{row['number']:03d}": row["persona"] for row in rows if row}
+    faces = [(f"{number} {persona}", [f"{number}.{n}.png" for n in SHOWN]) for number, persona in numbers.items()]
+    return report.write_sheet(run.folder, ", ".join(SHOWN), faces)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.privacy", description=__doc__)
     parser.add_argument("--pairs", type=int, default=64, help="of 262, evenly over them")
     parser.add_argument("--preset", default="standard", choices=list(PRESETS))
     parser.add_argument("--bundle", help="a folder; the packaged one if not given")
@@ -229,12 +209,11 @@ def main() -> None:
     heads = [f"{n.name}, FAR {far:g}" for n in nets if n.role == "judge" for far in FARS]
     columns = ["network", "role", "before, FAR 0.01", "after", "before, FAR 0.001", "after"]
     which = f"{len(data)} pairs, preset `{args.preset}`, bundle `{networks.bundle}`"
-    given = {"preset": args.preset, "bundle": args.bundle, "licence-class": args.licence_class}
-    options = "".join(f" --{k} {v}" for k, v in given.items() if v != parser.get_default(k.replace("-", "_")))
     named = "".join(f"{v}=... " for v in (facenet.VARIABLE, faceres.VARIABLE) if v in os.environ)
+    crowd = look.people(data)
     report.put(
         f"privacy-{name}-{args.pairs}",
-        f"Strangers' networks, {which}: `{named}python -m benchmarks.privacy --pairs {args.pairs}{options}`",
+        f"Strangers' networks, {which}: `{named}{report.command(parser, args)}`",
         [
             report.bullets(facts_of(rows) | fidelity(run, rows, data) | diversity(run, data)),
             "True-accept rate before protection, and after it among those that matched before.\n\n"
@@ -242,10 +221,11 @@ def main() -> None:
             "The judges after what strangers do to pictures:\n\n"
             + report.table(["picture", "faces found", *heads], robustness(run, rows, nets)),
             "Look, without recognition networks: share of protected faces nearer to their persona than to their "
-            f"source, and how often the look picks the person from a line-up of {LINE_UP} (chance: {1 / LINE_UP:.0%}): "
+            f"source, and how often the look picks the person from a line-up of {crowd} (chance: {1 / crowd:.0%}): "
             "from the original, from the persona as it was put on, and from the protected photo.\n\n"
             + report.table(["region", "persona nearer", "original", "persona", "protected"], line_ups(run, rows, data)),
         ],
+        networks.device,
     )
     print(f"look at {write_sheet(run, rows)}")
 

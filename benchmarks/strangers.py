@@ -24,7 +24,7 @@ from core.stages.latents import decode, encode
 from core.stages.validate import Photo
 from training import facenet, pairs, teachers
 
-FARS = (1e-2, 1e-3)
+FARS = pairs.FARS
 Pixels = NDArray[np.uint8]
 
 
@@ -49,6 +49,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.a)
 
+    def part(self, rows: list[int]) -> Pairs:
+        """Some of them."""
+        numbers = [self.numbers[i] for i in rows]
+        return Pairs(numbers, *(x[rows] for x in (self.a, self.b, self.marks_a, self.marks_b)))
+
 
 class Recogniser:
     """Any network with `embed`, and what it says of the pairs before protection."""
@@ -62,8 +67,15 @@ class Recogniser:
             )
         self.before = (plain * self.other).sum(1)
 
-    def success(self, images: Sequence[Pixels | None], marks: Sequence[Tensor | None], far: float) -> float:
-        """Share of pairs that match, of those that matched before protection; a face not found does not match."""
+    def success(
+        self,
+        images: Sequence[Pixels | None],
+        marks: Sequence[Tensor | None],
+        far: float,
+        among: Sequence[bool] | None = None,
+    ) -> float:
+        """Share of pairs that match, of those that matched before protection, all or `among` some; what has no picture,
+        or no face in it, does not match."""
         seen = [
             (i, x, m) for i, (x, m) in enumerate(zip(images, marks, strict=True)) if x is not None and m is not None
         ]
@@ -74,16 +86,25 @@ class Recogniser:
         after = torch.full_like(self.before, -1.0)
         after[rows] = (vectors * self.other[rows]).sum(1)
         matched = self.before >= self.cuts[far]
+        if among is not None:
+            matched &= torch.tensor(among)
         return float((after[matched] >= self.cuts[far]).float().mean())
 
 
 def recognisers(networks: Networks, data: Pairs) -> list[Recogniser]:
-    """All that there are, ours as well, each on the CPU."""
-    ours = [Recogniser(deepcopy(e).cpu(), dict(e.thresholds), data) for e in networks.encoders]
+    """All that there are, ours as well, each on the CPU. They look once, as strangers do, and so were the thresholds
+    measured."""
+    ours = [deepcopy(e).cpu() for e in networks.encoders]
     elsewhere = [net for net in (facenet.load(), faceres.load()) if net]
-    # A stranger looks once.
-    others = [*teachers.networks(), *((net, pairs.Scores.of(net, mirrored=False).thresholds()) for net in elsewhere)]
-    return ours + [Recogniser(net, cuts, data) for net, cuts in others]
+    own, others = (
+        [(net, pairs.Scores.of(net, mirrored=False).thresholds()) for net in some] for some in (ours, elsewhere)
+    )
+    return [Recogniser(net, cuts, data) for net, cuts in (*own, *teachers.networks(), *others)]
+
+
+def to_photo(image: Tensor) -> Photo:
+    """Of an image uint8 (3, h, w)."""
+    return Photo(image.permute(1, 2, 0).numpy().copy())
 
 
 def landmarks(detector: Detector, image: Pixels | None) -> Tensor | None:

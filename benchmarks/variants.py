@@ -16,11 +16,11 @@ from PIL import Image
 from rich.progress import track
 
 from benchmarks import report
-from benchmarks.strangers import FARS, Pairs, Pixels, Recogniser, landmarks, recognisers, to_images
+from benchmarks.strangers import FARS, Pairs, Pixels, Recogniser, landmarks, recognisers, to_images, to_photo
 from core import methods
+from core.errors import NoFaceFound
 from core.networks import Networks
 from core.pipeline import Request, attempt
-from core.stages.validate import Photo
 
 FOLDER = Path(".work/variants")
 
@@ -30,7 +30,10 @@ def variants(method: str, data: Pairs, networks: Networks, count: int) -> tuple[
     made, held = [], 0
     for number, image in track(list(zip(data.numbers, data.a, strict=True)), method):
         request = Request(method, seed=number, variants=count)
-        result = attempt(Photo(image.permute(1, 2, 0).numpy().copy()), request, networks, lambda *_: None)
+        try:
+            result = attempt(to_photo(image), request, networks, lambda *_: None)
+        except NoFaceFound:
+            continue
         made.append([photo.pixels for photo in result.protected])
         held += result.held
     return made, held
@@ -54,32 +57,32 @@ def matched(photos: list[list[Pixels]], net: Recogniser, networks: Networks) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.variants", description=__doc__)
     parser.add_argument("--photos", type=int, default=8, help="of 262, evenly over them")
     parser.add_argument("--variants", type=int, default=8)
-    parser.add_argument("--method", action="append", help="only this one; may be repeated")
+    parser.add_argument("--methods", nargs="+", help="only these")
     args = parser.parse_args()
     networks, data = Networks.load(), Pairs.read(args.photos)
     judges = [net for net in recognisers(networks, data) if net.role == "judge"]
     hiding = [name for name in methods.names() if not methods.load(name).PROMISE.machines_match]
     FOLDER.mkdir(parents=True, exist_ok=True)
     table = []
-    for name in args.method or hiding:
+    for name in args.methods or hiding:
         made, held = variants(name, data, networks, args.variants)
         Image.fromarray(np.vstack([np.hstack(row) for row in made])).save(FOLDER / f"{name}.png")
         print(f"look at {FOLDER / name}.png")
         cells = [cell for net in judges for cell in matched(made, net, networks)]
         table.append([name, f"{held} of {len(made)}", *cells])
     heads = [f"{net.name}, FAR {far:g}" for net in judges for far in FARS]
-    command = " --method ".join(["python -m benchmarks.variants", *(args.method or [])])
     report.put(
-        "-".join(["variants", *(args.method or [])]),
-        f"{args.variants} variants of a photo, {len(data)} photos, preset `standard`: `{command}`",
+        "-".join(["variants", *(args.methods or [])]),
+        f"{args.variants} variants of a photo, {len(data)} photos, preset `standard`: `{report.command(parser, args)}`",
         [
             "Share of the pairs of variants that match one another, and photos of which no two variants do. Photos of "
             "two strangers match in as many cases as the false-accept rate says.\n\n"
             + report.table(["", "promise held", *heads], table),
         ],
+        networks.device,
     )
 
 
