@@ -23,12 +23,16 @@ from training import portraits, schedule
 CROP = 128
 BATCH = 16
 RATE, WARM_UP = 1e-3, 100  # of Adam; steps
+MEASURED = 48
 
 
-def load_images(limit: int | None = None) -> Tensor:
-    """Clean 256 px portraits, uint8 (N, 3, 256, 256)."""
-    rows = portraits.read()[:limit]
-    return torch.from_numpy(np.stack([r.pixels() for r in rows])).permute(0, 3, 1, 2).contiguous()
+def load_images() -> tuple[Tensor, Tensor]:
+    """Clean 256 px portraits, uint8 (N, 3, 256, 256), and MEASURED of people who are not among these."""
+    rows = portraits.read()
+    held = portraits.held_out(row.identity for row in rows)
+    images = torch.from_numpy(np.stack([r.pixels() for r in rows])).permute(0, 3, 1, 2).contiguous()
+    apart = torch.tensor([row.identity in held for row in rows])
+    return images[~apart], images[apart][:MEASURED]
 
 
 def psnr(net: PatchAutoencoder, images: Tensor) -> float:
@@ -73,9 +77,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     generator = torch.Generator().manual_seed(int(time.time()))
-    images = load_images()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    held_out, images = images[order[:48]], images[order[48:]]
+    images, held_out = load_images()
     checkpoint = args.out / "config.json"
     if checkpoint.is_file():
         net = PatchAutoencoder.from_pretrained(args.out)

@@ -40,7 +40,6 @@ WARM_UP, FALLING = 100, 0.5  # steps; share of the time
 EDGES = ("unet.conv_in", "unet.conv_out", "unet.time_embedding", "conditioner.place", "conditioner.null")
 AVERAGING = 0.999
 ABSENT = 0.15  # chance of each condition to be left out
-HELD_OUT = 10  # every so many identities
 LEVELS = (100, 300, 500, 700)
 
 
@@ -66,7 +65,7 @@ def read(networks: Networks) -> tuple[Faces, Faces]:
     people: dict[str, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
         people[row.identity].append(i)
-    held = {name for k, name in enumerate(sorted(people)) if k % HELD_OUT == 0}
+    held = portraits.held_out(people)
     parts = []
     for wanted in (False, True):
         index = [i for i, row in enumerate(rows) if (row.identity in held) == wanted]

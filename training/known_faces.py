@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -12,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from core.networks import Networks, warp
+from core.networks.bundle import MANIFEST, PACKAGED
 from core.stages.regions import change_masks, region_weights
 from training import portraits, teachers, views
 from training.precision import fast
 
 SOURCES = (*portraits.CLEAN, "omi_synthetic")
-HELD_OUT = 10  # every so many identities
 Embed = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -55,7 +56,8 @@ class Faces:
     def read(cls, known: list[Reader], device: torch.device, folder: Path) -> Faces:
         """Of SOURCES; what takes minutes is kept in the folder."""
         found = views.Faces.read(SOURCES)
-        path = folder / "faces.safetensors"
+        readers = "\n".join(reader.name for reader in known).encode() + (PACKAGED / MANIFEST).read_bytes()
+        path = folder / f"faces-{sha256(readers).hexdigest()[:8]}.safetensors"
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
             save_file(_measured(found, known, device), path)
@@ -69,7 +71,7 @@ class Faces:
     def split(self) -> tuple[Faces, Faces]:
         """Training faces and held-out ones, no person in both."""
         who = [row.identity for row in portraits.read(SOURCES)]
-        held = set(sorted(set(who))[::HELD_OUT])
+        held = portraits.held_out(who)
         return tuple(self.part([i for i, w in enumerate(who) if (w in held) == wanted]) for wanted in (False, True))  # type: ignore[return-value]
 
 

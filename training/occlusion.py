@@ -36,7 +36,6 @@ from training.precision import fast
 FOLDER = Path(".work/occlusion")
 BATCH, RATE, DECAY = 16, 2e-3, 0.01
 WARM_UP, FALLING, AVERAGING = 100, 0.5, 0.995
-HELD_OUT = 10  # every so many portraits
 TOP = np.s_[8:48, 60:196]  # where a portrait shows hair, if there is any
 STRIDE = 7919  # from a portrait to the one that it takes stuff from
 CLEAR, SKIN = 0.1, 0.5  # likeness to the cheeks below which hair is known to be hair, above which skin to be skin
@@ -46,13 +45,14 @@ Array = NDArray[np.floating[Any]]
 @dataclass(frozen=True, slots=True)
 class Bare:
     """A portrait at SIDE px. label: 1 where its own hair is in front of its face, 0 where the face is seen; known:
-    where that is certain, 0 or 1; both (SIDE, SIDE)."""
+    where that is certain, 0 or 1; both (SIDE, SIDE). identity: whose it is."""
 
     image: Array
     marks: Array
     label: Array
     known: Array
     palette: Palette
+    identity: str
 
 
 def read() -> list[Bare]:
@@ -80,7 +80,7 @@ def bare(portrait: portraits.Portrait, number: int, small: list[Array]) -> Bare:
     darkest = top[np.argsort(top.sum(1))[: len(top) // 3]]
     cheeks = image[skin_mask(marks) > 0]
     palette = Palette(np.median(cheeks, 0), np.median(darkest, 0), small[number * STRIDE % len(small)])
-    return Bare(small[number], (marks - 0.5) / 2, halved(hair), halved(known), palette)
+    return Bare(small[number], (marks - 0.5) / 2, halved(hair), halved(known), palette, portrait.identity)
 
 
 def halved(mask: NDArray[np.bool_]) -> Array:
@@ -214,8 +214,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     faces, run = read(), Run.start(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    held = faces[::HELD_OUT]
-    faces = [f for i, f in enumerate(faces) if i % HELD_OUT]
+    people = portraits.held_out(face.identity for face in faces)
+    held, faces = ([f for f in faces if (f.identity in people) is wanted] for wanted in (True, False))
     drawn_ahead = DataLoader(Batches(faces, run.step), batch_size=None, num_workers=1)
     earlier, losses = run.minutes, []
     for tick, layers in zip(schedule.ticks(args.minutes, WARM_UP, FALLING), drawn_ahead, strict=False):

@@ -197,7 +197,7 @@ def main() -> None:
     networks, g = Networks.load(device=str(device)), torch.Generator()
     known, referee = readers(networks, device)
     faces, held = Faces.read([*known, referee], device, FOLDER).split()
-    run = Run.start(networks, held, known)
+    run = Run.start(networks, faces, known)
     g.manual_seed(run.step)
     earlier, parts = run.minutes, []
     for tick in schedule.ticks(args.minutes, WARM_UP, FALLING):

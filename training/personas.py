@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,7 @@ TOP, BOTTOM, LEFT, RIGHT = 60, 240, 44, 212
 
 
 Marks = NDArray[np.float64]  # (5, 2) px
+Row = dict[str, Any]  # of the bank's table
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,32 +180,31 @@ def blend(members: list[Candidate]) -> Image:
     return np.asarray(np.clip(sharp, 0, 1))
 
 
-def make(seed: int, sources: dict[str, list[str]], folder: Path) -> list[Persona]:
+def make(seed: int, rows: dict[str, Row], folder: Path) -> list[Persona]:
     """The bank, saved as it grows; a persona that still matches a source after some attempts is left out.
 
-    sources: of the personas that are there already, by name.
+    rows: of the personas that are there already, by name; all are measured anew.
     """
     guard, detector = Guard(), Detector(torch.device("cpu"))
     pool = candidates(guard)
     plan = [group for group, count in GROUPS for _ in range(count)]
-    bank: list[Persona] = []
     folder.mkdir(parents=True, exist_ok=True)
     for number, group in enumerate(track(plan, "personas")):
-        if number in RULED_OUT:
-            continue
         name = f"{number:03d}"
-        if name not in sources:
-            made = make_one(draws(pool, group, number, seed), guard)
-            if made is None:
-                continue
-            members, image = made
-            Picture.fromarray((image * 255).round().astype(np.uint8)).save(picture(folder, name), quality=95, method=6)
-            sources[name] = [f"{m.portrait.source}/{m.portrait.path.stem}" for m in members]
-        bank.append(described(name, guard, detector, folder))
-        save_table(bank, sources, folder)
-    related = zip(bank, guard.alike(bank), strict=True)
-    bank = [replace(persona, alike=alike) for persona, alike in related]
-    save_table(bank, sources, folder)
+        if number in RULED_OUT or name in rows:
+            continue
+        made = make_one(draws(pool, group, number, seed), guard)
+        if made is None:
+            continue
+        members, image = made
+        Picture.fromarray((image * 255).round().astype(np.uint8)).save(picture(folder, name), quality=95, method=6)
+        sources = [f"{m.portrait.source}/{m.portrait.path.stem}" for m in members]
+        rows[name] = row_of(described(name, guard, detector, folder), sources)
+        save_table(rows, folder)
+    kept = [f"{number:03d}" for number in range(len(plan)) if number not in RULED_OUT]
+    bank = [described(name, guard, detector, folder) for name in kept if name in rows]
+    bank = [replace(persona, alike=alike) for persona, alike in zip(bank, guard.alike(bank), strict=True)]
+    save_table({p.name: row_of(p, rows[p.name]["sources"]) for p in bank}, folder)
     for old in set(folder.glob("*.webp")) - {picture(folder, p.name) for p in bank}:
         old.unlink()
     return bank
@@ -255,14 +256,17 @@ def picture(folder: Path, name: str) -> Path:
     return folder / f"{name}.webp"
 
 
-def save_table(bank: list[Persona], sources: dict[str, list[str]], folder: Path) -> None:
-    """Name, landmarks, traits, the portraits it was made of and whom machines take for it, for each persona."""
-    rows = []
-    for persona in bank:
-        marks = [[round(float(v), 2) for v in p] for p in persona.landmarks]
-        facts = {"landmarks": marks, "traits": asdict(persona.traits), "sources": sources[persona.name]}
-        rows.append({"name": persona.name, **facts, "alike": sorted(persona.alike)})
-    (folder / TABLE).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+def row_of(persona: Persona, sources: list[str]) -> Row:
+    """Name, landmarks, traits, the portraits it was made of and whom machines take for it."""
+    marks = [[round(float(v), 2) for v in p] for p in persona.landmarks]
+    facts = {"landmarks": marks, "traits": asdict(persona.traits), "sources": sources}
+    return {"name": persona.name, **facts, "alike": sorted(persona.alike)}
+
+
+def save_table(rows: dict[str, Row], folder: Path) -> None:
+    """In the order of their names."""
+    text = json.dumps([rows[name] for name in sorted(rows)], indent=1)
+    (folder / TABLE).write_text(text + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -273,7 +277,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(2)
     rows = json.loads((args.out / TABLE).read_text(encoding="utf-8")) if args.resume else []
-    bank = make(args.seed, {row["name"]: row["sources"] for row in rows}, args.out)
+    bank = make(args.seed, {row["name"]: row for row in rows}, args.out)
     print(f"{len(bank)} personas in {args.out}")
 
 

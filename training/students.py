@@ -189,7 +189,7 @@ class Run:
 
     def save(self, finished: bool) -> float:
         """Write the checkpoint; the equal-error rate on the development pairs."""
-        error = Scores.of(self.school.as_encoder(self.name, self.average)).equal_error()
+        error = Scores.of(self.school.as_encoder(self.name, self.average).to(self.device)).equal_error()
         folder = self.school.folder
         folder.mkdir(parents=True, exist_ok=True)
         save_file(_plain(self.student), folder / f"{self.name}.now.safetensors")
