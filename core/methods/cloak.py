@@ -41,7 +41,7 @@ from core.errors import RequestRefused
 from core.networks import Networks
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
-from core.stages.decouple import cosines, decouple, embed_beside, similarity, thresholds
+from core.stages.decouple import Identity, cosines, decouple, embed_beside, similarity, thresholds
 from core.stages.denoise import invert, learn_embeddings, regenerate, timesteps, watched
 from core.stages.latents import Canvas, encode, limited, pixel_gain
 from core.stages.optimise import Descent, Jitter, Progress, Protected, Turns, draw, optimise, part
@@ -121,9 +121,11 @@ def protect(
     faces: AlignedFaces, networks: Networks, config: Config, generator: torch.Generator, progress: Progress
 ) -> Protected:
     """Protected faces of all variants; whether the promise holds is for the pipeline to measure."""
+    identity, appearance = decouple(faces, networks)
+    targets = draw_fitting_targets(appearance.traits, networks, config.fitting, config.variants, generator)
     images, used = [], 0
-    for v in range(config.variants):
-        search = Search(faces, networks, config, generator)
+    for v, target in enumerate(targets):
+        search = Search(faces, networks, config, identity, target.identity)
         u, steps = optimise(
             search.zero,
             partial(search.objective, generator=generator),
@@ -139,16 +141,18 @@ def protect(
 class Search:
     """One variant's optimisation, batched over the faces of the photo.
 
-    zero: where u starts. aim: (B,), raised while a referee, which no gradient sees, still reads the source. dear: d,
-    (B,). near: whether some face was near its aim in the last draw. turns: whom steps ask.
+    identity: whom machines are to see no more. target: whom instead, t. zero: where u starts. aim: (B,), raised while a
+    referee, which no gradient sees, still reads the source. dear: d, (B,). near: whether some face was near its aim in
+    the last draw. turns: whom steps ask.
     """
 
-    def __init__(self, faces: AlignedFaces, networks: Networks, config: Config, generator: torch.Generator) -> None:
+    def __init__(
+        self, faces: AlignedFaces, networks: Networks, config: Config, identity: Identity, target: Identity
+    ) -> None:
         self.faces, self.networks, self.config, self.x = faces, networks, config, faces.images
         self.picture, self.stored = objectives.Picture(self.x), Stored(faces)
         self.M, self.regions = change_masks(faces.landmarks), region_weights(faces.landmarks)
-        self.identity, appearance = decouple(faces, networks)
-        self.target = draw_fitting_targets(appearance.traits, networks, config.fitting, generator).identity
+        self.identity, self.target = identity, target
         self.z_t, self.times, self.tokens = self._inverted()
         with torch.no_grad():
             clean, self.attention = self._regenerated(self.z_t)
@@ -202,21 +206,25 @@ class Search:
         return hidden
 
     def _hidden(self, u: Float[Tensor, "b c u v"]) -> Bool[Tensor, " b"]:
-        """Whether the surrogates read nobody they know in the stored pixels, and a referee agrees or is not asked."""
+        """Whether the surrogates read nobody they know in the stored pixels, and a referee agrees."""
         config = self.config
         seen = self.stored(self.render(u))
         cosine = cosines(self.networks.surrogates, seen, self.faces.landmarks, self.identity)
         held, strained = ((cosine <= self.at(share)).all(0).all(0) for share in (config.aim, config.ceiling))
         if not held.any():
             return held
-        agreed = strained
-        referees = self.networks.referees
-        if referees:
-            said = cosines(referees, seen, self.faces.landmarks, self.identity)
-            agreed = agreed | (said <= thresholds(referees, 1e-2) * (1 - config.confirmation)).all(0).all(0)
+        agreed = strained | self._confirmed(seen)
         self.aim[held & ~agreed] += config.lift
         self.aim.clamp_(max=config.ceiling)
         return held & agreed
+
+    def _confirmed(self, seen: Float[Tensor, "b 3 256 256"]) -> Bool[Tensor, " b"]:
+        """Whether no referee reads anybody it knows; where there is none, nothing is asked."""
+        referees = self.networks.referees
+        if not referees:
+            return torch.ones(len(seen), dtype=torch.bool, device=seen.device)
+        said = cosines(referees, seen, self.faces.landmarks, self.identity)
+        return (said <= thresholds(referees, 1e-2) * (1 - self.config.confirmation)).all(0).all(0)
 
     def _shown(self, clean: Tensor) -> Tensor:
         return self.canvas.changed(limited(self.canvas.change(clean), self.config.limit), self.config.colour)

@@ -71,9 +71,9 @@ def protect(
     """Protected faces of all variants; whether the promise holds is for the pipeline to measure."""
     identity, appearance = decouple(faces, networks)
     masks, regions = change_masks(faces.landmarks), region_weights(faces.landmarks)
+    secrets = draw_fitting_targets(appearance.traits, networks, config.fitting, config.variants, generator)
     images, looks = [], 0
-    for v in range(config.variants):
-        secret = draw_fitting_targets(appearance.traits, networks, config.fitting, generator)
+    for v, secret in enumerate(secrets):
         worn = wear(faces, appearance, networks.personas, tuple(persona.plain for persona in secret.personas))
         start = torch.lerp(faces.images, worn.images, config.mixed)
         subject = Subject(start, faces.landmarks, masks, regions, (identity,), appearance.masks)

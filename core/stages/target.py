@@ -27,32 +27,30 @@ class Targets:
     identity: Identity
 
 
-def draw_target(bank: Sequence[Persona], generator: torch.Generator) -> Persona:
-    """Any of the bank."""
-    return bank[int(torch.randint(len(bank), (1,), generator=generator))]
-
-
 def draw_fitting_targets(
-    faces: Sequence[Traits], networks: Networks, fitting: int, generator: torch.Generator
-) -> Targets:
-    """One for each face, of so many different people who are like him or her; of the faces of a photo no two get the
-    same one while there are others, or machines would take them for one person.
+    faces: Sequence[Traits], networks: Networks, fitting: int, variants: int, generator: torch.Generator
+) -> list[Targets]:
+    """One for each face in each variant, of so many different people who are like him or her; no two of a photo's get
+    the same one while there are others, or machines would take them for one person.
 
     What networks read in all of these on average is taken off: it is the person's as well, and what protections of him
     or her would have in common.
     """
-    personas: list[Persona] = []
-    own = []
-    for traits in faces:
-        people = people_like(traits, networks.personas, fitting)
-        read = identify_personas(networks.surrogates, people).vectors
-        given = {name for persona in personas for name in (*persona.alike, persona.plain)}
-        free = [k for k, persona in enumerate(people) if persona.plain not in given] or range(len(people))
-        drawn = free[int(torch.randint(len(free), (1,), generator=generator))]
-        personas.append(people[drawn])
-        own.append({name: F.normalize(v[drawn] - v.mean(0), dim=0) for name, v in read.items()})
-    vectors = {encoder.name: torch.stack([v[encoder.name] for v in own]) for encoder in networks.surrogates}
-    return Targets(tuple(personas), Identity(vectors))
+    given: set[str] = set()
+    pools = [people_like(traits, networks.personas, fitting) for traits in faces]
+    targets = []
+    for _ in range(variants):
+        personas, own = [], []
+        for people in pools:
+            free = [k for k, persona in enumerate(people) if persona.plain not in given] or range(len(people))
+            drawn = free[int(torch.randint(len(free), (1,), generator=generator))]
+            personas.append(people[drawn])
+            given |= {*people[drawn].alike, people[drawn].plain}
+            read = identify_personas(networks.surrogates, people).vectors
+            own.append({name: F.normalize(v[drawn] - v.mean(0), dim=0) for name, v in read.items()})
+        vectors = {encoder.name: torch.stack([v[encoder.name] for v in own]) for encoder in networks.surrogates}
+        targets.append(Targets(tuple(personas), Identity(vectors)))
+    return targets
 
 
 def people_like(traits: Traits, bank: tuple[Persona, ...], count: int) -> list[Persona]:

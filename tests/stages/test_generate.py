@@ -15,7 +15,6 @@ from core.stages.decouple import Identity, cosines, identify, identify_personas
 from core.stages.generate import LIMIT, Scene, Subject, Turning, recognised, turn_away, weakest
 from core.stages.latents import encode, pixel_gain
 from core.stages.regions import change_masks, face_masks, region_weights
-from core.stages.target import draw_target
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +31,13 @@ def untrained(subject: Subject, networks: Networks, looks: int) -> Generator:
     return net
 
 
-def secret(networks: Networks, seed: int) -> Identity:
-    drawn = draw_target(networks.personas, torch.Generator().manual_seed(seed))
-    return identify_personas(networks.encoders, [drawn])
+def secret(networks: Networks, who: int) -> Identity:
+    return identify_personas(networks.encoders, [networks.personas[who]])
 
 
-def scene_of(subject: Subject, networks: Networks, net: Generator, seed: int = 0) -> Scene:
+def scene_of(subject: Subject, networks: Networks, net: Generator, who: int = 164) -> Scene:
     random = torch.Generator().manual_seed(0)
-    return Scene(subject, secret(networks, seed), net, networks.surrogates, networks.autoencoder, random)
+    return Scene(subject, secret(networks, who), net, networks.surrogates, networks.autoencoder, random)
 
 
 def change(scene: Scene) -> torch.Tensor:
@@ -64,7 +62,7 @@ def test_every_look_turns_networks_further_away(subject: Subject, networks: Netw
 @torch.no_grad()
 def test_two_secrets_draw_different_changes(subject: Subject, networks: Networks) -> None:
     net = untrained(subject, networks, 1)
-    one, other, again = (change(scene_of(subject, networks, net, seed)) for seed in (0, 1, 0))
+    one, other, again = (change(scene_of(subject, networks, net, who)) for who in (164, 55, 164))
     assert torch.equal(one, again)
     assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) < 0.8
 
@@ -88,7 +86,7 @@ def test_changes_stay_within_the_limit_and_the_mask(subject: Subject, networks: 
 
 def turned(subject: Subject, faces: AlignedFaces, networks: Networks, turning: Turning) -> tuple[torch.Tensor, int]:
     random, able = torch.Generator().manual_seed(1), replace(networks, generator=untrained(subject, networks, 2))
-    return turn_away(subject, faces, able, turning, secret(networks, 1), random)
+    return turn_away(subject, faces, able, turning, secret(networks, 55), random)
 
 
 EASY = Turning(aim=-0.9, confirmation=-0.9, weaker=())  # anything but a face that is plainly the same
@@ -148,6 +146,6 @@ def test_what_shows_too_much_is_taken_back_as_far_as_it_must(
 def test_a_face_that_nobody_recognises_stays_as_it_is(
     subject: Subject, faces: AlignedFaces, networks: Networks
 ) -> None:
-    made, looks = turned(replace(subject, avoided=(secret(networks, 5),)), faces, networks, EASY)
+    made, looks = turned(replace(subject, avoided=(secret(networks, 251),)), faces, networks, EASY)
     assert looks == 0
     assert torch.equal(made, subject.images)
