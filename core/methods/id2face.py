@@ -2,16 +2,16 @@
 
 A new identity is drawn and the photo's attributes are kept, without any search. The identity of a face is a mixture of
 a persona that fits its attributes and one that machines take for it, by a random share, or where that looks like the
-source the persona; encoders take
-it neither for the source nor for another face of the photo nor for those already given. What hair, outline and light
-still tell machines of the source, and make variants alike to them, the generator of `perceptface` takes away, where the
-bundle has one.
+source the persona; encoders take it neither for the source nor for another face of the photo nor for those already
+given. What hair, outline and light still tell machines of the source, and make variants alike to them, the generator of
+`perceptface` takes away, where the bundle has one: it draws a face nearer to the personas that it wears.
 
-Notation: v_k identity of a recomposed face by encoder k, s_k the source's, o_k another's, t_k threshold at FAR 1e-2.
+Notation: v_k identity of a recomposed face by encoder k, s_k the source's, o_k another's as it became, p_k its own
+personas', t_k threshold at FAR 1e-2.
 
     near = max_k max(cos(v_k, s_k), max_o cos(v_k, o_k)) / t_k
     mixture = the first in random order with near <= 1 + rest; if there is none, argmin near
-    face = turn_away(its recomposition, s_k and the variants before it)    # core/stages/generate.py
+    face = turn_away(its recomposition, from s_k and all o_k, towards p_k)    # core/stages/generate.py
 
 and where a network still recognises the face, the next mixture.
 
@@ -24,16 +24,18 @@ distant instead of orthogonal.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from core.errors import RequestRefused
 from core.looks import Age, Look, Presenting
 from core.networks import Networks, Persona
+from core.networks.personas import plain
 from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
 from core.stages.decouple import (
@@ -65,12 +67,11 @@ from core.stages.recompose import (
     wear,
 )
 from core.stages.regions import change_masks, region_weights
-from core.stages.target import draw_target
 
 PROMISE = Promise(people_recognise=False, machines_match=False)
 ROOM = 0.2  # share of the threshold by which a persona is to be safer, for networks and photos that it was not tried on
 REST = 0.4  # share of the threshold beyond it that is left to the generator
-TRIES = 3  # candidates that are turned for a face at most
+TRIES = 5  # candidates that are turned for a face at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,10 @@ def draw_candidates(
     tried = min(REACH, config.candidates // 2 + 2 * config.variants)
     asked = [fitting(traits, bank, config.look) for traits in appearance.traits]
     fitted = [by_fit(*some) for some in asked]
-    personas = [choose(apart(traits, some), tried, generator) for (traits, _), some in zip(asked, fitted, strict=True)]
+    personas = [
+        choose(apart(traits, some, config.variants), tried, generator)
+        for (traits, _), some in zip(asked, fitted, strict=True)
+    ]
     starts = recompose(faces, appearance, personas, needed=config.variants, tried=tried)
     found = []
     for start in starts:
@@ -174,10 +178,9 @@ class Given:
 class Casting:
     """Who may be given to the faces of a photo, and who has been.
 
-    candidates: recompositions, in the generator's order. to_source: (n, b), how near machines find candidates to their
-    sources, and between: (n, b, n, b), to one another, in shares of the thresholds at FAR 1e-2. avoided: for whom no
-    face is to be taken any more. given: candidates and the faces that have them. wanted: personas that are asked for,
-    one a face, or none.
+    candidates: recompositions, in the generator's order. read: what machines read in them, (n b, d) by encoder.
+    avoided: for whom no face is to be taken any more. given: candidates and the faces that have them. bank: personas by
+    their plain names.
     """
 
     def __init__(
@@ -190,23 +193,18 @@ class Casting:
     ) -> None:
         self.candidates, self.faces, self.networks, self.config = candidates, faces, networks, config
         images, landmarks = torch.cat([c.images for c in candidates]), faces.landmarks.repeat(len(candidates), 1, 1)
-        read = embed(networks.surrogates, images, landmarks)
-        limit = thresholds(networks.surrogates, 1e-2)
-        self.to_source = (similarity(read, identity) / limit).amax(0)
-        between = (torch.stack([v @ v.T for v in read.vectors.values()]) / limit).amax(0)
-        self.between = between.unflatten(1, self.to_source.shape).unflatten(0, self.to_source.shape)
+        self.read = embed(networks.encoders, images, landmarks)
         self.avoided = [one_of(identity, b) for b in range(len(faces))]
         self.given: list[tuple[int, int]] = []
-        bank = {persona.plain: persona for persona in networks.personas}
-        self.wanted = [bank[name] for name in config.personas]
+        self.bank = {persona.plain: persona for persona in networks.personas}
 
     def give(self, b: int, generator: torch.Generator) -> tuple[Given, int]:
         """Somebody for a face, and the looks it took: the first in order whom machines take for nobody else; of several
         whom they do, the one of whom they are least sure."""
         tried: list[Given] = []
-        looks, towards = 0, self.target(b, generator)
+        looks = 0
         for candidate in self.order(b):
-            turned, steps = self.turned(candidate, b, towards, generator)
+            turned, steps = self.turned(candidate, b, generator)
             tried.append(turned)
             looks += steps
             if turned.known <= 1:
@@ -222,19 +220,17 @@ class Casting:
         First the safe ones in the generator's order: the one that is furthest off would be the same for nearly every
         seed, so that anybody with the original could tell it.
         """
-        near = nearness(self.to_source[:, b], self.between[:, b], self.given)
-        left = [n for n in range(len(near)) if (n, b) not in self.given]
-        return by_safety(near, left, self.config, self.networks)[:TRIES]
+        read = Identity({name: v[b :: len(self.faces)] for name, v in self.read.vectors.items()})
+        left = [n for n in range(len(self.candidates)) if (n, b) not in self.given]
+        return by_safety(nearness(read, self.avoided, self.networks), left, self.config, self.networks)[:TRIES]
 
-    def target(self, b: int, generator: torch.Generator) -> Identity:
-        """Whom face `b` is turned towards: a secret.
+    def target(self, candidate: int, b: int) -> Identity:
+        """Whom a candidate is turned towards as face `b`: the personas that it is made of, a secret that fits it."""
+        names = self.candidates[candidate].personas[b].split("+")
+        read = identify_personas(self.networks.surrogates, [self.bank[plain(name)] for name in names])
+        return Identity({name: F.normalize(v.mean(0, keepdim=True), dim=1) for name, v in read.vectors.items()})
 
-        Photos under a persona that is given are to be one person to machines as well: secrets would tell them apart.
-        """
-        whom = self.wanted[b] if self.wanted else draw_target(self.networks.personas, generator)
-        return identify_personas(self.networks.surrogates, [whom])
-
-    def turned(self, candidate: int, b: int, towards: Identity, generator: torch.Generator) -> tuple[Given, int]:
+    def turned(self, candidate: int, b: int, generator: torch.Generator) -> tuple[Given, int]:
         """A candidate as face `b`, turned away from all who are avoided, and the looks it took; a bundle without a
         generator leaves it as it is."""
         start, face = self.candidates[candidate].face(b), self.faces.face(b)
@@ -242,6 +238,7 @@ class Casting:
         subject = Subject(start.images, face.landmarks, masks, regions, tuple(self.avoided))
         image, looks = start.images, 0
         if self.networks.generator:
+            towards = self.target(candidate, b)
             image, looks = turn_away(subject, face, self.networks, self.config.turning, towards, generator)
         # What is aimed at is more than is promised: short of it a face is good enough, if there is room.
         enough = Turning(aim=self.config.margin + ROOM, confirmation=ROOM)
@@ -254,12 +251,11 @@ def one_of(identity: Identity, b: int) -> Identity:
     return Identity({name: v[b : b + 1] for name, v in identity.vectors.items()})
 
 
-def nearness(
-    to_source: Float[Tensor, " n"], between: Float[Tensor, "n m b"], taken: list[tuple[int, int]]
-) -> Float[Tensor, " n"]:
-    """How near machines find each candidate to the source, or to any that is taken, in shares of their thresholds."""
-    others = [between[:, n, face] for n, face in taken]
-    return torch.stack([to_source, *others]).amax(0)
+def nearness(read: Identity, whom: Iterable[Identity], networks: Networks) -> Float[Tensor, " n"]:
+    """How near machines find each of n faces to any of these people, in shares of their thresholds at FAR 1e-2."""
+    cosines = torch.stack([similarity(read, who)[:, :, 0] for who in whom])
+    near: Tensor = (cosines / thresholds(networks.encoders, 1e-2)[:, :, 0]).amax((0, 1))
+    return near
 
 
 def by_safety(near: Float[Tensor, " n"], among: list[int], config: Config, networks: Networks) -> list[int]:
@@ -275,8 +271,8 @@ def pseudonym(
 ) -> str:
     """One persona for a person in several photos, each sighting a single face; none that is `taken`.
 
-    Of the personas that fit the person on average, the first in the generator's order that keeps the promise in every
-    sighting with ROOM; if none does, the one that is nearest to it. So the face alone does not tell which it will be.
+    Of the personas that fit the person on average, the first in the generator's order that is safe in every sighting,
+    or the one that is nearest to it. So the face alone does not tell which it will be.
 
     Raises:
         RequestRefused: no persona of the look that is asked for is left.

@@ -21,12 +21,14 @@ from core.stages.compose import Setting, compose
 from core.stages.decouple import Appearance, to_arrays
 
 # Likeness (same eyes and light) above which a look might be taken for the source's. Measured: two people 0.61 (median;
-# 95 % of pairs below 0.71), two who fit each other 0.65 (0.74), one person in two photos 0.84 (5 % below 0.69); see
+# 95 % of pairs below 0.71), two who fit each other 0.66 (0.74), one person in two photos 0.84 (5 % below 0.70); see
 # benchmarks/engine.py.
 RECOGNISABLE = 0.68
 SPARE = 0.05  # what the optimiser and stored pixels may add
 SPREAD = 3  # personas that a seed draws from beyond those that are tried, best fitting first
-NEAREST = 25  # personas, best-fitting first, of which those are preferred that are unlike one another
+# Best-fitting personas of which those are preferred that are unlike one another, and how many more for each further
+# variant: of 25 machines tell five or six apart. None is among them that is further from the person than LIKE.
+NEAREST, MORE, LIKE = 25, 7, 5.0
 PARTNERS = 4  # with whom a persona may be mixed
 SHARE = 0.35, 0.65  # of a second persona in a mixture, at least and at most
 REACH = 32  # how many may be tried in all, when those look too much like the source
@@ -70,11 +72,11 @@ def recompose(
     return [gather(row[v] for row in rows) for v in range(count)]
 
 
-def apart(traits: Traits, fitted: list[Persona]) -> list[Persona]:
-    """First those of the NEAREST of this presentation that are unlike one another, then the rest. Whoever fits best
-    fits all photos of a person, and machines take the second best for the best."""
-    same = [p for p in fitted if abs(p.traits.presentation - traits.presentation) < 1]
-    return list(dict.fromkeys([*unlike(same[:NEAREST]), *fitted]))
+def apart(traits: Traits, fitted: list[Persona], variants: int) -> list[Persona]:
+    """First those of the NEAREST like the person that are unlike one another, then the rest. Whoever fits best fits all
+    photos of a person, and machines take the second best for the best."""
+    like = [p for p in fitted if traits.unlikeness(p.traits) <= LIKE]
+    return list(dict.fromkeys([*unlike(like[: NEAREST + MORE * (variants - 1)]), *fitted]))
 
 
 def partner(name: str, fitted: list[Persona], generator: torch.Generator) -> str:

@@ -13,7 +13,7 @@ from core.networks import Networks
 from core.networks.personas import MIRRORED, plain, unlike
 from core.objectives import structure
 from core.stages.align import AlignedFaces, align, stored
-from core.stages.decouple import decouple, identify
+from core.stages.decouple import Identity, decouple, identify, identify_personas
 from core.stages.generate import Turning
 from core.stages.optimise import Protected
 from core.stages.recompose import Recomposed, wear
@@ -57,11 +57,19 @@ def test_no_face_gets_a_persona_twice(made: Protected) -> None:
     assert len(set(names)) == len(names) >= VARIANTS
 
 
-def test_the_nearest_to_anybody_is_avoided() -> None:
-    to_source = torch.tensor([0.1, 0.9, 0.3])
-    between = torch.tensor([[1.0, 0.2, 0.8], [0.2, 1.0, 0.1], [0.8, 0.1, 1.0]])[..., None]
-    assert id2face.nearness(to_source, between, []).tolist() == pytest.approx([0.1, 0.9, 0.3])
-    assert id2face.nearness(to_source, between, [(0, 0)]).tolist() == pytest.approx([1.0, 0.9, 0.8])
+def test_the_nearest_to_anybody_is_avoided(networks: Networks) -> None:
+    def at(*degrees: float) -> Identity:
+        """Unit vectors at these angles, in every encoder's eyes."""
+        angles = torch.tensor(degrees).deg2rad()
+        return Identity(
+            dict.fromkeys((e.name for e in networks.encoders), torch.stack((angles.cos(), angles.sin()), 1))
+        )
+
+    strictest = min(e.thresholds[1e-2] for e in networks.encoders)
+    faces, source, other = at(90, 0, 60), at(90), at(0)
+    for whom, nearest in (([source], [1.0, 0.0, 0.866]), ([source, other], [1.0, 1.0, 0.866])):
+        near = id2face.nearness(faces, whom, networks) * strictest
+        assert near.tolist() == pytest.approx(nearest, abs=1e-3)
 
 
 def test_the_first_that_is_safe_is_taken(networks: Networks) -> None:
@@ -94,7 +102,7 @@ def test_who_is_still_recognised_gives_way_to_the_next(
     faces: AlignedFaces, networks: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The source's own face is a candidate that no look makes somebody else in a single one."""
-    own = Recomposed(faces.images, ("own",), torch.ones(1))
+    own = Recomposed(faces.images, (networks.personas[2].name,), torch.ones(1))
     other = wear(faces, decouple(faces, networks)[1], networks.personas, (networks.personas[0].plain,))
     config = id2face.Config(turning=Turning(aim=0.5, confirmation=0.5, looks=1))
     identity = identify(networks.encoders, faces.images, faces.landmarks)
@@ -123,9 +131,10 @@ def test_a_persona_that_is_given_is_the_same_person_in_every_photo(faces: Aligne
 
 
 def test_faces_of_a_photo_become_different_people(astronaut: Photo, networks: Networks) -> None:
-    """Though all of them are given the same persona, in the same picture."""
+    """Though they are given personas that machines take for one another, in the same picture."""
     twice = align(Photo(np.hstack((astronaut.pixels, astronaut.pixels))), networks.detector, networks.device)
-    config = id2face.Config(personas=(networks.personas[0].plain,) * 2)
+    persona = next(p for p in networks.personas if p.alike)
+    config = id2face.Config(personas=(persona.plain, min(persona.alike)))
     given = [wear(twice, decouple(twice, networks)[1], networks.personas, config.personas)]
     identity = identify(networks.encoders, twice.images, twice.landmarks)
     drawn = dataclasses.replace(config, personas=())
@@ -136,3 +145,16 @@ def test_faces_of_a_photo_become_different_people(astronaut: Photo, networks: Ne
     for encoder in networks.encoders:
         alike, now = (v.vectors[encoder.name] for v in (before, after))
         assert alike[0] @ alike[1] > encoder.thresholds[1e-2] > now[0] @ now[1]
+
+
+def test_a_face_is_turned_towards_the_personas_that_it_wears(faces: AlignedFaces, networks: Networks) -> None:
+    identity, appearance = id2face.split(faces, networks)
+    config, generator = id2face.Config(), torch.Generator().manual_seed(3)
+    candidates = id2face.draw_candidates(faces, appearance, networks.personas, config, generator)
+    casting = id2face.Casting(candidates, faces, identity, networks, config)
+    people = [p for p in networks.personas if p.name == p.plain]
+    everybody = identify_personas(networks.surrogates, people).vectors
+    for n, candidate in enumerate(candidates):
+        for name, vectors in casting.target(n, 0).vectors.items():
+            nearest = people[int((vectors @ everybody[name].T).argmax())]
+            assert nearest.plain in candidate.personas[0].replace(MIRRORED, "").split("+")
