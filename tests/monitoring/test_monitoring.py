@@ -88,9 +88,13 @@ def test_every_alert_is_tried_and_says_what_to_do() -> None:
         assert alert["annotations"].keys() == {"summary", "description"}
 
 
-def test_every_end_by_our_fault_is_alerted() -> None:
-    [expression] = (alert["expr"] for alert in alerts() if alert["alert"] == "SiderJobsFailing")
-    [codes] = re.findall('code=~"([^"]+)"', expression)
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("SiderJobsFailing", "code=~"), ("SiderRestoresRefused", "outcome!~")],  # what is alerted, and what is no refusal
+)
+def test_every_end_by_our_fault_is_taken_for_one(name: str, label: str) -> None:
+    [expression] = (alert["expr"] for alert in alerts() if alert["alert"] == name)
+    [codes] = re.findall(f'{label}"([^"]+)"', expression)
     assert [code for code, status in OF_JOB.items() if (status >= 500) != bool(re.fullmatch(codes, code))] == []
 
 
