@@ -27,12 +27,13 @@ MEASURED = 48
 
 
 def load_images() -> tuple[Tensor, Tensor]:
-    """Clean 256 px portraits, uint8 (N, 3, 256, 256), and MEASURED of people who are not among these."""
+    """Clean 256 px portraits, uint8 (N, 3, 256, 256), and MEASURED of all sources, of people not among these."""
     rows = portraits.read()
     held = portraits.held_out(row.identity for row in rows)
     images = torch.from_numpy(np.stack([r.pixels() for r in rows])).permute(0, 3, 1, 2).contiguous()
     apart = torch.tensor([row.identity in held for row in rows])
-    return images[~apart], images[apart][:MEASURED]
+    others = images[apart]
+    return images[~apart], others[torch.arange(MEASURED) * len(others) // MEASURED]
 
 
 def psnr(net: PatchAutoencoder, images: Tensor) -> float:

@@ -38,15 +38,15 @@ def draw_fitting_targets(
     """
     given: set[str] = set()
     pools = [people_like(traits, networks.personas, fitting) for traits in faces]
+    known = [identify_personas(networks.surrogates, people).vectors for people in pools]
     targets = []
     for _ in range(variants):
         personas, own = [], []
-        for people in pools:
+        for people, read in zip(pools, known, strict=True):
             free = [k for k, persona in enumerate(people) if persona.plain not in given] or range(len(people))
             drawn = free[int(torch.randint(len(free), (1,), generator=generator))]
             personas.append(people[drawn])
             given |= {*people[drawn].alike, people[drawn].plain}
-            read = identify_personas(networks.surrogates, people).vectors
             own.append({name: F.normalize(v[drawn] - v.mean(0), dim=0) for name, v in read.items()})
         vectors = {encoder.name: torch.stack([v[encoder.name] for v in own]) for encoder in networks.surrogates}
         targets.append(Targets(tuple(personas), Identity(vectors)))
