@@ -5,12 +5,12 @@ No formula, weight or code of the paper is public; the hyper-parameters are ours
 
 Notation: x source, p recomposed face (persona in context), z latent, u its change in pixel units, e_k identity by
 encoder k, m_k aim, T random draw, V visual distance, R resurfacing of the source's drawing, S change of texture,
-M mask, C takes most of the colour out of a change and gives its light that of p, l limit of a pixel's change, d is 1
-and falls for a search that takes long. At each step some encoders are asked, all in their turns: momentum remembers
-what the others want.
+M mask, G blur, C takes most of the colour out of a change and gives its light that of p, l limit of a pixel's change,
+d is 1 and falls for a search that takes long. At each step some encoders are asked, all in their turns: momentum
+remembers what the others want.
 
     z = z_p + u / gain
-    x(u) = p + M C(l tanh((Dec(z) - Dec(z_p)) / l))
+    x(u) = p + M C(l tanh(G(Dec(z) - Dec(z_p)) / l))
     J(u) = sum_k w_k [m_k - cos(E_k(T(x(u))), e_k)]_+
            + d (lambda V(x(u), p) + sigma S(x(u), p) + rho R(x(u)) + nu mean u^2)
 
@@ -19,7 +19,8 @@ there is to move, the less is seen, and that people find unlike it. The aims of 
 that no gradient sees, reads the source as well: faces that carry over easily stay closer to the persona.
 
 Deviates: the latent starts from a blended persona, not from a denoised one (ours still harms one: DESIGN.md),
-and only the *change* of the decoded image is added to p, so that what the autoencoder cannot code stays sharp.
+and only the *change* of the decoded image is added to p, so that what the autoencoder cannot code stays sharp. The
+change itself is blurred: strokes as fine as a lash are what one sees of it, and strangers hardly read them.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from core.promise import Promise
 from core.stages.align import AlignedFaces, Stored
 from core.stages.decouple import Appearance, Identity, cosines, decouple, embed_beside, similarity, thresholds
 from core.stages.latents import Canvas, encode, limited, pixel_gain, tint_of
-from core.stages.optimise import Descent, Jitter, Progress, Protected, Turns, draw, optimise, part
+from core.stages.optimise import Descent, Jitter, Progress, Protected, Turns, blur, draw, optimise, part
 from core.stages.recompose import (
     RECOGNISABLE,
     SPARE,
@@ -71,23 +72,24 @@ class Config:
     8-bit pixels and draws cost some. confirmation: share of that way that a referee must be on; until it is, a
     face's aim is raised by `lift` at each look, up to `ceiling`. draws: T a step. asked: surrogates a step. tau:
     cosine, sharpness of the encoders' weights. balance: lambda, the semantic-visual balancing factor. texture:
-    sigma. limit: l, 1 is black to white. colour: share of a change's own colour that C leaves. resurfacing: rho.
-    anchor: nu. ease: share of lambda, sigma, rho and nu that a hard face is spared in the end. candidates: personas
-    tried for each variant, CANDIDATES in all. unlike: what a unit of likeness to the source counts
-    against one, in shares of the way to 1. presentation and age: of the personas.
+    sigma. softness: of G, sigma in px. limit: l, 1 is black to white. colour: share of a change's own colour that C
+    leaves. resurfacing: rho. anchor: nu. ease: share of lambda, sigma, rho and nu that a hard face is spared in the
+    end. candidates: personas tried for each variant, CANDIDATES in all. unlike: what a unit of likeness to the source
+    counts against one, in shares of the way to 1. presentation and age: of the personas.
     """
 
     margin: float = 0.5
-    aim: float = 0.84
+    aim: float = 0.87
     slack: float = 0.1
-    confirmation: float = 0.76
+    confirmation: float = 0.8
     lift: float = 0.04
-    ceiling: float = 0.9
+    ceiling: float = 0.93
     draws: int = 1
     asked: int = 2
     tau: float = 0.1
     balance: float = 0.2
-    texture: float = 0.14
+    texture: float = 0.04
+    softness: float = 1.6
     limit: float = 0.17
     colour: float = 0.3
     resurfacing: float = 1.0
@@ -107,10 +109,10 @@ class Config:
 
 
 PRESETS = {
-    "natural": Config(margin=0.3, aim=0.5, confirmation=0.5, ceiling=0.6, balance=0.3, texture=0.2),
+    "natural": Config(margin=0.3, aim=0.5, confirmation=0.5, ceiling=0.6, balance=0.3, texture=0.06),
     "standard": Config(),
     "strong": Config(
-        margin=0.6, aim=0.9, confirmation=0.84, ceiling=0.94, balance=0.12, texture=0.1, descent=Descent(steps=160)
+        margin=0.6, aim=0.91, confirmation=0.85, ceiling=0.95, balance=0.12, texture=0.03, descent=Descent(steps=160)
     ),
 }
 
@@ -236,8 +238,8 @@ class Search:
 
     def render(self, u: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 256 256"]:
         """The faces of latents that are moved by `u`."""
-        change = limited(self.canvas.change(self.z_p + u / self.source.gain), self.config.limit)
-        return self.canvas.changed(change, self.config.colour, self.tint)
+        config, change = self.config, self.canvas.change(self.z_p + u / self.source.gain)
+        return self.canvas.changed(limited(blur(change, config.softness), config.limit), config.colour, self.tint)
 
     def objective(self, u: Float[Tensor, "b c u v"], generator: torch.Generator) -> Float[Tensor, " b"]:
         """The objective under a fresh draw."""

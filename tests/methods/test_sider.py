@@ -14,7 +14,7 @@ from core.methods import sider
 from core.networks import Networks
 from core.stages.align import AlignedFaces, stored
 from core.stages.decouple import cosines, decouple
-from core.stages.optimise import Descent, draw
+from core.stages.optimise import Descent, blur, draw
 from core.stages.recompose import Recomposed, by_fit, recompose
 
 
@@ -137,3 +137,17 @@ def test_draws_lie_where_features_of_the_persona_are_found(
     assert (found - faces.landmarks).abs().max() > 0.5
     assert len(drawn) == 3
     assert all(torch.equal(landmarks, found) for landmarks in drawn)
+
+
+def test_no_change_is_as_fine_as_a_line(faces: AlignedFaces, panel: Networks) -> None:
+    identity, appearance = decouple(faces, panel)
+    start = Recomposed(faces.images, ("own",) * len(faces), torch.ones(len(faces)))
+
+    def fine_share(softness: float) -> Tensor:
+        config = sider.Config(softness=softness, limit=1.0)
+        search = sider.Search(sider.Source(faces, identity, appearance, panel, config), start)
+        drawn = torch.randn(search.zero.shape, generator=torch.Generator().manual_seed(2))
+        change = search.render(0.02 * drawn) - faces.images
+        return (change - blur(change, 1.5)).square().mean() / change.square().mean()
+
+    assert fine_share(sider.Config().softness) < fine_share(0.0) / 4
