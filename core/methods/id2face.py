@@ -7,7 +7,7 @@ given. What hair, outline and light still tell machines of the source, and make 
 `perceptface` takes away, where the bundle has one: it draws a face nearer to the personas that it wears.
 
 Notation: v_k identity of a recomposed face by encoder k, s_k the source's, o_k another's as it became, p_k its own
-personas', t_k threshold at FAR 1e-2.
+personas' (at first without what all mixtures share), t_k threshold at FAR 1e-2.
 
     near = max_k max(cos(v_k, s_k), max_o cos(v_k, o_k)) / t_k
     mixture = the first in random order with near <= 1 + rest; if there is none, argmin near
@@ -194,15 +194,14 @@ class Casting:
         self.candidates, self.faces, self.networks, self.config = candidates, faces, networks, config
         images, landmarks = torch.cat([c.images for c in candidates]), faces.landmarks.repeat(len(candidates), 1, 1)
         self.read = embed(networks.encoders, images, landmarks)
-        self.avoided = [one_of(identity, b) for b in range(len(faces))]
+        self.avoided = [identity.face(b) for b in range(len(faces))]
         self.given: list[tuple[int, int]] = []
         self.bank = {persona.plain: persona for persona in networks.personas}
 
     def give(self, b: int, generator: torch.Generator) -> tuple[Given, int]:
         """Somebody for a face, and the looks it took: the first in order whom machines take for nobody else; of several
         whom they do, the one of whom they are least sure."""
-        tried: list[Given] = []
-        looks = 0
+        tried, looks = list[Given](), 0
         for candidate in self.order(b):
             turned, steps = self.turned(candidate, b, generator)
             tried.append(turned)
@@ -225,10 +224,22 @@ class Casting:
         return by_safety(nearness(read, self.avoided, self.networks), left, self.config, self.networks)[:TRIES]
 
     def target(self, candidate: int, b: int) -> Identity:
-        """Whom a candidate is turned towards as face `b`: the personas that it is made of, a secret that fits it."""
-        names = self.candidates[candidate].personas[b].split("+")
-        read = identify_personas(self.networks.surrogates, [self.bank[plain(name)] for name in names])
-        return Identity({name: F.normalize(v.mean(0, keepdim=True), dim=1) for name, v in read.vectors.items()})
+        """Whom a candidate is turned towards as face `b`: the personas that it is made of, a secret that fits it.
+
+        The first time without what all candidates have in common: other photos' have it, too. Later ones are turned
+        away from those before besides, and have less to draw towards whom they wear.
+        """
+        target = self.made_of([candidate], b)
+        if len(self.candidates) > 1 and all(face != b for _, face in self.given):
+            common = self.made_of(range(len(self.candidates)), b)
+            target = {name: v - common[name] for name, v in target.items()}
+        return Identity({name: F.normalize(v, dim=1) for name, v in target.items()})
+
+    def made_of(self, candidates: Iterable[int], b: int) -> dict[str, Float[Tensor, "1 d"]]:
+        """What surrogates read on average in the personas that these are made of as face `b`."""
+        names = dict.fromkeys(plain(n) for c in candidates for n in self.candidates[c].personas[b].split("+"))
+        read = identify_personas(self.networks.surrogates, [self.bank[name] for name in names])
+        return {name: v.mean(0, keepdim=True) for name, v in read.vectors.items()}
 
     def turned(self, candidate: int, b: int, generator: torch.Generator) -> tuple[Given, int]:
         """A candidate as face `b`, turned away from all who are avoided, and the looks it took; a bundle without a
@@ -244,11 +255,6 @@ class Casting:
         enough = Turning(aim=self.config.margin + ROOM, confirmation=ROOM)
         known = float(recognised(image, subject, Stored(face), self.networks, enough))
         return Given(candidate, start, image, known), looks
-
-
-def one_of(identity: Identity, b: int) -> Identity:
-    """That of one face, (1, d) by encoder."""
-    return Identity({name: v[b : b + 1] for name, v in identity.vectors.items()})
 
 
 def nearness(read: Identity, whom: Iterable[Identity], networks: Networks) -> Float[Tensor, " n"]:

@@ -56,6 +56,10 @@ class Identity:
 
     vectors: dict[str, Float[Tensor, "b d"]]
 
+    def face(self, b: int) -> Identity:
+        """That of one face, (1, d) by encoder."""
+        return Identity({name: v[b : b + 1] for name, v in self.vectors.items()})
+
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
