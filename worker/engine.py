@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from core.cores import cores
 from core.errors import SiderError, raised_at
 from core.settings import Settings
 from core.stages.validate import Photo
@@ -80,7 +81,10 @@ def on_device() -> Iterator[None]:
 
 @cache
 def networks(settings: Settings) -> Networks:
-    """The process's networks."""
+    """The process's networks, on no more threads than it has cores."""
+    import torch  # noqa: PLC0415
+
     from core.networks import Networks  # noqa: PLC0415
 
+    torch.set_num_threads(min(torch.get_num_threads(), cores()))
     return Networks.load(settings.bundle, settings.device, settings.licence_class)

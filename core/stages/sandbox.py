@@ -22,12 +22,12 @@ import time
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 from PIL import Image
 
+from core.cores import cores
 from core.errors import PhotoRefused, Unavailable
 from core.stages.validate import Limits, Photo, decode
 
@@ -63,7 +63,7 @@ class Server:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         # Each child may take its whole limit of memory.
-        self._places = threading.BoundedSemaphore(_cores())
+        self._places = threading.BoundedSemaphore(cores())
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
@@ -120,16 +120,6 @@ class Server:
             self._process.kill()
             self._process.wait()
             self._control = self._process = None
-
-
-def _cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Those that are ours; a container's share of the machine's is known to its control group only."""
-    there = os.cpu_count() or 1
-    try:
-        most, period = quota.read_text(encoding="ascii").split()
-        return max(1, min(there, int(most) // int(period)))
-    except (OSError, ValueError):  # there is no such group, or no limit ("max")
-        return there
 
 
 @cache

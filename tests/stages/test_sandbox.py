@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import PhotoRefused, Unavailable
-from core.stages.sandbox import Server, _answer, _cores, _reap
+from core.stages.sandbox import Server, _answer, _reap
 from core.stages.validate import Limits
 from tests.fakes import picture
 
@@ -100,23 +100,6 @@ def test_a_child_that_dies_is_a_refusal_and_a_slow_one_is_not(server: Server, mo
     os.kill(server.pid, signal.SIGSTOP)
     with pytest.raises(Unavailable):
         server.ask(PHOTO.to_png(), Limits(), pixels=False)
-
-
-@pytest.mark.parametrize(
-    ("written", "places"),
-    [
-        ("50000 100000", 1),
-        ("100000 100000", 1),
-        (f"{10**9} 100000", os.cpu_count()),
-        ("max 100000", os.cpu_count()),
-        ("", os.cpu_count()),
-    ],
-)
-def test_no_more_decode_at_once_than_a_container_has_cores(tmp_path: Path, written: str, places: int) -> None:
-    quota = tmp_path / "cpu.max"
-    quota.write_text(written)
-    assert _cores(quota) == places
-    assert _cores(tmp_path / "none") == os.cpu_count()
 
 
 def answered(said: dict[str, object]) -> object:
