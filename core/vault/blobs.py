@@ -88,7 +88,8 @@ class S3Blobs:
         self._client.meta.events.unregister("before-call.s3", add_expect_header)
 
     def create_bucket(self, lock_days: int = 0) -> None:
-        """Make the bucket if it is not there; with `lock_days` nothing in it can be deleted for so long (WORM).
+        """Make the bucket if it is not there; with `lock_days` nothing in it can be deleted for so long (WORM), unless
+        it has a rule of its own.
 
         Raises:
             ConfigurationError: it is somebody else's.
@@ -110,12 +111,22 @@ class S3Blobs:
                         f"the bucket {self.bucket} belongs to somebody else; choose other names: SIDER_BUCKET_PHOTOS, "
                         "SIDER_BUCKET_KEYS, SIDER_BUCKET_AUDIT"
                     ) from error
-            if lock_days:
+            if lock_days and not self._has_rule():
                 keep: DefaultRetentionTypeDef = {"Mode": "COMPLIANCE", "Days": lock_days}
                 client.put_object_lock_configuration(
                     Bucket=self.bucket,
                     ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": keep}},
                 )
+
+    def _has_rule(self) -> bool:
+        """Whether the bucket says how long objects are kept."""
+        try:
+            found = self._client.get_object_lock_configuration(Bucket=self.bucket)
+        except ClientError as error:
+            if _code(error) != "ObjectLockConfigurationNotFoundError":
+                raise
+            return False
+        return "Rule" in found.get("ObjectLockConfiguration", {})
 
     def put(self, key: str, data: bytes, content_type: str = OCTETS) -> None:
         told = {"sha256": hashlib.sha256(data).hexdigest()}  # for who downloads it by a link

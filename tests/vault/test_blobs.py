@@ -50,6 +50,25 @@ def test_buckets_are_made_in_every_region_of_aws(region: str) -> None:
         assert (client.get_bucket_location(Bucket="sider-photos")["LocationConstraint"] or "us-east-1") == region
 
 
+def test_a_locked_bucket_keeps_its_own_rule() -> None:
+    with mock_aws():
+        store = S3Blobs("sider-audit", None, "us-east-1", ("key", "secret"))
+        store.create_bucket(30)
+        client = boto3.client("s3", "us-east-1", aws_access_key_id="key", aws_secret_access_key="secret")
+
+        def days() -> int:
+            found = client.get_object_lock_configuration(Bucket="sider-audit")
+            return found["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]["Days"]
+
+        assert days() == 30
+        rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 365}}
+        client.put_object_lock_configuration(
+            Bucket="sider-audit", ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+        )
+        store.create_bucket(30)
+        assert days() == 365
+
+
 @pytest.mark.parametrize(
     "endpoint", [None, "https://s3.us-east-1.amazonaws.com", "https://s3.us-east-1.amazonaws.com/"]
 )
