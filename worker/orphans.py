@@ -1,4 +1,5 @@
-"""Deletes uploads and secrets that no job was made for: their request ended between its objects and its row."""
+"""Deletes what belongs to no job: uploads and secrets of requests that ended between their objects and their row, and
+restored originals, which are not sealed, of jobs that an older copy of the database does not know."""
 
 from __future__ import annotations
 
@@ -28,4 +29,5 @@ class Orphans:
             for job_id in shelf.of_jobs(tenant, before):
                 if not jobs.known(job_id):
                     shelf.drop_job(tenant, job_id)
+                    shelf.drop_restored(tenant, job_id)
                     logger.info("orphan_deleted", job_id=job_id)

@@ -111,10 +111,10 @@ class Shelf:
                 self.photos.delete(protected_key(tenant, made, number))
 
     def of_jobs(self, tenant: str, before: datetime) -> Iterator[str]:
-        """Ids of the jobs whose upload or secret was stored before that time."""
-        for blobs, folder in ((self.keys, "secrets"), (self.photos, "incoming")):
+        """Ids of the jobs whose upload, secret or restored original was stored before that time."""
+        for blobs, folder in ((self.keys, "secrets"), (self.photos, "incoming"), (self.photos, "restored")):
             for key in blobs.names(f"{tenant}/{folder}/", before):
-                yield key.rpartition("/")[2]
+                yield key.rpartition("/")[2].removesuffix(".png")
 
     def items(self) -> Iterator[Item]:
         """Every sealed item of the store, in the order of its listing."""

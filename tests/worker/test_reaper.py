@@ -106,6 +106,7 @@ def test_what_no_job_was_made_for_is_deleted_in_time(bench: Bench) -> None:
     shelf = bench.context.shelf
     shelf.put_upload("bank", "job_lost", b"photo")
     shelf.put_secret("bank", "job_lost", LOCK)
+    shelf.put_restored("bank", "job_forgotten", b"original")
     bench.run()
     made = set(bench.photos.objects) | set(bench.keys.objects)
     Orphans(bench.context).sweep()
@@ -114,6 +115,7 @@ def test_what_no_job_was_made_for_is_deleted_in_time(bench: Bench) -> None:
     Orphans(replace(bench.context, settings=hasty)).sweep()
     assert made - set(bench.photos.objects) - set(bench.keys.objects) == {
         "bank/incoming/job_lost",
+        "bank/restored/job_forgotten.png",
         "bank/secrets/job_lost",
     }
 
