@@ -174,6 +174,10 @@ def subject_of(request: Request, who: Caller) -> str | None:
 def _tokens(settings: Settings) -> Tokens | None:
     secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else ""
     if not secret and not settings.jwt_jwks:
+        # An empty secret, or all but the key: whoever says so much wants tokens, and would have a service without.
+        said = (settings.jwt_secret, settings.jwt_jwks, settings.jwt_issuer, settings.jwt_audience)
+        if any(value is not None for value in (*said, settings.jwt_tenant_claim)):
+            raise ConfigurationError("tokens need SIDER_JWT_JWKS or SIDER_JWT_SECRET, too; neither has a value")
         return None
     if secret and settings.jwt_jwks:
         raise ConfigurationError("set SIDER_JWT_JWKS or SIDER_JWT_SECRET, not both")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr
+from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.licence import LicenceClass
 
+ALIKE = 0.9  # of two names, from 0 to 1: a letter or two off
 T = TypeVar("T")
 # a,b,c in the environment
 Listed = Annotated[
@@ -101,3 +103,13 @@ class Settings(BaseSettings):
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v),
     ] = Field(default="INFO", description="which lines are written")
+
+    @model_validator(mode="after")
+    def _all_are_known(self) -> Self:
+        """A name that is nearly a setting's is a mistake, and the default in its stead may be an open door. Others are
+        left alone: those of tools and benchmarks, and what Kubernetes makes of a Service's name."""
+        names = [f"SIDER_{field}".upper() for field in type(self).model_fields]
+        for name in os.environ:
+            if name.upper() not in names and (meant := get_close_matches(name.upper(), names, 1, ALIKE)):
+                raise ValueError(f"{name} is no setting; is {meant[0]} meant?")
+        return self

@@ -18,6 +18,18 @@ def test_what_could_not_be_is_refused_at_the_start(monkeypatch: pytest.MonkeyPat
         Settings()
 
 
+def test_a_name_that_is_nearly_a_settings_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIDER_JWT_JWK", "https://id.bank/keys")
+    with pytest.raises(ValidationError, match="SIDER_JWT_JWKS"):
+        Settings()
+
+
+@pytest.mark.parametrize("name", ["SIDER_API_KEY", "SIDER_SERVER", "SIDER_SHARED", "SIDER_API_SERVICE_PORT"])
+def test_names_that_are_others_are_left_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    Settings()
+
+
 def test_a_level_may_be_written_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIDER_LOG_LEVEL", "warning")
     assert Settings().log_level == "WARNING"

@@ -198,6 +198,10 @@ def test_a_caller_without_an_address_is_no_proxy(service: Service, ask: Callable
     [
         {"jwt_jwks": "keys.json"},
         {"jwt_secret": SecretStr(SECRET), "jwt_issuer": "i"},
+        {"jwt_issuer": "i", "jwt_audience": "a"},
+        {"jwt_secret": SecretStr("")},
+        {"jwt_jwks": ""},
+        {"jwt_tenant_claim": "org"},
         {"jwt_secret": SecretStr("short"), "jwt_issuer": "i", "jwt_audience": "a"},
         {"jwt_secret": SecretStr(SECRET), "jwt_jwks": "k", "jwt_issuer": "i", "jwt_audience": "a"},
         {"jwt_jwks": "http://id.bank/keys", "jwt_issuer": "i", "jwt_audience": "a"},
