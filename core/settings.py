@@ -29,8 +29,9 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="SIDER_", frozen=True, extra="ignore", secrets_dir=os.environ.get("SIDER_SECRETS_DIR")
-    )
+        env_prefix="SIDER_", frozen=True, extra="ignore", secrets_dir=os.environ.get("SIDER_SECRETS_DIR"),
+        hide_input_in_errors=True,  # there are secrets in it
+    )  # fmt: skip
 
     # Not shown: it may hold a password.
     database_url: str = Field(default="sqlite:///sider.db", repr=False, description="SQLAlchemy URL of the job table")

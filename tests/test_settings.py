@@ -20,8 +20,10 @@ def test_what_could_not_be_is_refused_at_the_start(monkeypatch: pytest.MonkeyPat
 
 def test_a_name_that_is_nearly_a_settings_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIDER_JWT_JWK", "https://id.bank/keys")
-    with pytest.raises(ValidationError, match="SIDER_JWT_JWKS"):
+    monkeypatch.setenv("SIDER_S3_SECRET_KEY", "hunter2")
+    with pytest.raises(ValidationError, match="SIDER_JWT_JWKS") as refused:
         Settings()
+    assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["SIDER_API_KEY", "SIDER_SERVER", "SIDER_SHARED", "SIDER_API_SERVICE_PORT"])
