@@ -90,7 +90,7 @@ class TooMany(SiderError):
 class Unavailable(SiderError):
     """A part we depend on does not answer, or the queue is full. Codes: store_unavailable,
     broker_unavailable, database_unavailable, issuer_unavailable, kms_unavailable, queue_full,
-    watchers_full, decoder_busy, decoder_unavailable."""
+    watchers_full, decoder_busy, decoder_unavailable, keyring_behind."""
 
     default_code = "unavailable"
 

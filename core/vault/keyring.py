@@ -13,14 +13,17 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -29,6 +32,7 @@ from core.errors import ConfigurationError, StateConflict, Unavailable
 from core.vault.kms import KmsKey
 
 KEY_BYTES = 32
+logger = structlog.get_logger(__name__)
 SIGNING, PRINTS = b"sider audit v1 signing key", b"sider provenance v1 fingerprint key"
 
 
@@ -44,6 +48,7 @@ class Keyring:
     retired: Mapping[int, bytes] = field(default_factory=dict)
     prints: Mapping[int, bytes] = field(default_factory=dict)
     kms: KmsKey | None = None
+    _newest: ClassVar[dict[Path, Keyring]] = {}  # that this process has read, by path
 
     def __repr__(self) -> str:
         return f"Keyring({self.path}, versions={list(self.keys)})"
@@ -94,11 +99,16 @@ class Keyring:
         return _read(path, (found.st_ino, found.st_mtime_ns, found.st_size))
 
     def latest(self) -> Keyring:
-        """This ring as its file is now: a rotation reaches running processes with their next item."""
+        """This ring as its file is now: a rotation reaches running processes with their next item.
+
+        A file that is away for a moment takes nothing from a process that has read it; not the newest version, either,
+        or it would seal by one that is about to be retired.
+        """
         try:
-            return Keyring.open(self.path)
-        except (ConfigurationError, Unavailable):
-            return self  # a file that is away for a moment takes nothing from a process that has read it
+            self._newest[self.path] = Keyring.open(self.path)
+        except (ConfigurationError, Unavailable) as error:
+            logger.warning("keyring_away", reason=str(error))
+        return self._newest.get(self.path, self)
 
     def rotate(self, kms: KmsKey | None = None, delay: timedelta = timedelta()) -> Keyring:
         """One more, fresh key that seals after the delay, kept in the file; with `kms` all keys are encrypted by it."""
@@ -143,7 +153,11 @@ class Keyring:
         return replace(self, keys=keys, created={**self.created, version: since})
 
     def _save(self) -> Keyring:
-        """Write the file, mode 0600, all or nothing."""
+        """Write the file, all or nothing: a new one with mode 0600, else with owner and mode of the one it replaces.
+
+        Raises:
+            ConfigurationError: this user may not give it to that owner, whose processes could read it no more.
+        """
         rows = {
             str(version): {"created": created}
             | ({"key": self._wrapped(self.keys[version], version)} if version in self.keys else {})
@@ -154,6 +168,7 @@ class Keyring:
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
+                self._hand_over(handle)
                 json.dump({"keys": rows} | ({"kms": self.kms.key_id} if self.kms else {}), file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
@@ -162,6 +177,15 @@ class Keyring:
             Path(name).unlink(missing_ok=True)  # a disk that is full must not leave keys about
         _sync(self.path.parent)
         return self
+
+    def _hand_over(self, handle: int) -> None:
+        with suppress(FileNotFoundError):
+            now = self.path.stat()
+            try:
+                os.fchown(handle, now.st_uid, now.st_gid)
+            except PermissionError:
+                raise ConfigurationError(f"{self.path} is another user's; change it as that user, or as root") from None
+            os.fchmod(handle, stat.S_IMODE(now.st_mode))
 
     def _wrapped(self, key: bytes, version: int) -> str:
         return _encoded(self.kms.wrap(key, version) if self.kms else key)

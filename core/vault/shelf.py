@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.errors import RestoreDenied
+from core.errors import RestoreDenied, Unavailable
 from core.settings import Settings
 from core.vault import provenance
 from core.vault.blobs import Blobs, S3Blobs
@@ -38,6 +38,14 @@ class Shelf:
     def _ring(self) -> Keyring:
         return self.keyring.latest()
 
+    def _open(self, sealed: bytes, binding: Binding, password_key: bytes | None = None) -> bytes:
+        """What an item holds (RestoreDenied; Unavailable: this process does not know the version that sealed it)."""
+        ring, version = self._ring, key_version(sealed)
+        if version is not None and version not in ring.created:
+            # Another process has read a newer file. Called a refusal, an accepted photo would be given up.
+            raise Unavailable(f"the keyring here has no version {version} yet", code="keyring_behind")
+        return open_sealed(sealed, binding, ring, password_key)
+
     # Uploads wait sealed: the store never sees a customer's face unprotected.
     def put_upload(self, tenant: str, job_id: str, data: bytes) -> None:
         sealed = seal(data, Binding(tenant, job_id, "upload"), self._ring)
@@ -45,7 +53,7 @@ class Shelf:
 
     def get_upload(self, tenant: str, job_id: str) -> bytes:
         sealed = self.photos.get(f"{tenant}/incoming/{job_id}")
-        return open_sealed(sealed, Binding(tenant, job_id, "upload"), self._ring)
+        return self._open(sealed, Binding(tenant, job_id, "upload"))
 
     # The password itself stays in the API process; what travels is the key derived from it, sealed to the job.
     def put_secret(self, tenant: str, job_id: str, lock: Lock) -> None:
@@ -56,7 +64,7 @@ class Shelf:
 
     def get_secret(self, tenant: str, job_id: str) -> Lock:
         sealed = self.keys.get(f"{tenant}/secrets/{job_id}")
-        plain = json.loads(open_sealed(sealed, Binding(tenant, job_id, "job-secret"), self._ring))
+        plain = json.loads(self._open(sealed, Binding(tenant, job_id, "job-secret")))
         return Lock(bytes.fromhex(plain["key"]), bytes.fromhex(plain["salt"]), KdfCost(*plain["cost"]))
 
     def drop_job(self, tenant: str, job_id: str) -> None:
@@ -85,7 +93,7 @@ class Shelf:
         # Without a keyring anybody can seal: who can write to the bucket must not replace other photos' keys so.
         if (key_version(sealed) is None) != (custody is Custody.CALLER):
             raise RestoreDenied
-        return open_sealed(sealed, Binding(tenant, made, "restoration"), self._ring, password_key)
+        return self._open(sealed, Binding(tenant, made, "restoration"), password_key)
 
     def restoration_kdf(self, tenant: str, made: str) -> tuple[bytes, KdfCost] | None:
         """Salt and cost of a photo's restoration key; None if it needs no password (NotFound, RestoreDenied)."""

@@ -93,8 +93,42 @@ def test_a_rotation_reaches_those_who_have_the_ring_open(tmp_path: Path) -> None
     ring = Keyring.open_or_create(tmp_path / "k.json")
     ring.rotate()
     assert (ring.current, ring.latest().current) == (1, 2)
-    (tmp_path / "k.json").unlink()
-    assert ring.latest() == ring  # away for a moment
+
+
+def test_a_file_that_is_away_takes_no_version_that_was_read(tmp_path: Path) -> None:
+    ring = Keyring.open_or_create(tmp_path / "k.json")
+    (tmp_path / "k.json").rename(tmp_path / "away")
+    assert ring.latest() == ring
+    (tmp_path / "away").rename(tmp_path / "k.json")
+    ring.rotate()
+    ring.latest()
+    (tmp_path / "k.json").chmod(0o644)  # as a copy that was put back carelessly
+    assert ring.latest().current == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_that_is_changed_stays_its_owners(tmp_path: Path) -> None:
+    path = tmp_path / "k.json"
+    ring = Keyring.open_or_create(path)
+    os.chown(path, 10001, 10002)
+    path.chmod(0o400)
+    ring.rotate()
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (10001, 10002, 0o400)
+
+
+def test_whoever_may_not_give_it_to_its_owner_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: int) -> None:
+        raise PermissionError
+
+    path = tmp_path / "k.json"
+    ring = Keyring.open_or_create(path)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fchown", refused)
+    with pytest.raises(ConfigurationError, match="another user's"):
+        ring.rotate()
+    assert path.read_bytes() == before
+    assert {file.name for file in tmp_path.iterdir()} == {"k.json", "k.lock"}
 
 
 def test_many_may_create_and_rotate_at_once(tmp_path: Path) -> None:
