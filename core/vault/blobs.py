@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 DEFAULT_REGION = "us-east-1"
 # Keys are made by us; anything else is a mistake or an attack.
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
-AWS = re.compile(r"//[^/]*\.amazonaws\.com(\.cn)?(:\d+)?/?$")
 OCTETS = "application/octet-stream"
 
 
@@ -104,9 +103,9 @@ class S3Blobs:
             except client.exceptions.BucketAlreadyOwnedByYou:
                 pass
             except client.exceptions.BucketAlreadyExists as error:
-                # SeaweedFS says so of its own that was made without the lock. On AWS it is a stranger's: names are
-                # shared by the whole world, and he could let us write to it, and read what we write.
-                if AWS.search(client.meta.endpoint_url):
+                # SeaweedFS says so of its own that was made without the lock. Elsewhere it may be a stranger's: big
+                # stores share names among all customers, and he could let us write to it, and read what we write.
+                if self.bucket not in (own["Name"] for own in client.list_buckets()["Buckets"]):
                     raise ConfigurationError(
                         f"the bucket {self.bucket} belongs to somebody else; choose other names: SIDER_BUCKET_PHOTOS, "
                         "SIDER_BUCKET_KEYS, SIDER_BUCKET_AUDIT"

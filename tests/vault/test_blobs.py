@@ -85,8 +85,18 @@ def test_seaweedfs_says_of_an_own_bucket_what_aws_says_of_a_strangers() -> None:
     store = S3Blobs("sider-audit", "http://store:8333", "us-east-1", ("key", "secret"))
     with Stubber(store._client) as stubbed:
         stubbed.add_client_error("create_bucket", "BucketAlreadyExists")
+        stubbed.add_response("list_buckets", {"Buckets": [{"Name": "sider-audit"}]})
         store.create_bucket()
         stubbed.assert_no_pending_responses()  # it was said, and no error was raised
+
+
+def test_a_bucket_that_is_not_among_ours_is_a_strangers_on_any_store() -> None:
+    store = S3Blobs("sider-photos", "https://s3.wasabi.example", "us-east-1", ("key", "secret"))
+    with Stubber(store._client) as stubbed:
+        stubbed.add_client_error("create_bucket", "BucketAlreadyExists")
+        stubbed.add_response("list_buckets", {"Buckets": [{"Name": "else"}]})
+        with pytest.raises(ConfigurationError, match="SIDER_BUCKET_PHOTOS"):
+            store.create_bucket()
 
 
 def test_who_asks_how_a_silent_store_is_does_not_wait_for_long() -> None:
