@@ -23,7 +23,8 @@ class Eraser:
     audit: Audit
 
     def erase(self, photo: Photo, actor: str, details: Mapping[str, str | int]) -> int:
-        """Erase a photo; how many pictures it may have had. Safe to repeat after a crash (Unavailable)."""
+        """Erase a photo; how many pictures it may have had. What of it is not done in the end is owed by the photo's
+        jobs, and the reaper does it (Unavailable: not erased yet, or not all of it)."""
         # Said before it is done: should we end in between, the log has the reason for the missing key.
         self.audit.record(Entry("erase", "accepted", actor, photo.tenant, photo.id, details))
         self._destroy(photo)

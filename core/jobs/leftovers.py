@@ -8,13 +8,14 @@ from core.vault.shelf import Shelf
 
 
 def clear(job: Job, shelf: Shelf) -> None:
-    """Delete upload and secret of an ended job, and all that it made but for what it was to make. Safe to repeat.
+    """Delete upload and secret of an ended job, and all that it made but for what it was to make; of an erased photo
+    that, too. Safe to repeat.
 
     Raises:
         Unavailable: the store is away; the reaper will do it.
     """
     shelf.drop_job(job.tenant, job.id)
-    succeeded = job.state == State.succeeded
+    succeeded = job.state == State.succeeded and job.result is not None  # see photos.forget
     if job.kind == "protect":
         names = every_name(job.photo_id, job.attempt)
         # Of a success only the runs before the last; an older release's last run has named its objects by the photo.

@@ -10,6 +10,8 @@ from sqlalchemy import update
 
 from core.errors import NoFaceFound
 from core.jobs import database
+from core.jobs.audit import Entry
+from core.jobs.erasure import Eraser
 from core.jobs.keys import ApiKeys
 from core.jobs.retries import PAUSES, Fault
 from core.jobs.states import State
@@ -118,6 +120,21 @@ def test_what_no_job_was_made_for_is_deleted_in_time(bench: Bench) -> None:
         "bank/restored/job_forgotten.png",
         "bank/secrets/job_lost",
     }
+
+
+def test_what_an_erasure_leaves_undone_is_done_later(bench: Bench) -> None:
+    """A worker that has read the upload succeeds during the first round, and the second one never comes."""
+    context = bench.context
+    photo = context.photos.get(context.jobs.get(bench.job_id).photo_id, "bank")
+    eraser = Eraser(context.jobs, context.photos, context.shelf, context.heads.audit)
+    ended = bench.run(lambda: eraser._destroy(photo))  # type: ignore[arg-type,return-value]
+    assert ended.state == State.succeeded
+    context.photos.mark_erased(photo.id, Entry("erase", "succeeded", "key:1", "bank", photo.id))
+    assert any("restoration" in key for key in bench.keys.objects)
+    long_ago(bench)
+    Reaper(context, lambda job_id: None).sweep()
+    assert not bench.keys.objects
+    assert not bench.photos.objects
 
 
 def test_what_waits_for_its_job_is_no_orphan(bench: Bench) -> None:
