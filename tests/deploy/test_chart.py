@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from core.settings import Settings
+from tests.deploy.compose import services
 from tests.deploy.image import ROOT, SETTINGS
 from worker.app import HARD_LIMIT_SECONDS
 
@@ -16,7 +17,7 @@ helm = pytest.importorskip("helm_python", reason="Helm's engine is packaged for 
 
 CHART = ROOT / "deploy/helm/sider"
 EVERYTHING: dict[str, Any] = {
-    "config": {"SIDER_S3_ENDPOINT": "https://s3.example", "SIDER_GRACE_SECONDS": "20"},
+    "config": {"SIDER_S3_ENDPOINT": "https://s3.example", "SIDER_GRACE_SECONDS": "20", "SIDER_MAX_QUEUE": 500},
     "secrets": {"external": {"enabled": True, "store": {"name": "vault"}}},
     "imagePullSecrets": [{"name": "registry"}],
     "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/sider"}},
@@ -55,9 +56,9 @@ def pods(objects: Objects) -> dict[str, Any]:
 
 
 def test_a_worker_is_always_there() -> None:
-    rendered({"keda": {"enabled": True, "minReplicas": 1}})
+    rendered({"keda": {"enabled": True, "ownScrape": True, "minReplicas": 1}})
     with pytest.raises(Exception, match="minReplicas"):
-        rendered({"keda": {"enabled": True, "minReplicas": 0}})
+        rendered({"keda": {"enabled": True, "ownScrape": True, "minReplicas": 0}})
 
 
 def test_helm_has_no_complaint() -> None:
@@ -82,12 +83,57 @@ def test_pods_are_restricted(objects: Objects) -> None:
         assert security["runAsUser"] == security["fsGroup"] == 10001, "the images' user, and who may read the Secret"
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False, "a Service's name would become variables that look like settings"
         for container in pod["containers"]:
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
             }  # fmt: skip
             assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/etc/sider", "/tmp"}  # noqa: S108
             assert container["resources"]["limits"]["memory"]
+
+
+def test_pods_are_given_what_the_chart_has_no_value_for() -> None:
+    bundle = {"name": "AWS_CA_BUNDLE", "value": "/etc/ca/ca.crt"}
+    volume, mount = {"name": "ca", "configMap": {"name": "our-ca"}}, {"name": "ca", "mountPath": "/etc/ca"}
+    values = {"extraEnv": [bundle], "extraVolumes": [volume], "extraVolumeMounts": [mount]}
+    objects = rendered(values)
+    for name, pod in pods(objects).items():
+        kind = "Job" if name == "demo-migrate" else "Deployment"
+        kubernetes_validate.validate(objects[kind, name], "1.37", strict=True)
+        [container] = pod["containers"]
+        assert container["env"][0]["name"] == "SIDER_SECRETS_DIR"
+        assert bundle in container["env"]
+        assert volume in pod["volumes"]
+        assert mount in container["volumeMounts"]
+
+
+def test_settings_may_be_numbers_and_switches() -> None:
+    config = {"SIDER_MAX_UPLOAD_BYTES": 31457280, "SIDER_TENANT_SHARE": 0.5, "SIDER_S3_CHECKSUMS": False,
+              "SIDER_S3_REGION": "eu-1 # \"x\" & é"}  # fmt: skip
+    assert rendered({"config": config})["ConfigMap", "demo"]["data"] == {
+        "SIDER_MAX_UPLOAD_BYTES": "31457280", "SIDER_TENANT_SHARE": "0.5", "SIDER_S3_CHECKSUMS": "false",
+        "SIDER_S3_REGION": "eu-1 # \"x\" & é",
+    }  # fmt: skip
+    assert rendered({})["ConfigMap", "demo"]["data"] == {}
+
+
+def test_the_api_decodes_no_more_photos_at_once_than_it_has_memory_for(objects: Objects) -> None:
+    """core.stages.sandbox has a place for each CPU of the limit, and needs 817 MiB at worst; the API itself, 1 GiB."""
+    limits = pods(objects)["demo-api"]["containers"][0]["resources"]["limits"]
+    cpus, memory = float(limits["cpu"]), int(limits["memory"].removesuffix("Gi")) * 2**30
+    assert cpus * 817 * 2**20 + 2**30 <= memory
+    composed = services()["api"]["deploy"]["resources"]["limits"]
+    assert (cpus, memory) == (composed["cpus"], int(composed["memory"]))
+
+
+def test_clients_are_answered_while_a_part_is_away(objects: Objects) -> None:
+    """A pod that leaves the Service answers nobody; but one that was never ready ends a rollout."""
+    api = pods(objects)["demo-api"]["containers"][0]
+    asked = {name: api[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
+    assert asked == {"startup": "/health/ready", "readiness": "/health/live", "liveness": "/health/live"}
+    start = api["startupProbe"]
+    assert start["periodSeconds"] * start["failureThreshold"] == 300
+    assert start["timeoutSeconds"] <= start["periodSeconds"], "or it would take longer"
 
 
 def test_what_is_set_are_settings(everything: Objects) -> None:
@@ -106,7 +152,10 @@ def test_workers_follow_the_jobs(everything: Objects) -> None:
     assert "replicas" not in everything["Deployment", "demo-worker"]["spec"], "KEDA's number would be reset"
     scaled = everything["ScaledObject", "demo-worker"]["spec"]
     assert scaled["scaleTargetRef"] == {"name": "demo-worker"}
-    assert 'sider_jobs{namespace="prod",state=~"queued|running"}' in scaled["triggers"][0]["metadata"]["query"]
+    [trigger] = scaled["triggers"]
+    assert 'sider_jobs{namespace="prod",state=~"queued|running"}' in trigger["metadata"]["query"]
+    assert trigger["metadata"]["ignoreNullValues"] == "false", "no data would be no jobs"
+    assert "fallback" not in scaled, "before KEDA 2.17 it is a fixed number, and busy workers would be taken away"
     limits = pods(everything)["demo-worker"]["containers"][0]["resources"]["limits"]
     assert limits == {"nvidia.com/gpu": 2, "memory": "8Gi"}
 
@@ -153,12 +202,20 @@ def test_selectors_find_their_pods(objects: Objects) -> None:
         assert {name for name in everyone if selected <= labels(name)} == expected, key
 
 
+def test_nobody_scales_by_what_nobody_scrapes() -> None:
+    with pytest.raises(helm.HelmError, match=r"podMonitor\.enabled.*keda\.ownScrape"):
+        rendered({"keda": {"enabled": True}})
+    assert ("ScaledObject", "demo-worker") in rendered({"keda": {"enabled": True}, "podMonitor": {"enabled": True}})
+    assert ("ScaledObject", "demo-worker") in rendered({"keda": {"enabled": True, "ownScrape": True}})
+
+
 @pytest.mark.parametrize(
     ("values", "named"),
     [
         ({"config": {"SIDER_DATABASE_URL": "postgresql://sider:secret@db/sider"}}, "'SIDER_DATABASE_URL'"),
         ({"config": {"LOG_LEVEL": "INFO"}}, "'LOG_LEVEL'"),
-        ({"config": {"SIDER_MAX_QUEUE": 5}}, "want string"),
+        ({"config": {"SIDER_MAX_QUEUE": [5]}}, "got array"),
+        ({"extraEnv": {"A": "b"}}, "got object, want array"),
         ({"secrets": {"external": {"enabled": True}}}, "/secrets/external/store/name"),
         ({"worker": {"terminationGracePeriodSeconds": 60}}, "want 910"),
         ({"wrokers": 3}, "'wrokers' not allowed"),

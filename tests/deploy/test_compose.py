@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from core.settings import Settings
 from tests.deploy.compose import services
@@ -73,14 +74,42 @@ def test_links_lead_to_where_the_store_is_published() -> None:
     assert part["seaweedfs"]["ports"][0]["host_ip"] == part["api"]["ports"][0]["host_ip"] == "192.0.2.7"
 
 
-def test_sider_env_says_what_is_not_fixed(tmp_path: Path) -> None:
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A folder with all that Compose reads, for files of one's own beside it."""
     for name in ("docker-compose.yml", "deploy/compose.env"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def test_what_compose_itself_needs_is_kept_in_a_file(elsewhere: Path) -> None:
+    (elsewhere / ".env").write_text("SIDER_HOST=192.0.2.7\nTORCH_INDEX=https://torch.example\n", encoding="utf-8")
+    part = services("cpu", folder=elsewhere)
+    assert part["api"]["ports"][0]["host_ip"] == "192.0.2.7"
+    assert part["worker-cpu"]["environment"]["SIDER_S3_LINK_ENDPOINT"] == "http://192.0.2.7:8333"
+    assert part["worker-cpu"]["build"]["args"]["TORCH_INDEX"] == "https://torch.example"
+
+
+def test_an_alertmanager_can_be_added_as_the_page_says(elsewhere: Path) -> None:
+    page = (ROOT / "docs/operating.md").read_text(encoding="utf-8")
+    [override] = re.findall(r"> docker-compose\.override\.yml << 'END'\n(.*?)^END$", page, re.DOTALL | re.MULTILINE)
+    (elsewhere / "docker-compose.override.yml").write_text(override, encoding="utf-8")
+    everything = services("monitoring", folder=elsewhere)
+    added, asking = everything["alertmanager"], everything["prometheus"]
+    assert added["networks"].keys() & asking["networks"].keys(), "Prometheus cannot reach it"
+    assert "outside" in added["networks"], "it can tell nobody"
+    assert added["profiles"] == asking["profiles"]
+    config = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.yml").read_text(encoding="utf-8"))
+    [found] = config["alerting"]["alertmanagers"]
+    assert found["dns_sd_configs"] == [{"names": ["alertmanager"], "type": "A", "port": 9093}]
+
+
+def test_sider_env_says_what_is_not_fixed(elsewhere: Path) -> None:
     links, key = "https://photos.example", "alias/sider"
     told = f"SIDER_S3_LINK_ENDPOINT={links}\nSIDER_KMS_KEY_ID={key}\n"
-    (tmp_path / "sider.env").write_text(told, encoding="utf-8")
-    everything = services("cpu", folder=tmp_path, SIDER_HOST="192.0.2.7")
+    (elsewhere / "sider.env").write_text(told, encoding="utf-8")
+    everything = services("cpu", folder=elsewhere, SIDER_HOST="192.0.2.7")
     for name in ("api", "migrate", "worker-cpu"):
         environment = everything[name]["environment"]
         assert (environment["SIDER_S3_LINK_ENDPOINT"], environment["SIDER_KMS_KEY_ID"]) == (links, key)
@@ -119,6 +148,6 @@ def test_secrets_are_made_once_and_are_not_shared_with_git(tmp_path: Path, every
     (folder / "valkey.conf").unlink()
     subprocess.run([script, folder], check=True, capture_output=True)
     assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == made
-    private = ["deploy/secrets/valkey.conf", "sider.env"]
+    private = ["deploy/secrets/valkey.conf", "sider.env", ".env"]
     ignored = subprocess.run(["git", "check-ignore", *private], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ignored.stdout.split() == private

@@ -17,6 +17,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- /* Pod Security Standard "restricted". */ -}}
 {{- define "sider.podSecurity" -}}
 automountServiceAccountToken: false
+# Of a Service "sider-metrics" Kubernetes would make the variable SIDER_METRICS_PORT, which is a setting of ours.
+enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
   runAsUser: 10001
@@ -39,6 +41,9 @@ securityContext:
 volumeMounts:
   - {name: secrets, mountPath: /etc/sider, readOnly: true}
   - {name: tmp, mountPath: /tmp}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 
 {{- define "sider.volumes" -}}
@@ -47,6 +52,9 @@ volumes:
     secret: {secretName: {{ .Values.secrets.name | quote }}, defaultMode: 0440}
   - name: tmp
     emptyDir: {sizeLimit: 2Gi}
+  {{- with .Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 
 {{- define "sider.environment" -}}
@@ -57,4 +65,7 @@ env:
   - {name: SIDER_KEYRING_FILE, value: /etc/sider/keyring.json}
   - {name: SIDER_METRICS_HOST, value: 0.0.0.0}
   - {name: SIDER_METRICS_PORT, value: "9464"}
+  {{- with .Values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
