@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     )
 
     hsts_seconds: int = Field(default=0, ge=0, description="Strict-Transport-Security's max-age; 0: not sent")
-    max_guesses: int = Field(default=10, gt=0, description="wrong passwords a photo and hour")
+    max_guesses: int = Field(default=10, gt=0, description="wrong passwords an hour of a photo, or of all of a batch")
     max_upload_bytes: int = Field(default=20 * 2**20, gt=0, description="largest photo file, bytes")
     # Pillow itself refuses more.
     max_pixels: int = Field(default=40_000_000, gt=0, le=178_956_970, description="largest photo, pixels")

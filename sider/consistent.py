@@ -13,10 +13,13 @@ import torch
 from rich.console import Console
 
 from core import pseudonyms
+from core.errors import SiderError
 from core.methods import id2face
 from core.networks.personas import plain
 from core.stages.sandbox import read_upload
+from core.stages.validate import Photo
 from sider.bars import counted
+from sider.files import read_file
 from sider.local import Engine, networks
 from sider.runs import is_there
 
@@ -30,8 +33,8 @@ def with_pseudonyms(
     paths, before = {}, {}
     for path, _ in photos:
         try:
-            digest = sha256(path.read_bytes()).hexdigest()
-        except OSError:
+            digest = sha256(read_file(path, engine.max_bytes)).hexdigest()
+        except (SiderError, OSError):
             continue  # the run itself tells of it
         paths[digest] = path
         if path in done:
@@ -39,8 +42,10 @@ def with_pseudonyms(
     wish = engine.wish
     config = replace(id2face.PRESETS[wish.preset], presentation=wish.presentation, age=wish.age)
     generator = torch.Generator().manual_seed(secrets.randbits(63) if wish.seed is None else wish.seed)
-    album = pseudonyms.Album(
-        list(paths), lambda digest: read_upload(paths[digest].read_bytes(), engine.limits), networks()
-    )
+
+    def read(digest: str) -> Photo:
+        return read_upload(read_file(paths[digest], engine.max_bytes), engine.limits)
+
+    album = pseudonyms.Album(list(paths), read, networks())
     with counted("who is who", console) as step:
         return replace(engine, personas=pseudonyms.draw(album, config, before, generator, step))

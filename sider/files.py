@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from core.errors import RequestRefused, SiderError, StateConflict
+from core.errors import PhotoRefused, RequestRefused, SiderError, StateConflict
 from core.stages.sandbox import read_upload
 from core.stages.validate import Limits, Photo
 from core.vault import passwords
@@ -20,6 +21,7 @@ from core.vault.custody import Custody
 from core.vault.restoration import MAX_PIXELS
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp"}
+MAX_BYTES = 4 * MAX_PIXELS  # of any picture: not even without compression has one more
 
 
 def check_target(target: Path, source: Path, overwrite: bool) -> None:
@@ -86,9 +88,19 @@ def tell_left_out(files: list[Path], console: Console) -> None:
         _tell(console, "yellow", "left out", f"{count} no JPEG, PNG or WebP: {names}")
 
 
+def read_file(path: Path, most: int) -> bytes:
+    """A file of `most` bytes or fewer (PhotoRefused: it has more; OSError)."""
+    with path.open("rb") as file:
+        # Its size is asked first, because memory is taken for all of it; a pipe has none, and may never end.
+        data = None if os.fstat(file.fileno()).st_size > most else file.read(most + 1)
+    if data is None or len(data) > most:
+        raise PhotoRefused(f"the photo has more than the {most} bytes that are accepted", code="photo_too_large")
+    return data
+
+
 def read_made(path: Path) -> Photo:
     """A picture that was made by us: whatever SIDER_MAX_PIXELS is now, it was let in once (PhotoRefused, OSError)."""
-    data = path.read_bytes()
+    data = read_file(path, MAX_BYTES)
     return read_upload(data, Limits(max_bytes=max(1, len(data)), max_pixels=MAX_PIXELS))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from core.errors import NotFound, PromiseNotMet, RestoreDenied
+from core.errors import NotFound, PhotoRefused, PromiseNotMet, RestoreDenied
 from core.settings import Settings
 from core.stages.sandbox import read_upload
 from core.stages.validate import Limits, Photo
@@ -23,7 +23,7 @@ from core.vault.keyring import Keyring
 from core.vault.passwords import Lock
 from core.vault.provenance import marked_png
 from core.vault.restoration import Restoration
-from sider.files import error_line, read_made, write_file
+from sider.files import error_line, read_file, read_made, write_file
 from sider.runs import Step, Wish
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # A key file may be renamed or moved with its picture; it is bound to no name.
 BINDING = Binding("local", "file", "restoration")
+MAX_KEY_BYTES = 2**31  # AES-GCM, as `cryptography` has it, seals no more at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,10 @@ class Engine:
 
     at_once = 1
     where = ""
+
+    @property
+    def max_bytes(self) -> int:
+        return self.limits.max_bytes
 
     @classmethod
     def load(cls, wish: Wish, keep_missed: bool) -> Engine:
@@ -112,7 +117,10 @@ def _open(path: Path, password: Callable[[], str]) -> bytes:
         key_file = path.with_name(re.sub(r"\.v\d+$", "", path.stem) + ".key")
     if not key_file.is_file():
         raise NotFound(f"no key beside the picture: {key_file} is missing")
-    sealed = key_file.read_bytes()
+    try:
+        sealed = read_file(key_file, MAX_KEY_BYTES)
+    except PhotoRefused:
+        raise RestoreDenied from None
     # Never a fresh one: it could open nothing, and would hide that the right one is missing.
     keyring = None if key_version(sealed) is None else Keyring.open(keyring_path())
     kdf = kdf_of(sealed)

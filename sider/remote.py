@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from core.errors import NotFound, PhotoRefused, RequestRefused, SiderError, Stat
 from core.jobs.states import ENDS, State
 from sider.client import Client
 from sider.client.models import Progress, ProtectOptions
-from sider.files import error_line, read_made, report
+from sider.files import MAX_BYTES, error_line, read_made, report
 from sider.runs import OutcomeUnknown, Step, Wish
 
 KEY_VARIABLE = "SIDER_API_KEY"
@@ -44,6 +45,7 @@ class Service:
     where: str
 
     at_once = 4
+    max_bytes = MAX_BYTES  # the service says itself how many it takes
 
     def beside(self, stem: Path) -> list[Path]:  # noqa: ARG002
         return []
@@ -82,11 +84,15 @@ def restore(client: Client, path: Path, target: Path, password: Callable[[], str
         )
     given = None if client.photo(photo_id).custody == "server" else password()
     job = client.wait(client.restore(photo_id, reason=reason, password=given).job_id)
-    client.download_restored(job, target)
-    sha256 = read_made(target).sha256
-    if sha256 != (job.result or {}).get("sha256"):
-        target.unlink()
-        raise StateConflict("what the service has sent is not the original", code="restore_damaged")
+    fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}")  # what is there may be all that its owner has
+    try:
+        client.download_restored(job, fresh)
+        sha256 = read_made(fresh).sha256
+        if sha256 != (job.result or {}).get("sha256"):
+            raise StateConflict("what the service has sent is not the original", code="restore_damaged")
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
     return {"restored": str(target), "sha256": sha256, "exact": True}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -21,7 +22,7 @@ from rich.table import Table
 from core.errors import SiderError
 from core.looks import Age, Faces, Presenting
 from core.vault.custody import Custody
-from sider.files import check_target, error_line, plan, report, results_of
+from sider.files import MAX_BYTES, check_target, error_line, plan, read_file, report, results_of
 
 JOURNAL = ".sider-run.jsonl"
 
@@ -54,7 +55,8 @@ class OutcomeUnknown(Exception):
 
 class Protector(Protocol):
     """Protects a photo, here or on a server, and writes what comes of it to the targets: what stands `beside` the
-    pictures first, then the pictures. `where` is part of what a photo is known by to have been done.
+    pictures first, then the pictures. `where` is part of what a photo is known by to have been done; one of more than
+    `max_bytes` is refused.
 
     `attempt` is the same when one that was interrupted is resumed. `protect` raises SiderError or OSError when it has
     come to nothing, OutcomeUnknown when it may not have.
@@ -64,6 +66,8 @@ class Protector(Protocol):
     def at_once(self) -> int: ...
     @property
     def where(self) -> str: ...
+    @property
+    def max_bytes(self) -> int: ...
     def beside(self, stem: Path) -> list[Path]: ...
     def protect(self, photo: bytes, targets: list[Path], attempt: str, step: Step) -> dict[str, Any]: ...
 
@@ -76,7 +80,7 @@ class Journal:
         self._path, self._lock = out / JOURNAL, Lock()
         self._last: dict[str, dict[str, Any]] = {}
         if self._path.is_file():
-            for text in self._path.read_text(encoding="utf-8").splitlines():
+            for text in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     entry = json.loads(text)
                     self._last[entry["photo"]] = entry
@@ -89,8 +93,13 @@ class Journal:
 
     def note(self, photo: str, said: dict[str, Any]) -> None:
         """Add an entry."""
-        with self._lock, self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"photo": photo} | said) + "\n")
+        line = json.dumps({"photo": photo} | said).encode() + b"\n"
+        with self._lock, self._path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # cut off as it was written, which must not cost this line, too
+                    line = b"\n" + line
+            file.write(line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +145,7 @@ class Run:
     def _one(self, path: Path, stem: Path, journal: Journal, protector: Protector, step: Step) -> dict[str, Any]:
         name = stem.as_posix()
         try:
-            photo = path.read_bytes()
+            photo = read_file(path, protector.max_bytes)
             digest = self._digest(photo, protector.where)
             before = self._noted(name, digest, journal)
             if (line := before.get("line")) and "error" not in line and is_there(line):
@@ -168,9 +177,9 @@ class Run:
         journal = Journal(self.out)
         for path, stem in photos:
             name = stem.as_posix()
-            with suppress(OSError):  # the run itself tells of it
+            with suppress(SiderError, OSError):  # the run itself tells of it
                 if "attempt" in journal.of(name):
-                    digest = self._digest(path.read_bytes(), where)
+                    digest = self._digest(read_file(path, MAX_BYTES), where)
                     if "attempt" in self._noted(name, digest, journal):
                         return True
         return False
@@ -180,8 +189,8 @@ class Run:
         journal, found = Journal(self.out), {}
         for path, stem in photos:
             try:
-                noted = self._noted(stem.as_posix(), self._digest(path.read_bytes(), where), journal)
-            except OSError:
+                noted = self._noted(stem.as_posix(), self._digest(read_file(path, MAX_BYTES), where), journal)
+            except (SiderError, OSError):
                 continue
             if (line := noted.get("line")) and "error" not in line:
                 found[path] = line

@@ -40,6 +40,7 @@ class Fake:
     at_once: int = 2
     where: str = ""
     early: bool = False
+    max_bytes: int = 2**20
 
     def beside(self, stem: Path) -> list[Path]:
         return [stem.with_name(f"{stem.name}.key")]

@@ -9,6 +9,7 @@ import pytest
 
 from core.jobs.database import now
 from tests.api.conftest import PASSWORD, Service
+from tests.fakes import picture
 
 WRONG = "wrong horse battery"
 
@@ -31,6 +32,23 @@ def test_wrong_passwords_close_a_photo_for_a_while(service: Service, monkeypatch
     assert service.restored(headers, other)["state"] == "succeeded"
     monkeypatch.setattr("core.jobs.guesses.now", lambda: now() + timedelta(hours=1))
     assert service.restored(headers, photo_id)["state"] == "succeeded"
+
+
+def test_the_photos_of_a_batch_take_wrong_passwords_together(service: Service) -> None:
+    """Their password is one, so whoever guesses could go from photo to photo."""
+    service.change(max_guesses=3)
+    headers = service.key("protect", "restore")
+    files = [("photo", ("me.png", picture(seed=n).to_png(), "image/png")) for n in range(2)]
+    sent = service.client.post("/protect", headers=headers, data={"password": PASSWORD}, files=files)
+    one, two = (job["photo_id"] for job in sent.json()["jobs"])
+    other = service.upload(headers).json()["photo_id"]
+    service.work()
+    for photo_id in (one, two, one):
+        assert service.restored(headers, photo_id, WRONG)["problem"]["code"] == "restore_denied"
+    for photo_id in (one, two):
+        assert attempt(service, headers, photo_id, PASSWORD).json()["code"] == "too_many_guesses"
+        assert service.parts.audit.latest(1, subject=photo_id)[0].outcome == "too_many_guesses"
+    assert service.restored(headers, other)["state"] == "succeeded"
 
 
 def test_right_passwords_are_not_counted(service: Service) -> None:

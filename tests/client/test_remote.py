@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from core.errors import RequestRefused
+from core.errors import PhotoRefused, RequestRefused, StateConflict
 from core.looks import Age, Faces, Presenting
 from core.stages.validate import Photo
 from core.vault.custody import Custody
@@ -130,20 +130,43 @@ def test_a_photo_that_the_service_has_not_is_sent_anew(tmp_path: Path, ended: An
     assert key(again) != key(first)
 
 
+def restored(folder: Path, original: Photo, data: bytes) -> dict[str, Any]:
+    """The line of a restore to back.png: the original is promised, the data come."""
+    ended = job(kind="restore", state="succeeded", result={"link": "http://store.test/o", "sha256": original.sha256})
+    service = Service(
+        httpx2.Response(200, json={"made_here": True, "outputs": twins().json()["outputs"][:1]}),
+        httpx2.Response(200, json=photo_view(1).json() | {"custody": "server"}), accepted(),
+        events(event("end", state="succeeded")), httpx2.Response(200, json=ended),
+        httpx2.Response(200, headers={"x-amz-meta-sha256": hashlib.sha256(data).hexdigest()}, content=data),
+    )  # fmt: skip
+    (folder / "a.png").write_bytes(PICTURE)
+    with Client(SERVER, "sdr_key", transport=httpx2.MockTransport(service)) as client:
+        return remote.restore(client, folder / "a.png", folder / "back.png", lambda: "", "dispute 4711")
+
+
+def test_what_is_not_the_original_replaces_nothing(tmp_path: Path) -> None:
+    (tmp_path / "back.png").write_bytes(b"mine")
+    with pytest.raises(StateConflict, match="not the original"):
+        restored(tmp_path, picture(seed=1), picture(seed=2).to_png())
+    with pytest.raises(PhotoRefused):
+        restored(tmp_path, picture(seed=1), b"no picture at all")
+    assert (tmp_path / "back.png").read_bytes() == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "back.png"]
+
+
+def test_the_original_replaces_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "back.png").write_bytes(b"mine")
+    assert restored(tmp_path, picture(seed=1), picture(seed=1).to_png())["restored"] == str(tmp_path / "back.png")
+    assert (tmp_path / "back.png").read_bytes() == picture(seed=1).to_png()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "back.png"]
+
+
 def test_an_original_larger_than_new_photos_may_be_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its link was the only one."""
     monkeypatch.setenv("SIDER_MAX_PIXELS", "100")
     original = Photo(np.zeros((5000, 8200, 3), np.uint8))  # 41 MP
     data = original.to_png()
-    ended = job(kind="restore", state="succeeded", result={"link": "http://store.test/o", "sha256": original.sha256})
-    service = Service(
-        httpx2.Response(200, json=photo_view(1).json() | {"custody": "server"}), accepted(),
-        events(event("end", state="succeeded")), httpx2.Response(200, json=ended),
-        httpx2.Response(200, headers={"x-amz-meta-sha256": hashlib.sha256(data).hexdigest()}, content=data),
-    )  # fmt: skip
-    monkeypatch.setattr(remote, "photos_of", lambda *_: ["pho_1"])
-    with Client(SERVER, "sdr_key", transport=httpx2.MockTransport(service)) as client:
-        line = remote.restore(client, tmp_path / "a.png", tmp_path / "back.png", lambda: "", "dispute 4711")
+    line = restored(tmp_path, original, data)
     assert line == {"restored": str(tmp_path / "back.png"), "sha256": original.sha256, "exact": True}
     assert (tmp_path / "back.png").read_bytes() == data
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from core.errors import NotFound, RequestRefused, StateConflict
 from core.jobs import database
 from core.jobs.repository import Jobs
-from core.jobs.signatures import sign
+from core.jobs.signatures import key_of, sign
 from core.jobs.tables import Delivery, WebhookSecret
 from core.jobs.webhooks import ATTEMPT_SECONDS, JITTER, KEPT, PAUSES, ROTATION, Webhooks, delivery_of
 from core.vault.keyring import Keyring
@@ -54,7 +54,18 @@ def test_the_signature_is_the_standards() -> None:
     expected = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
     identifier, body = "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}'
     assert sign([key], identifier, 1614265330, body) == expected
-    assert sign([b"other", key], identifier, 1614265330, body).split(" ")[1] == expected
+    assert sign([b"other" * 5, key], identifier, 1614265330, body).split(" ")[1] == expected
+
+
+@pytest.mark.parametrize("key", [b"", b"k" * 23])
+def test_nothing_is_signed_with_a_key_that_can_be_guessed(key: bytes) -> None:
+    with pytest.raises(ValueError, match="bytes"):
+        sign([b"k" * 32, key], "msg_1", 1614265330, b"{}")
+
+
+def test_a_secret_that_the_service_makes_is_taken(engine: Engine, keyring: Keyring) -> None:
+    webhooks = Webhooks(engine)
+    assert [key_of(webhooks.new_secret("bank", keyring))] == webhooks.secrets("bank", keyring)
 
 
 def test_due_when_the_job_has_ended_and_not_before(engine: Engine) -> None:
