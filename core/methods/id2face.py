@@ -7,7 +7,7 @@ given. What hair, outline and light still tell machines of the source, and make 
 `perceptface` takes away, where the bundle has one: it draws a face nearer to the personas that it wears.
 
 Notation: v_k identity of a recomposed face by encoder k, s_k the source's, o_k another's as it became, p_k its own
-personas' (at first without what all mixtures share), t_k threshold at FAR 1e-2.
+personas' (of a single variant without what all mixtures share), t_k threshold at FAR 1e-2.
 
     near = max_k max(cos(v_k, s_k), max_o cos(v_k, o_k)) / t_k
     mixture = the first in random order with near <= 1 + rest; if there is none, argmin near
@@ -226,11 +226,11 @@ class Casting:
     def target(self, candidate: int, b: int) -> Identity:
         """Whom a candidate is turned towards as face `b`: the personas that it is made of, a secret that fits it.
 
-        The first time without what all candidates have in common: other photos' have it, too. Later ones are turned
-        away from those before besides, and have less to draw towards whom they wear.
+        A single variant without what all candidates have in common: other photos' have it, too. Of several, which are
+        turned away from one another besides, less is to be drawn.
         """
         target = self.made_of([candidate], b)
-        if len(self.candidates) > 1 and all(face != b for _, face in self.given):
+        if self.config.variants == 1 < len(self.candidates):
             common = self.made_of(range(len(self.candidates)), b)
             target = {name: v - common[name] for name, v in target.items()}
         return Identity({name: F.normalize(v, dim=1) for name, v in target.items()})
