@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -68,8 +68,9 @@ class Once:
     seal_key: bytes = field(default=b"", repr=False)
 
     @contextmanager
-    def attempt(self, form: BaseModel, photos: Sequence[bytes]) -> Iterator[Attempt]:
-        """The first attempt at this request, or what came of it; given up if the block raises.
+    def attempt(self, form: BaseModel, photos: Iterable[bytes]) -> Iterator[Attempt]:
+        """The first attempt at this request, or what came of it; given up if the block raises. Photos are read once,
+        or not at all.
 
         Raises:
             RequestRefused: the key came with another payload.
@@ -93,13 +94,16 @@ class Once:
         nonce, text = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
         return ANSWER.validate_json(AESGCM(self.seal_key).decrypt(nonce, text, self.receipt_id.encode()))
 
-    def _fingerprint(self, form: BaseModel, photos: Sequence[bytes]) -> str:
+    def _fingerprint(self, form: BaseModel, photos: Iterable[bytes]) -> str:
         # Not what is so by default: to a release with one more field, a request without it is the same as before.
         known = type(form).model_fields
         fields = {name: _plain(value) for name, value in form if name != "photo" and value != known[name].default}
         text = json.dumps(fields, sort_keys=True).encode()
         # Of many each one's digest, so that it tells where one ends; of one itself, as receipts of older releases have.
-        payload = photos[0] if len(photos) == 1 else b"".join(hashlib.sha256(photo).digest() for photo in photos)
+        each = iter(photos)
+        first = next(each, b"")
+        others = [hashlib.sha256(photo).digest() for photo in each]
+        payload = b"".join((hashlib.sha256(first).digest(), *others)) if others else first
         return hmac.digest(self.print_key, len(text).to_bytes(8) + text + payload, "sha256").hex()
 
 

@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.decoding import Decoders
 from api.limits import RateLimits, connect_limits
 from api.sharing import States, Watchers
 from core import tracing
@@ -84,6 +85,7 @@ class Parts:
     states: States = field(default_factory=States)
     leaving: threading.Event = field(default_factory=threading.Event)  # set when the server is told to stop
     watchers: Watchers = field(default_factory=Watchers)
+    decoders: Decoders = field(default_factory=Decoders)
 
     @property
     def jobs(self) -> Jobs:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Depends, Form, Response
+from fastapi import APIRouter, Depends, Form, Response, UploadFile
+from fastapi.concurrency import contextmanager_in_threadpool
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from api.acceptance import accept, describe, queued
 from api.admission import QueueingRoute, check_room
 from api.auth import Caller, caller
+from api.decoding import check, content
 from api.events import end_of, preferred_wait
 from api.idempotency import Attempt, Once, once
 from api.jobs import view
@@ -24,8 +28,6 @@ from core.jobs.database import now
 from core.jobs.repository import new_id
 from core.jobs.states import State
 from core.jobs.tables import Photo
-from core.settings import Settings
-from core.stages.sandbox import check_upload
 from core.stages.validate import Limits
 from core.vault import passwords
 from core.vault.custody import Custody
@@ -72,7 +74,7 @@ async def protect(
     here, and only that key travels, sealed to the job. With `Prefer: wait=N` the answer comes when the job has ended
     (200), or after N seconds, 30 at most, as if it had not been asked for (202); a batch is not waited for.
     """
-    accepted = await run_in_threadpool(_protect, response, found, who, once, form)
+    accepted = await _protect(response, found, who, once, form)
     if wait and isinstance(accepted, Accepted) and not found.watchers.full(who.tenant, found.settings.tenant_share):
         response.headers["Preference-Applied"] = f"wait={wait}"
         try:
@@ -86,49 +88,65 @@ async def protect(
     return accepted
 
 
-def _protect(response: Response, found: Parts, who: Caller, once: Once, form: ProtectForm) -> Acceptance:
+async def _protect(response: Response, found: Parts, who: Caller, once: Once, form: ProtectForm) -> Acceptance:
+    await run_in_threadpool(_check, found, who, form)
+    limits = Limits(found.settings.max_upload_bytes, found.settings.max_pixels)
+    photos = (content(photo, limits) for photo in form.photo)
+    async with contextmanager_in_threadpool(once.attempt(form, photos)) as attempt:
+        accepted = attempt.earlier
+        if accepted is None:
+            if len(form.photo) > 1:  # before they are decoded: for that alone one would send many
+                await run_in_threadpool(check_room, found, who, len(form.photo))
+            calls = [partial(_refusal, photo, limits) for photo in form.photo]
+            _insist(await found.decoders.run(who.tenant, found.settings.tenant_share, calls))
+            accepted = await run_in_threadpool(_keep, found, who, form, limits, attempt)
+    describe(response, accepted, attempt)
+    return accepted
+
+
+def _check(found: Parts, who: Caller, form: ProtectForm) -> None:
+    """What can be refused without a look at the photos (RequestRefused)."""
     settings = found.settings
     methods.check(form.method, form.preset, methods.asked(presentation=form.presentation, age=form.age))
     if form.variants > settings.max_variants:
         raise RequestRefused(f"{form.variants} variants; at most {settings.max_variants}")
     if form.webhook_url:
         found.webhooks.check(form.webhook_url, who.tenant, settings.webhook_private)
-    uploads = _uploads(form, settings)
-    with once.attempt(form, uploads) as attempt:
-        accepted = attempt.earlier or _keep(found, who, form, uploads, attempt)
-    describe(response, accepted, attempt)
-    return accepted
-
-
-def _uploads(form: ProtectForm, settings: Settings) -> list[bytes]:
-    """The photos, checked; together they are no larger than the request may be.
-
-    Raises:
-        PhotoRefused: the only one is not to be used.
-        RequestRefused: too many, or `batch_refused`, with the problem of each that is not to be used.
-    """
     if len(form.photo) > settings.max_batch:
         raise RequestRefused(f"{len(form.photo)} photos; at most {settings.max_batch} in one request")
-    limits = Limits(settings.max_upload_bytes, settings.max_pixels)
-    uploads, refused = [photo.file.read(limits.max_bytes + 1) for photo in form.photo], []
-    for number, data in enumerate(uploads):
-        try:
-            check_upload(data, limits)
-        except PhotoRefused as error:
-            if len(uploads) == 1:
-                raise
-            refused.append({"photo": number, "code": error.code, "detail": str(error)})
+
+
+def _refusal(photo: UploadFile, limits: Limits) -> PhotoRefused | None:
+    try:
+        check(photo, limits)
+    except PhotoRefused as error:
+        return error
+    return None
+
+
+def _insist(refusals: Sequence[PhotoRefused | None]) -> None:
+    """On photos that can all be used.
+
+    Raises:
+        PhotoRefused: the only one cannot.
+        RequestRefused: `batch_refused`, with the problem of each that cannot.
+    """
+    refused = [(number, error) for number, error in enumerate(refusals) if error]
+    if refused and len(refusals) == 1:
+        raise refused[0][1]
     if refused:
-        message = f"nothing was accepted: {len(refused)} of {len(uploads)} photos cannot be used; send the others again"
-        raise RequestRefused(message, code="batch_refused", details={"photos": refused})
-    return uploads
+        message = (
+            f"nothing was accepted: {len(refused)} of {len(refusals)} photos cannot be used; send the others again"
+        )
+        told = [{"photo": number, "code": error.code, "detail": str(error)} for number, error in refused]
+        raise RequestRefused(message, code="batch_refused", details={"photos": told})
 
 
-def _keep(found: Parts, who: Caller, form: ProtectForm, uploads: list[bytes], attempt: Attempt) -> Acceptance:
+def _keep(found: Parts, who: Caller, form: ProtectForm, limits: Limits, attempt: Attempt) -> Acceptance:
     """Objects first, then the rows: a crash in between leaves orphans that nobody was promised."""
-    batch_id = new_id("bat") if len(uploads) > 1 else None
-    if batch_id:
-        check_room(found, who, len(uploads))
+    batch_id = new_id("bat") if len(form.photo) > 1 else None
+    if batch_id:  # once more, because others may have come in since
+        check_room(found, who, len(form.photo))
     password = form.password.get_secret_value() if form.password else None
     form.custody.check(password)
     code = None if password or form.custody is Custody.SERVER else passwords.new_restore_code()
@@ -136,7 +154,7 @@ def _keep(found: Parts, who: Caller, form: ProtectForm, uploads: list[bytes], at
     lock = passwords.lock(secret) if secret else None
     request = form.model_dump(include=ASKED)
     jobs, photos = [], []
-    for data in uploads:
+    for upload in form.photo:
         photo = Photo(
             id=new_id("pho"), tenant=who.tenant, created_at=now(),
             method=form.method, preset=form.preset, variants=form.variants, custody=form.custody,
@@ -145,7 +163,7 @@ def _keep(found: Parts, who: Caller, form: ProtectForm, uploads: list[bytes], at
         job.batch_id = batch_id
         if lock:
             found.shelf.put_secret(who.tenant, job.id, lock)
-        found.shelf.put_upload(who.tenant, job.id, data)
+        found.shelf.put_upload(who.tenant, job.id, content(upload, limits))
         jobs.append(job)
         photos.append(photo)
     answers = [Accepted(job_id=job.id, photo_id=job.photo_id, state=State.queued) for job in jobs]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.concurrency import contextmanager_in_threadpool
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
@@ -13,17 +15,17 @@ from starlette.concurrency import run_in_threadpool
 from api.acceptance import accept, describe, queued
 from api.admission import QueueingRoute
 from api.auth import Caller, caller
+from api.decoding import check, content
 from api.guard import subject_of
 from api.idempotency import Attempt, Once, once
 from api.parts import Parts, parts
 from api.problems import documented
-from api.schemas import Accepted, RestoreForm
+from api.schemas import Acceptance, Accepted, RestoreForm
 from core.errors import RequestRefused, StateConflict
 from core.jobs import guesses
 from core.jobs.audit import Entry
 from core.jobs.repository import new_id
 from core.jobs.states import State
-from core.stages.sandbox import check_upload
 from core.stages.validate import Limits
 from core.vault.passwords import KdfCost, Lock, derive_key
 
@@ -48,7 +50,7 @@ router = APIRouter(tags=["photos"], route_class=RestoreRoute)
     responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
     summary="Restore an original",
 )
-def restore(
+async def restore(
     response: Response,
     found: Annotated[Parts, Depends(parts)],
     who: Annotated[Caller, Depends(caller)],
@@ -65,18 +67,27 @@ def restore(
     `Authorization: Bearer`, the key in `X-API-Key`.
     """
     told = {"reason": form.reason} | ({"subject": who.subject} if who.subject else {})
-    with found.audit.refusals(Entry("restore", "accepted", who.actor, who.tenant, form.photo_id, told)):
-        limits = Limits(found.settings.max_upload_bytes * 4, found.settings.max_pixels)
-        if form.webhook_url:
-            found.webhooks.check(form.webhook_url, who.tenant, found.settings.webhook_private)
-        data = None
-        if form.photo is not None:
-            data = form.photo.file.read(limits.max_bytes + 1)
-            check_upload(data, limits)
-        with once.attempt(form, [data or b""]) as attempt:
-            accepted = attempt.earlier or _keep(found, who, form, data, attempt)
-    describe(response, accepted, attempt)
+    entry = Entry("restore", "accepted", who.actor, who.tenant, form.photo_id, told)
+    async with contextmanager_in_threadpool(found.audit.refusals(entry)):
+        accepted = await _restore(response, found, who, once, form)
     assert isinstance(accepted, Accepted)  # noqa: S101 - a receipt is of one endpoint
+    return accepted
+
+
+async def _restore(response: Response, found: Parts, who: Caller, once: Once, form: RestoreForm) -> Acceptance:
+    settings = found.settings
+    limits = Limits(settings.max_upload_bytes * 4, settings.max_pixels)
+    if form.webhook_url:
+        await run_in_threadpool(found.webhooks.check, form.webhook_url, who.tenant, settings.webhook_private)
+    uploads = [] if form.photo is None else [form.photo]
+    photos = (content(upload, limits) for upload in uploads)
+    async with contextmanager_in_threadpool(once.attempt(form, photos)) as attempt:
+        accepted = attempt.earlier
+        if accepted is None:
+            if checks := [partial(check, upload, limits) for upload in uploads]:
+                await found.decoders.run(who.tenant, settings.tenant_share, checks)
+            accepted = await run_in_threadpool(_keep, found, who, form, limits, attempt)
+    describe(response, accepted, attempt)
     return accepted
 
 
@@ -87,7 +98,7 @@ def _admitted(request: Request, found: Parts, who: Caller) -> Caller:
         return replace(who, subject=subject_of(request, who))
 
 
-def _keep(found: Parts, who: Caller, form: RestoreForm, data: bytes | None, attempt: Attempt) -> Accepted:
+def _keep(found: Parts, who: Caller, form: RestoreForm, limits: Limits, attempt: Attempt) -> Accepted:
     kept = found.photos.get(form.photo_id, who.tenant)
     if kept.protected_at is None:
         raise StateConflict("the photo is not protected yet; wait for its job")
@@ -95,12 +106,12 @@ def _keep(found: Parts, who: Caller, form: RestoreForm, data: bytes | None, atte
         guesses.check(session, kept.id, found.settings.max_guesses)
     lock = _lock(form.password, found.shelf.restoration_kdf(who.tenant, kept.made))
     job_id = new_id("job")
-    if data is not None:
-        found.shelf.put_upload(who.tenant, job_id, data)
+    if form.photo is not None:
+        found.shelf.put_upload(who.tenant, job_id, content(form.photo, limits))
     if lock:
         found.shelf.put_secret(who.tenant, job_id, lock)
     request: dict[str, object] = {
-        "reason": form.reason, "subject": who.subject, "uploaded": data is not None, "locked": lock is not None,
+        "reason": form.reason, "subject": who.subject, "uploaded": form.photo is not None, "locked": lock is not None,
     }  # fmt: skip
     answer = Accepted(job_id=job_id, photo_id=kept.id, state=State.queued)
     accept(found, [queued(job_id, who, "restore", kept.id, request)], form, attempt, answer)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, UploadFile
+from starlette.concurrency import run_in_threadpool
 
 from api.admission import GuardedRoute
 from api.auth import Caller, needs
+from api.decoding import content
 from api.parts import Parts, parts
 from api.problems import documented
 from api.schemas import Output, Verified
@@ -22,7 +24,7 @@ router = APIRouter(tags=["photos"], route_class=GuardedRoute)
     responses=documented(400, 401, 403, 413, 415, 422, 429, 503),
     summary="Was this picture made here?",
 )
-def verify_photo(
+async def verify_photo(
     photo: Annotated[UploadFile, File(description="JPEG, PNG or WebP; nothing of it is kept")],
     found: Annotated[Parts, Depends(parts)],
     who: Annotated[Caller, Depends(needs("protect", "restore"))],
@@ -32,8 +34,13 @@ def verify_photo(
     A picture that was scaled, cropped or compressed anew is not recognised, and one of another tenant or of an erased
     photo is as unknown as any stranger's.
     """
-    limits = Limits(found.settings.max_upload_bytes * 4, found.settings.max_pixels)
-    seen = read_upload(photo.file.read(limits.max_bytes + 1), limits)
-    made = found.photos.made(found.shelf.candidates(seen.sha256), who.tenant)
+    settings = found.settings
+    limits = Limits(settings.max_upload_bytes * 4, settings.max_pixels)
+
+    def seen() -> str:
+        return read_upload(content(photo, limits), limits).sha256
+
+    [sha256] = await found.decoders.run(who.tenant, settings.tenant_share, [seen])
+    made = await run_in_threadpool(lambda: found.photos.made(found.shelf.candidates(sha256), who.tenant))
     outputs = [Output(photo_id=row.id, name=f"v{n}", protected_at=row.protected_at) for row, n in made]
     return Verified(made_here=bool(outputs), outputs=outputs)

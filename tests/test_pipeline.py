@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from core import methods, pipeline
 from core.errors import NoFaceFound, PromiseNotMet, RequestRefused, RestoreDenied
 from core.networks import Networks
 from core.pipeline import Made, Outcome, Request, attempt, protect, restore
+from core.stages.align import MAX_FACES
 from core.stages.optimise import Protected
 from core.stages.validate import Photo
+from core.vault.restoration import MAX_COVER, Restoration
 from tests.fakes import picture
 
 
@@ -82,6 +85,22 @@ def test_a_photo_that_is_not_the_protected_one_is_denied(outcome: Outcome) -> No
     pixels[0, 0, 0] ^= 1
     with pytest.raises(RestoreDenied):
         restore(Photo(pixels), outcome.restoration.pack())
+
+
+def test_as_many_boxes_as_faces_are_restored() -> None:
+    assert MAX_COVER >= MAX_FACES
+
+
+def test_boxes_are_decoded_at_a_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = picture()
+    protected = original.pixels.copy()
+    protected[8:9, 8:40] ^= 1
+    packed = Restoration.of(original.pixels, [protected], [(8, 8, 32, 1), (8, 4, 1, 64)]).pack()
+    damaged = packed[:-20] + bytes(20)
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("a box was decoded beside the keys"))
+    assert (restore(Photo(protected), packed).pixels == original.pixels).all()
+    with pytest.raises(RestoreDenied):
+        restore(Photo(protected), damaged)
 
 
 def test_a_missed_promise_is_an_error_with_the_numbers(

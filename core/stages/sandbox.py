@@ -19,7 +19,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import cache
 from typing import cast
@@ -34,7 +35,7 @@ from core.stages.validate import Limits, Photo, decode
 # Photos of 40 MP take 1.5 s at most, and 817 MiB in the worst of modes (WebP).
 CPU_SECONDS, CPU_SECONDS_PER_PIXEL = 2, 1e-7
 MEMORY, MEMORY_PER_PIXEL = 512 * 2**20, 24  # bytes
-WALL_SECONDS = 30.0  # on a machine that has no time for us
+WALL_SECONDS = 30.0  # on a machine that has no time for us; as long for a place to decode at
 MERCY = 5.0  # seconds after which who still has not ended is killed
 LINE = 4096  # longest header of a question or an answer
 MESSAGE = 300  # longest reason for a refusal, characters
@@ -74,7 +75,7 @@ class Server:
     def ask(self, data: bytes, limits: Limits, pixels: bool) -> Photo | None:
         """Let a child decode; its photo, if pixels are wanted."""
         question = {"size": len(data), "limits": asdict(limits), "pixels": pixels}
-        with self._places, self._child() as line, line.makefile("rb") as answer:
+        with self._place(), self._child() as line, line.makefile("rb") as answer:
             try:
                 line.sendall(json.dumps(question).encode() + b"\n")
                 if data:  # who has nothing to wait for may have answered and gone, and even nothing cannot be sent then
@@ -90,6 +91,15 @@ class Server:
         """End the process; children that are at work finish."""
         with self._lock:
             self._end()
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        if not self._places.acquire(timeout=WALL_SECONDS):
+            raise Unavailable("too many photos wait to be decoded; try again later", code="decoder_busy")
+        try:
+            yield
+        finally:
+            self._places.release()
 
     def _child(self) -> socket.socket:
         """A line to a new child."""

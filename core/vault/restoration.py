@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Annotated
@@ -23,11 +23,13 @@ from core.errors import RestoreDenied
 
 Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]  # x, y, width, height, px of the photo
+Read = Callable[[bytes], Pixels]  # a PNG (RestoreDenied)
 
 MAX_HEADER = 64 * 2**10
 MAX_BOXES = 64
 MAX_VARIANTS = 64
 MAX_PIXELS = 200_000_000
+MAX_COVER = 16  # pixels of all boxes by those of the photo: as many faces as it may have, were each all there is of it
 
 
 def pixel_digest(pixels: Pixels) -> str:
@@ -44,6 +46,25 @@ def png_bytes(pixels: Pixels, info: PngInfo | None = None) -> bytes:
     return buffer.getvalue()
 
 
+def png_size(png: bytes) -> tuple[int, int]:
+    """Height and width by the header of a PNG (RestoreDenied)."""
+    if len(png) < 24 or png[:8] != b"\x89PNG\r\n\x1a\n":
+        raise RestoreDenied
+    width, height = struct.unpack_from(">II", png, 16)
+    return height, width
+
+
+def read_box(png: bytes) -> Pixels:
+    """The pixels of a box's PNG (RestoreDenied)."""
+    try:
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
+            if picture.mode != "RGB" or picture.size[::-1] != png_size(png):  # a second header goes before the first
+                raise RestoreDenied
+            return np.array(picture)
+    except (ValueError, OSError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+        raise RestoreDenied from error
+
+
 Pixel = Annotated[int, Field(ge=0, lt=2**31)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -58,9 +79,10 @@ class _Header(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Restoration:
-    """boxes: (x, y) of the top-left pixel and the original pixels uint8 (h, w, 3). Digests by `pixel_digest`."""
+    """boxes: (x, y) of the top-left pixel and the original pixels uint8 (h, w, 3), once unpacked as their PNG. Digests
+    by `pixel_digest`."""
 
-    boxes: tuple[tuple[int, int, Pixels], ...]
+    boxes: tuple[tuple[int, int, Pixels | bytes], ...]
     original_sha256: str
     protected_sha256: tuple[str, ...]
 
@@ -77,7 +99,7 @@ class Restoration:
 
     def pack(self) -> bytes:
         """Bytes that `unpack` reads."""
-        pictures = [png_bytes(pixels) for _, _, pixels in self.boxes]
+        pictures = [box if isinstance(box, bytes) else png_bytes(box) for _, _, box in self.boxes]
         header = _Header(
             boxes=tuple((x, y, len(p)) for (x, y, _), p in zip(self.boxes, pictures, strict=True)),
             original_sha256=self.original_sha256,
@@ -88,14 +110,14 @@ class Restoration:
 
     @classmethod
     def unpack(cls, packed: bytes) -> Restoration:
-        """The inverse of `pack`.
+        """The inverse of `pack`; pictures are left as they are until they are needed.
 
         Raises:
             RestoreDenied: these bytes are nothing that `pack` wrote.
         """
         try:
             return cls._unpack(packed)
-        except (ValueError, OSError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+        except (ValueError, struct.error) as error:
             raise RestoreDenied from error
 
     @classmethod
@@ -108,15 +130,12 @@ class Restoration:
         for x, y, size in header.boxes:
             if size > len(packed) - at:
                 raise ValueError("a box is cut off")
-            with Image.open(io.BytesIO(packed[at : at + size]), formats=["PNG"]) as picture:
-                if picture.mode != "RGB" or picture.width * picture.height > MAX_PIXELS:
-                    raise ValueError("a box is no RGB picture")
-                boxes.append((x, y, np.array(picture)))
+            boxes.append((x, y, packed[at : at + size]))
             at += size
         return cls(tuple(boxes), header.original_sha256, header.protected_sha256)
 
-    def apply(self, protected: Pixels) -> Pixels:
-        """The original pixels.
+    def apply(self, protected: Pixels, read: Read = read_box) -> Pixels:
+        """The original pixels; `read` decodes one box after another.
 
         Raises:
             RestoreDenied: this is none of the protected variants, or the result is not the original.
@@ -124,16 +143,29 @@ class Restoration:
         digest = pixel_digest(protected)
         if not any(compare_digest(digest, known) for known in self.protected_sha256):
             raise RestoreDenied
-        original = self._paste(protected)
+        original = self._paste(protected, read)
         if not compare_digest(pixel_digest(original), self.original_sha256):
             raise RestoreDenied
         return original
 
-    def _paste(self, protected: Pixels) -> Pixels:
+    def _paste(self, protected: Pixels, read: Read = read_box) -> Pixels:
+        self._check_sizes(protected)
         pixels = protected.copy()
         for x, y, box in self.boxes:
-            window = pixels[y : y + box.shape[0], x : x + box.shape[1]]
-            if min(x, y) < 0 or window.shape != box.shape:
+            cut = read(box) if isinstance(box, bytes) else box
+            window = pixels[y : y + cut.shape[0], x : x + cut.shape[1]]
+            if window.shape != cut.shape:
                 raise RestoreDenied
-            window[...] = box
+            window[...] = cut
         return pixels
+
+    def _check_sizes(self, protected: Pixels) -> None:
+        """Before any is decoded, or a small file that somebody else has written could take all memory: each within the
+        photo, and all together no more than honest ones are."""
+        height, width = protected.shape[:2]
+        total = 0
+        for x, y, box in self.boxes:
+            h, w = png_size(box) if isinstance(box, bytes) else box.shape[:2]
+            total += h * w
+            if min(x, y) < 0 or x + w > width or y + h > height or total > MAX_COVER * height * width:
+                raise RestoreDenied

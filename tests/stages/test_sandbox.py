@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,6 +101,19 @@ def test_a_child_that_dies_is_a_refusal_and_a_slow_one_is_not(server: Server, mo
     os.kill(server.pid, signal.SIGSTOP)
     with pytest.raises(Unavailable):
         server.ask(PHOTO.to_png(), Limits(), pixels=False)
+
+
+def test_who_finds_no_place_is_told_so(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.stages.sandbox.WALL_SECONDS", 0.1)
+    server._places = threading.BoundedSemaphore(1)
+    with server._places, pytest.raises(Unavailable) as caught:
+        server.ask(PHOTO.to_png(), Limits(), pixels=False)
+    assert caught.value.code == "decoder_busy"
+    monkeypatch.undo()
+    server.ask(PHOTO.to_png(), Limits(), pixels=False)
+    with pytest.raises(PhotoRefused):
+        server.ask(b"", Limits(), pixels=False)
+    server.ask(PHOTO.to_png(), Limits(), pixels=False)  # who was refused has left, too
 
 
 def answered(said: dict[str, object]) -> object:

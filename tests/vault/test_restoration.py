@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import RestoreDenied
-from core.vault.restoration import Restoration
+from core.vault.restoration import MAX_COVER, Restoration, pixel_digest, png_bytes, read_box
 from tests.fakes import picture
 
 ORIGINAL = picture().pixels
@@ -51,6 +53,46 @@ def test_a_restoration_of_another_photo_is_denied() -> None:
     other = picture(seed=9).pixels
     with pytest.raises(RestoreDenied):
         Restoration.of(other, [other], BOXES).apply(altered(1))
+
+
+def whole(count: int) -> Restoration:
+    """A box over the whole photo, so many times."""
+    digest = pixel_digest(ORIGINAL)
+    return Restoration.unpack(Restoration(((0, 0, ORIGINAL),) * count, digest, (digest,)).pack())
+
+
+def test_boxes_that_are_more_than_any_photo_has_faces_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (whole(MAX_COVER).apply(ORIGINAL) == ORIGINAL).all()
+    monkeypatch.setattr("core.vault.restoration.Image.open", lambda *_, **__: pytest.fail("a box was decoded"))
+    with pytest.raises(RestoreDenied):
+        whole(MAX_COVER + 1).apply(ORIGINAL)
+
+
+@pytest.mark.parametrize(("x", "y", "box"), [(1, 0, ORIGINAL), (0, 1, ORIGINAL), (0, 0, np.tile(ORIGINAL, (2, 1, 1)))])
+def test_a_box_that_leaves_the_photo_is_not_decoded(
+    monkeypatch: pytest.MonkeyPatch, x: int, y: int, box: np.ndarray
+) -> None:
+    digest = pixel_digest(ORIGINAL)
+    restoration = Restoration.unpack(Restoration(((x, y, box),), digest, (digest,)).pack())
+    monkeypatch.setattr("core.vault.restoration.Image.open", lambda *_, **__: pytest.fail("a box was decoded"))
+    with pytest.raises(RestoreDenied):
+        restoration.apply(ORIGINAL)
+
+
+def test_boxes_are_decoded_one_after_another() -> None:
+    """Sixteen of a large photo, all at once, would be gigabytes."""
+    seen: list[int] = []
+    pixels = whole(3).apply(ORIGINAL, lambda png: seen.append(len(png)) or ORIGINAL)  # type: ignore[func-returns-value]
+    assert (pixels == ORIGINAL).all()
+    assert len(seen) == 3
+
+
+def test_a_box_with_two_sizes_is_denied() -> None:
+    small, large = png_bytes(ORIGINAL[:8, :8]), png_bytes(ORIGINAL)
+    head = 8 + 25  # signature and IHDR
+    assert struct.unpack_from(">I4s", small, 8) == (13, b"IHDR")
+    with pytest.raises(RestoreDenied):
+        read_box(small[:head] + large[8:])
 
 
 @given(st.binary(max_size=200))
