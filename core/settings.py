@@ -68,7 +68,9 @@ class Settings(BaseSettings):
     # Pillow itself refuses more.
     max_pixels: int = Field(default=40_000_000, gt=0, le=178_956_970, description="largest photo, pixels")
     max_queue: int = Field(default=1000, gt=0, description="jobs waiting before uploads are refused with 503")
-    tenant_share: float = Field(default=0.5, gt=0, le=1, description="share of the queue that one tenant may fill")
+    tenant_share: float = Field(
+        default=0.5, gt=0, le=1, description="share of queue and decoders that one tenant may fill"
+    )
     rate_writes: str = Field(default="1200/minute", description="POST and DELETE calls an API key may make")
     rate_reads: str = Field(default="6000/minute", description="GET calls an API key may make")
     max_batch: int = Field(default=32, ge=1, le=1000, description="photos of one POST /protect")
