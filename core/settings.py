@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from core.errors import ConfigurationError
 from core.licence import LicenceClass
 
 ALIKE = 0.9  # of two names, from 0 to 1: a letter or two off
@@ -29,9 +31,8 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="SIDER_", frozen=True, extra="ignore", secrets_dir=os.environ.get("SIDER_SECRETS_DIR"),
-        hide_input_in_errors=True,  # there are secrets in it
-    )  # fmt: skip
+        env_prefix="SIDER_", frozen=True, extra="ignore", secrets_dir=os.environ.get("SIDER_SECRETS_DIR")
+    )
 
     # Not shown: it may hold a password.
     database_url: str = Field(default="sqlite:///sider.db", repr=False, description="SQLAlchemy URL of the job table")
@@ -107,6 +108,19 @@ class Settings(BaseSettings):
         BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v),
     ] = Field(default="INFO", description="which lines are written")
 
+    def __init__(self, **given: Any) -> None:
+        """Of the environment, but for what is given.
+
+        Raises:
+            ConfigurationError: there is no such setting, or no such value. Values are not told: they may be secrets.
+        """
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            said = [(*map(str, wrong["loc"]), wrong["msg"]) for wrong in error.errors(include_input=False)]
+            wrong = [f"SIDER_{where[0].upper()}: {what}" if where else what for *where, what in said]
+            raise ConfigurationError("; ".join(wrong)) from None
+
     @model_validator(mode="after")
     def _all_are_known(self) -> Self:
         """A name that is nearly a setting's is a mistake, and the default in its stead may be an open door. Others are
@@ -114,5 +128,7 @@ class Settings(BaseSettings):
         names = [f"SIDER_{field}".upper() for field in type(self).model_fields]
         for name in os.environ:
             if name.upper() not in names and (meant := get_close_matches(name.upper(), names, 1, ALIKE)):
-                raise ValueError(f"{name} is no setting; is {meant[0]} meant?")
+                raise PydanticCustomError(
+                    "unknown", "{name} is no setting; is {meant} meant?", {"name": name, "meant": meant[0]}
+                )
         return self
