@@ -117,9 +117,8 @@ class Settings(BaseSettings):
         try:
             super().__init__(**given)
         except ValidationError as error:
-            said = [(*map(str, wrong["loc"]), wrong["msg"]) for wrong in error.errors(include_input=False)]
-            wrong = [f"SIDER_{where[0].upper()}: {what}" if where else what for *where, what in said]
-            raise ConfigurationError("; ".join(wrong)) from None
+            wrong = [(*(f"SIDER_{field}".upper() for field in e["loc"][:1]), e["msg"]) for e in error.errors()]
+            raise ConfigurationError("; ".join(map(": ".join, wrong))) from None
 
     @model_validator(mode="after")
     def _all_are_known(self) -> Self:
