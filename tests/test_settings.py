@@ -37,8 +37,9 @@ def test_a_wrong_value_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["SIDER_API_KEY", "SIDER_SERVER", "SIDER_SHARED", "SIDER_API_SERVICE_PORT"])
 def test_names_that_are_others_are_left_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    before = Settings()
     monkeypatch.setenv(name, "1")
-    Settings()
+    assert Settings() == before
 
 
 def test_a_level_may_be_written_small(monkeypatch: pytest.MonkeyPatch) -> None:
