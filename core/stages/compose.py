@@ -64,7 +64,8 @@ class Setting:
         (256, 256), 0..1."""
         inside, bare = face_mask(landmarks, hidden=LEAST_TURN), 1 - covered
         skin = skin_likeness(picture, landmarks, SHADE)
-        plain, tone = 1 - openings_mask(landmarks), Tone.of(picture, inside * bare * skin)
+        plain = 1 - openings_mask(landmarks)
+        tone = Tone.of(picture, inside * bare * skin * plain)
         drawn = drawing(picture, inside * bare)
         angle, own = Pose.of(landmarks).angle, heights(picture, landmarks, covered)
         shown = np.zeros_like(bare) if eyes is None else eyes * bare

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -50,10 +50,12 @@ def lit(image: NDArray[np.float32], light: NDArray[np.float32], skin: NDArray[np
 class Tone:
     """The colour of a skin by how light it is in its photo: shadows are redder than what the light falls on.
 
-    colours: (TONES, 3), as shares of their luminance, from black to white.
+    colours: (TONES, 3), as shares of their luminance, from black to white. flush: how much redder, yellower or bluer
+    the skin is at each place than that, (256, 256, 3): cheeks and noses are redder than foreheads in the same light.
     """
 
     colours: NDArray[np.float64]
+    flush: NDArray[np.float32]
 
     @classmethod
     def of(cls, image: NDArray[np.float32], skin: NDArray[np.float32]) -> Tone:
@@ -64,13 +66,20 @@ class Tone:
         sums = np.stack([np.bincount(step, skin.ravel() * layer, TONES) for layer in layers], 1)
         # Lightness that this skin does not have gets a little of what it has.
         sums = gaussian_filter(sums, (TONE_SIGMA, 0)) + 0.002 * sums.sum(0) + 1e-6
-        return cls(sums[:, :3] / sums[:, 3:])
+        plain = cls(sums[:, :3] / sums[:, 3:], np.zeros_like(image))
+        off = (image - plain.at(light)) / (light[..., None] + BLACK)
+        return replace(plain, flush=shading(off, skin))
+
+    def at(self, light: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The colour of each place where it is as light as this, (256, 256) to (256, 256, 3)."""
+        steps = np.linspace(0, 1, TONES)
+        known = np.dstack([np.interp(light, steps, c) for c in self.colours.T])
+        return np.asarray((known + self.flush) * light[..., None], np.float32)
 
     def given(self, image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
         """The image with this colour inside the mask wherever its own is much like it, as light as it was."""
         light = luminance(image)
-        steps = np.linspace(0, 1, TONES)
-        colour = np.dstack([np.interp(light, steps, c) for c in self.colours.T]) * light[..., None]
+        colour = self.at(light)
         off = over_channels(np.add, np.square((image - colour) / (LIKE * light[..., None] + BLACK)))
         share = mask * gaussian_filter(np.exp(-off), 1.0)
         return np.asarray(image + share[..., None] * (colour - image), np.float32)

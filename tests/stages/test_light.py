@@ -65,6 +65,18 @@ def test_skin_takes_the_colour_that_the_photo_s_has_in_such_light() -> None:
     np.testing.assert_allclose(toned @ np.float32(LUMA), pale @ np.float32(LUMA), atol=1e-4)
 
 
+def test_cheeks_stay_as_red_as_the_photo_s_in_the_light_of_its_forehead() -> None:
+    """One light, two colours: by lightness alone both would be given what lies between."""
+    forehead, cheeks = (0.70, 0.60, 0.54), (0.76, 0.58, 0.56)
+    photo = painted(forehead, cheeks)
+    photo *= 0.6 / (photo @ np.float32(LUMA))[..., None]
+    even = 0.5 * (photo + photo[::-1])
+    flushed = Tone.of(photo, MASK).given(even, MASK)
+    for y in (64, 192):
+        assert np.abs(flushed - photo)[y].max() < 0.2 * np.abs(even - photo)[y].max()
+    np.testing.assert_allclose(flushed @ np.float32(LUMA), even @ np.float32(LUMA), atol=1e-4)
+
+
 def test_what_is_no_skin_keeps_its_colour_and_so_does_what_is_not_asked_for() -> None:
     tone = Tone.of(painted((0.8, 0.6, 0.5), (0.8, 0.6, 0.5)), MASK)
     blue = painted((0.2, 0.4, 0.8), (0.2, 0.4, 0.8))
