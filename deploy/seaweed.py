@@ -22,11 +22,10 @@ def mend(weed: str, home: Path, log: IO[bytes]) -> None:
     for volume in torn(weed, home):
         named = VOLUME.fullmatch(volume)
         assert named  # noqa: S101 - for the type checker
-        argv = [weed, "-logtostderr=true", "fix", f"-volumeId={named['number']}", str(home)]
-        if collection := named["collection"]:
-            argv.insert(3, f"-collection={collection}")
+        which = (f"-collection={named['collection'] or ''}", f"-volumeId={named['number']}")
         log.write(f"the disk was full while {volume}.idx was written: rebuilding it from {volume}.dat\n".encode())
         log.flush()
+        argv = [weed, "-logtostderr=true", "fix", *which, str(home)]
         subprocess.run(argv, stdout=log, stderr=log, check=False)  # noqa: S603
 
 
