@@ -76,6 +76,13 @@ class Recogniser:
     ) -> float:
         """Share of pairs that match, of those that matched before protection, all or `among` some; what has no picture,
         or no face in it, does not match."""
+        matched = self.before >= self.cuts[far]
+        if among is not None:
+            matched &= torch.tensor(among)
+        return float((self.after(images, marks)[matched] >= self.cuts[far]).float().mean())
+
+    def after(self, images: Sequence[Pixels | None], marks: Sequence[Tensor | None]) -> Tensor:
+        """Cosines of protected photos to the other ones (n,); -1 for what has no picture, or no face in it."""
         seen = [
             (i, x, m) for i, (x, m) in enumerate(zip(images, marks, strict=True)) if x is not None and m is not None
         ]
@@ -83,12 +90,9 @@ class Recogniser:
         batch = to_images([x for _, x, _ in seen])
         with torch.no_grad():
             vectors = self.net.embed(batch, torch.stack([m for _, _, m in seen]))
-        after = torch.full_like(self.before, -1.0)
-        after[rows] = (vectors * self.other[rows]).sum(1)
-        matched = self.before >= self.cuts[far]
-        if among is not None:
-            matched &= torch.tensor(among)
-        return float((after[matched] >= self.cuts[far]).float().mean())
+        cosines = torch.full_like(self.before, -1.0)
+        cosines[rows] = (vectors * self.other[rows]).sum(1)
+        return cosines
 
 
 def recognisers(networks: Networks, data: Pairs) -> list[Recogniser]:
