@@ -99,7 +99,7 @@ def _attempt(job: Job, context: Context) -> None:
         raise Unfit from error
     except Exception as error:
         fault = fault_of(error)
-        wait = pause(fault, job.attempt - job.crashes)
+        wait = pause(fault, job.setbacks + 1)
         if wait is None:
             with tracing.current(tracing.begin("finish")):
                 context.jobs.fail(job.id, job.attempt, _problem(error))
@@ -119,7 +119,7 @@ def tidy(job_id: str, context: Context) -> bool:
         job = context.jobs.get(job_id)
         if job.state in ENDS:
             clear(job, context.shelf)
-            context.jobs.mark_cleared(job.id)
+            context.jobs.mark_cleared(job)
     except (Unavailable, SQLAlchemyError) as error:
         logger.warning("clearing_postponed", job_id=job_id, error=type(error).__name__)
         return False

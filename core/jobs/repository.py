@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, Row, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, Row, func, insert, null, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import metrics
@@ -107,13 +107,14 @@ class Jobs(JobQueries):
         """
         self._leave(job_id, State.failed, attempt, _ended(problem=problem))
 
-    def release(self, job_id: str, attempt: int, pause_seconds: float = 0.0) -> None:
-        """Hand a running job back for another try; it will be published again after the pause.
+    def release(self, job_id: str, attempt: int, pause_seconds: float | None = None) -> None:
+        """Hand a running job back for another try; after a pause if something was away, which is counted.
 
         Raises:
             StateConflict: as heartbeat.
         """
-        self._leave(job_id, State.queued, attempt, _requeued(pause_seconds))
+        counted = {} if pause_seconds is None else {"setbacks": Job.setbacks + 1}
+        self._leave(job_id, State.queued, attempt, _requeued(pause_seconds or 0.0) | counted)
 
     def cancel(self, job_id: str, actor: str = SERVICE) -> Job:
         """End a queued or running job at its owner's wish; its worker finds out at its next beat. May be repeated.
@@ -152,9 +153,11 @@ class Jobs(JobQueries):
                 touched.append(job.id)
         return touched
 
-    def mark_cleared(self, job_id: str) -> None:
-        """Nothing of the ended job is left in the store that should not be."""
-        self._execute(update(Job).where(Job.id == job_id).values(cleared_at=now()))
+    def mark_cleared(self, job: Job) -> None:
+        """Nothing of an ended job is left in the store that should not be; nothing is noted if its photo was erased
+        since it was read: then its result is gone, and there is more to delete."""
+        same = Job.result.is_(null()) if job.result is None else Job.result.is_not(null())
+        self._execute(update(Job).where(Job.id == job.id, same).values(cleared_at=now()))
 
     def republish_stale(self, older_than_seconds: float) -> int:
         """Forget that messages were sent which nobody has picked up for so long: the queue may have lost them.

@@ -82,10 +82,11 @@ class Job(Base):
     """A unit of work. attempt counts runs and fences: a worker whose attempt is not the row's writes nothing.
 
     version: of its request; a worker that does not know it leaves it alone. crashes: runs that were lost with their
-    worker. due_at: not sent to the queue again before. cleared_at: upload and secret, and all that a job without
-    success has made, are gone from the store. withdrawn_at: so is the original that it restored. actor: who asked for
-    it, as the audit log names it. batch_id: of the jobs that were accepted together, None for one alone. request_id,
-    traceparent: of the request, for the logs and traces of its worker.
+    worker; setbacks: those that ended because something was away. due_at: not sent to the queue again before.
+    cleared_at: upload and secret, and all that a job without success has made, are gone from the store. withdrawn_at:
+    so is the original that it restored. actor: who asked for it, as the audit log names it. batch_id: of the jobs that
+    were accepted together, None for one alone. request_id, traceparent: of the request, for the logs and traces of its
+    worker.
     """
 
     __tablename__ = "jobs"
@@ -101,6 +102,7 @@ class Job(Base):
     version: Mapped[int] = mapped_column(Integer, default=VERSION)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     crashes: Mapped[int] = mapped_column(Integer, default=0)
+    setbacks: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     step: Mapped[str] = mapped_column(String(32), default="queued")
     progress: Mapped[float] = mapped_column(Float, default=0.0)
     lease_until: Mapped[datetime | None]

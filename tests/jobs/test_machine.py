@@ -194,7 +194,7 @@ class JobMachine(RuleBasedStateMachine):
         }  # fmt: skip
         assert {job.id for job in self.jobs.uncleared(GRACE)} == owed
         for job_id in owed:
-            self.jobs.mark_cleared(job_id)
+            self.jobs.mark_cleared(self.jobs.get(job_id))
             self.model[job_id].cleared = True
 
     @invariant()

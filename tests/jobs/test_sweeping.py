@@ -120,7 +120,7 @@ def test_a_pause_is_kept(engine: Engine) -> None:
     jobs = Jobs(engine)
     job_id = add(jobs)
     jobs.claim(job_id, 60)
-    jobs.release(job_id, 1, pause_seconds=30)
+    jobs.release(job_id, 1, 30)
     assert jobs.unpublished(older_than_seconds=0) == []
     age(engine, due_at=database.now())
     assert jobs.unpublished(older_than_seconds=0) == [job_id]
@@ -143,6 +143,14 @@ def test_nothing_is_done_after_a_deadline(engine: Engine) -> None:
     assert [problem and problem["code"] for problem in problems] == [EXPIRED, EXPIRED, None]
 
 
+def test_only_what_was_restored_is_withdrawn_and_once(engine: Engine) -> None:
+    jobs = Jobs(engine)
+    _, restored, withdrawn = (add(jobs, kind=kind) for kind in ("protect", "restore", "restore"))
+    age(engine, finished_at=database.now())
+    jobs.mark_withdrawn(jobs.get(withdrawn))
+    assert [job.id for job in jobs.restored_before(database.now(), 9)] == [restored]
+
+
 def test_what_ended_is_cleared_once_its_worker_has_had_time_to_notice(engine: Engine) -> None:
     jobs = Jobs(engine)
     waiting, running = add(jobs), add(jobs)
@@ -152,5 +160,5 @@ def test_what_ended_is_cleared_once_its_worker_has_had_time_to_notice(engine: En
         jobs.cancel(job_id)
     assert [job.id for job in jobs.uncleared(grace_seconds=60)] == [waiting]
     assert [job.id for job in jobs.uncleared(grace_seconds=0)] == [waiting, running]
-    jobs.mark_cleared(waiting)
+    jobs.mark_cleared(jobs.get(waiting))
     assert [job.id for job in jobs.uncleared(grace_seconds=0)] == [running]
