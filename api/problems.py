@@ -53,6 +53,7 @@ OF_JOB = {
     "job_expired": 504,
     "store_unavailable": 503,
     "kms_unavailable": 503,
+    "keyring_behind": 503,
     "decoder_busy": 503,
     "decoder_unavailable": 503,
     "unavailable": 503,

@@ -144,9 +144,8 @@ def _insist(refusals: Sequence[PhotoRefused | None]) -> None:
 
 def _keep(found: Parts, who: Caller, form: ProtectForm, limits: Limits, attempt: Attempt) -> Acceptance:
     """Objects first, then the rows: a crash in between leaves orphans that nobody was promised."""
+    check_room(found, who, len(form.photo))  # once more, because others may have come in since
     batch_id = new_id("bat") if len(form.photo) > 1 else None
-    if batch_id:  # once more, because others may have come in since
-        check_room(found, who, len(form.photo))
     password = form.password.get_secret_value() if form.password else None
     form.custody.check(password)
     code = None if password or form.custody is Custody.SERVER else passwords.new_restore_code()

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api.acceptance import accept, describe, queued
-from api.admission import QueueingRoute
+from api.admission import QueueingRoute, check_room
 from api.auth import Caller, caller
 from api.decoding import check, content
 from api.guard import subject_of
@@ -99,6 +99,7 @@ def _admitted(request: Request, found: Parts, who: Caller) -> Caller:
 
 
 def _keep(found: Parts, who: Caller, form: RestoreForm, limits: Limits, attempt: Attempt) -> Accepted:
+    check_room(found, who)  # once more, because others may have come in since
     kept = found.photos.get(form.photo_id, who.tenant)
     if kept.protected_at is None:
         raise StateConflict("the photo is not protected yet; wait for its job")

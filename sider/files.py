@@ -190,7 +190,10 @@ def write_file(path: Path, data: bytes) -> None:
     """All or nothing: an interrupted run leaves no half pictures."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        fresh.write_bytes(data)
+        with fresh.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # or a lost power supply could leave the name without the bytes
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)

@@ -100,6 +100,8 @@ class Journal:
                 if file.read(1) != b"\n":  # cut off as it was written, which must not cost this line, too
                     line = b"\n" + line
             file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from core.jobs.database import now
 from core.jobs.tables import ApiKey
 
 SCOPES = ("protect", "restore", "ops", "admin")
-PREFIX = "sdr_"
+PREFIX, LONGEST_NAME = "sdr_", 80
 FORM = re.compile(PREFIX + r"([0-9a-f]{12})_([0-9a-f]{40})([0-9a-f]{8})")
 
 
@@ -34,11 +34,13 @@ class ApiKeys:
         """A new key, and its text, which is shown this once.
 
         Raises:
-            RequestRefused: unknown scope or unusable tenant name.
+            RequestRefused: unknown scope, unusable tenant name, or a name that is too long.
         """
         if not scopes or set(scopes) - set(SCOPES):
             raise RequestRefused(f"scopes are of {', '.join(SCOPES)}; got {', '.join(scopes) or 'none'}")
         check_tenant(tenant)
+        if len(name) > LONGEST_NAME:
+            raise RequestRefused(f"a key's name has at most {LONGEST_NAME} characters")
         identifier, secret = secrets.token_hex(6), secrets.token_hex(20)
         row = ApiKey(
             id=identifier,

@@ -125,7 +125,9 @@ def test_a_silent_database_is_503(service: Service, monkeypatch: pytest.MonkeyPa
     assert "retry-after" in answer.headers
 
 
-@pytest.mark.parametrize("code", ["decoder_busy", "decoder_unavailable", "store_unavailable", "kms_unavailable"])
+@pytest.mark.parametrize(
+    "code", ["decoder_busy", "decoder_unavailable", "keyring_behind", "store_unavailable", "kms_unavailable"]
+)
 def test_a_job_that_a_lost_part_has_ended_says_so(code: str) -> None:
     assert of_job({"code": code, "message": "", "details": {}})["status"] == 503
 
