@@ -16,6 +16,7 @@ from core.vault import passwords
 from core.vault.custody import Custody
 from core.vault.envelope import Binding, seal
 from core.vault.keyring import Keyring
+from core.vault.restoration import Restoration
 from core.vault.shelf import Shelf
 from tests.api.conftest import PASSWORD, PHOTO, Service
 from tests.fakes import LightEngine, picture
@@ -246,9 +247,11 @@ def test_the_log_tells_the_custody(service: Service) -> None:
 def test_a_key_that_anybody_could_have_sealed_is_denied(service: Service) -> None:
     """Custody caller needs no keyring; put in the place of another photo's key, such an item must not open."""
     headers, photo_id = service.protected()
-    name, forged = f"bank/restoration/{photo_id}.1", passwords.lock(PASSWORD)
-    sealed = seal(b"other pixels", Binding("bank", photo_id, "restoration"), None, forged)
-    service.keys.objects[name] = sealed
+    made, other = f"{photo_id}.1", picture(seed=3).pixels
+    protected = service.stored(f"memory:bank/protected/{made}/v1.png")
+    forged = Restoration.of(other, [protected], [(0, 0, other.shape[1], other.shape[0])]).pack()
+    sealed = seal(forged, Binding("bank", made, "restoration"), None, passwords.lock(PASSWORD))
+    service.keys.objects[f"bank/restoration/{made}"] = sealed
     assert service.restored(headers, photo_id)["problem"]["code"] == "restore_denied"
 
 

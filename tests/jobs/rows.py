@@ -17,8 +17,8 @@ def add(jobs: Jobs, tenant: str = "bank", **values: Any) -> str:
     now = database.now()
     photo = Photo(id=photo_id, tenant=tenant, method="sider", preset="standard", variants=1, created_at=now)
     jobs.add(
-        [Job(id=job_id, tenant=tenant, kind="protect", state=State.queued, photo_id=photo_id, request={},
-            attempt=0, crashes=0, step="queued", progress=0.0, **{"created_at": now, **values})],
+        [Job(id=job_id, tenant=tenant, state=State.queued, photo_id=photo_id, request={},
+            attempt=0, crashes=0, step="queued", progress=0.0, **{"kind": "protect", "created_at": now, **values})],
         [photo],
     )  # fmt: skip
     return job_id

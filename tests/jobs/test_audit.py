@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -55,6 +55,16 @@ def test_an_entry_is_there_exactly_if_its_change_is(engine: Engine) -> None:
     assert [key.revoked_at for key in keys.all()] == [ended]
     told = [(e.event, e.outcome, e.subject, e.tenant) for e in Audit(engine).latest(9)]
     assert told == [("api_key", "issued", row.id, "bank"), ("api_key", "revoked", row.id, "bank")]
+
+
+def test_an_entrys_hash_is_the_same_in_every_release() -> None:
+    """Or an upgrade would make forgeries of all that was written before."""
+    row = AuditEntry(
+        seq=7, at=datetime(2026, 1, 1, 12, 30, tzinfo=UTC), event="restore", outcome="accepted",
+        actor="key:0123456789ab", tenant="bank", subject="pho_00", details={"reason": "Rückfrage 🙂", "variants": 2},
+    )  # fmt: skip
+    frozen = "302289c614a010b00953ca76ade3b942bc6bb109c0f499c626136cd1aecd6fad"
+    assert audit.entry_hash(audit.GENESIS, row) == frozen
 
 
 def test_nothing_is_kept_of_a_transaction_that_failed(engine: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +65,13 @@ def test_a_later_schema_is_left_alone(url: str, caplog: pytest.LogCaptureFixture
         assert MigrationContext.configure(connection).get_current_heads() == ("9999",)
     engine.dispose()
     assert "9999" in caplog.text
+
+
+def test_sqlite_promises_nothing_before_it_is_on_the_disk(tmp_path: Path) -> None:
+    engine = database.connect(f"sqlite:///{tmp_path / 'jobs.db'}")
+    with engine.connect() as connection:
+        assert connection.scalar(text("PRAGMA synchronous")) == 2  # FULL
+    engine.dispose()
 
 
 @pytest.mark.parametrize("no_id", ["\0", "job_\0", "job_" + "0" * 60, "", "ä"])

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, func, select
 
+from core.jobs import database
 from core.jobs.audit import Audit, Entry
+from core.jobs.erasure import Eraser
 from core.jobs.photos import Photos
 from core.jobs.repository import Jobs
 from core.jobs.states import State
-from core.jobs.tables import Output, Photo
-from tests.jobs.rows import add
+from core.jobs.tables import Output, Photo, made_by
+from core.vault.custody import Custody
+from core.vault.keyring import Keyring
+from core.vault.shelf import Shelf
+from tests.fakes import MemoryBlobs
+from tests.jobs.rows import add, age
 
 RESULT = {"report": {"held": True}, "fingerprints": ["a" * 64], "sha256": "b" * 64}
 MISSED = {"code": "promise_not_met", "message": "missed", "details": {"report": {"held": False}}}
@@ -83,3 +90,24 @@ def test_of_an_end_and_an_erasure_at_once_neither_is_lost(engine: Engine) -> Non
         assert (jobs.get(job_id).state, jobs.get(job_id).result) == (State.succeeded, None)
         assert Photos(engine).made(RESULT["fingerprints"], None) == []
         assert [e.event for e in Audit(engine).latest(9, subject=photo_id)].count("erase") == 1
+
+
+def test_what_a_running_job_has_stored_is_gone_at_once(engine: Engine, tmp_path: Path) -> None:
+    jobs, photos = Jobs(engine), Photos(engine)
+    store, keys = MemoryBlobs(), MemoryBlobs()
+    shelf = Shelf(store, keys, Keyring.open_or_create(tmp_path / "k.json"))
+    photo = photos.get(jobs.get(add(jobs)).photo_id, "bank")
+    age(engine, state=State.running, attempt=2)
+    for run in (1, 2):
+        shelf.put_restoration("bank", made_by(photo.id, run), b"pixels", None, Custody.SERVER)
+        shelf.put_protected("bank", made_by(photo.id, run), 1, b"picture")
+    Eraser(jobs, photos, shelf, Audit(engine)).erase(photo, "key:1", {})
+    assert not (store.objects | keys.objects)
+
+
+def test_an_erased_photo_is_in_no_others_way(engine: Engine) -> None:
+    """Retention takes so many a round: of these none may be done already."""
+    jobs = Jobs(engine)
+    first, second = (jobs.get(add(jobs)).photo_id for _ in range(2))
+    erase(engine, first)
+    assert [photo.id for photo in Photos(engine).made_before(database.now(), 1)] == [second]

@@ -48,11 +48,11 @@ def open_(jobs: Jobs, photo_id: str, most: int = 3) -> bool:
     return True
 
 
-def fail(jobs: Jobs, photo_id: str, ago: timedelta = timedelta(0)) -> None:
-    """A restore whose password was wrong."""
+def fail(jobs: Jobs, photo_id: str, ago: timedelta = timedelta(0), code: str = RestoreDenied.default_code) -> None:
+    """A restore that failed: its password was wrong, if nothing else is said."""
     job_id = restore(jobs, photo_id, 1000)
     jobs.claim(job_id, 60)
-    jobs.fail(job_id, 1, {"code": RestoreDenied.default_code, "message": "no", "details": {}})
+    jobs.fail(job_id, 1, {"code": code, "message": "no", "details": {}})
     with jobs.engine.begin() as connection:
         connection.execute(update(Job).where(Job.id == job_id).values(finished_at=now() - ago))
 
@@ -96,6 +96,15 @@ def test_an_hour_after_a_wrong_password_a_batch_takes_another(engine: Engine) ->
     assert 590 < refused.value.details["retry_after"] <= 600
     with Session(engine) as session:
         guesses.check(session, photos[1], 4)
+
+
+def test_what_failed_for_another_reason_is_no_wrong_password(engine: Engine) -> None:
+    """A store that is away for an hour must not lock a photo's owner out for another."""
+    jobs = Jobs(engine)
+    [photo_id] = batch(jobs, 1)
+    for _ in range(3):
+        fail(jobs, photo_id, code="store_unavailable")
+    assert open_(jobs, photo_id)
 
 
 def test_photos_without_a_password_are_counted_each_by_itself(engine: Engine) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, delete, update
 
 from core import metrics
 from core.jobs import audit, database, heads
-from core.jobs.audit import Audit, Entry
+from core.jobs.audit import Audit, Entry, Tip
 from core.jobs.heads import Findings, Heads
 from core.jobs.tables import AuditEntry, AuditTip
 from core.vault.keyring import Keyring
@@ -149,6 +149,19 @@ def test_a_broken_head_is_found(log: Log, junk: bytes) -> None:
     assert len(log.verify().faults) == 1
 
 
+def test_a_second_head_for_an_entry_is_found(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store keeps what was overwritten."""
+    name = "heads/000000000010.json"
+    versions = [(name, log.store.objects[name]), (name, heads.sign(Tip(10, "0" * 64), log.ring))]
+    monkeypatch.setattr(log.store, "history", lambda _: versions)
+    assert log.verify().faults == ["two heads were signed for entry 10"]
+
+
+def test_an_end_that_is_not_the_last_entrys_is_found(log: Log) -> None:
+    log.run(update(AuditTip).values(hash="0" * 64))
+    assert log.verify().faults == ["the log does not end with entry 12 as it was written"]
+
+
 def test_a_head_is_written_once(log: Log) -> None:
     name = "heads/000000000010.json"
     first = log.store.objects[name]
@@ -161,6 +174,18 @@ def test_heads_outlive_their_key(log: Log) -> None:
     log.sign()
     log.ring.retire(1)
     assert log.verify() == Findings(entries=12, heads=3)
+
+
+def test_a_head_is_read_in_every_release() -> None:
+    ring = Keyring(Path("unused"), {1: bytes(range(32))}, {1: "2026-01-01T00:00:00+00:00"})
+    frozen = {
+        "seq": 7,
+        "hash": "ab" * 32,
+        "at": "2026-01-01T00:00:00+00:00",
+        "key_version": 1,
+        "signature": "UOTa1xf87iJU9U669WHs95oGMdfhsYXHNJlHBS8AFY7gD2cu35OcKObcOky7eIZx3z1etgwynQEwIdjErkCWDA==",
+    }
+    assert heads.read_head(json.dumps(frozen).encode(), ring) == Tip(7, "ab" * 32)
 
 
 def test_heads_are_not_written_more_often_than_asked(log: Log) -> None:

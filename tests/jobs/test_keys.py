@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,19 @@ def test_issued_key_opens_and_is_stored_only_as_a_hash(keys: ApiKeys, tmp_path: 
     assert secret[:40].encode() not in stored
 
 
+def forged(identifier: str) -> str:
+    """A text with a right checksum, which anybody can make who has seen an id."""
+    guess = f"{identifier}_{'0' * 40}"
+    return f"sdr_{guess}{zlib.crc32(guess.encode()):08x}"
+
+
 def test_bad_keys_get_one_answer(keys: ApiKeys) -> None:
     row, text = keys.issue("bank", ("protect",))
     _, expired = keys.issue("bank", ("protect",), expires_at=database.now() - timedelta(seconds=1))
     flipped = text[:-1] + ("0" if text[-1] != "0" else "1")
     answers = set()
-    for bad in ("", "sdr_", text[:-1], flipped, expired, text.replace(row.id, "0" * 12), "x" * 5000):
+    unknown = text.replace(row.id, "0" * 12)
+    for bad in ("", "sdr_", text[:-1], flipped, expired, unknown, forged("0" * 12), forged(row.id), "x" * 5000):
         with pytest.raises(AccessDenied) as caught:
             keys.verify(bad)
         answers.add((caught.value.code, str(caught.value)))
@@ -46,7 +54,14 @@ def test_bad_keys_get_one_answer(keys: ApiKeys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tenant", "scopes"), [("bank", ()), ("bank", ("root",)), ("../x", ("protect",)), ("", ("ops",))]
+    ("tenant", "scopes"),
+    [
+        ("bank", ()),
+        ("bank", ("root",)),
+        ("../x", ("protect",)),
+        ("", ("ops",)),
+        *((tenant, ("protect",)) for tenant in ("bank/x", "bank\n", "Bank", "-bank", "b" * 64)),
+    ],
 )
 def test_nonsense_is_refused(keys: ApiKeys, tenant: str, scopes: tuple[str, ...]) -> None:
     with pytest.raises(RequestRefused):

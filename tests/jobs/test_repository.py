@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from core.errors import NotFound, StateConflict
 from core.jobs import database
 from core.jobs.audit import Audit, Entry
+from core.jobs.message import VERSION
 from core.jobs.photos import Photos
 from core.jobs.repository import Jobs, new_id
 from core.jobs.states import ENDS, TRANSITIONS, State
@@ -76,6 +77,17 @@ def test_a_straggler_is_fenced_off(engine: Engine) -> None:
             write()
     jobs.finish(job_id, 2, {"by": "second"})
     assert jobs.get(job_id).result == {"by": "second"}
+
+
+def test_an_older_worker_leaves_a_newer_job_that_runs_alone(engine: Engine) -> None:
+    """As with a message that came twice: what it would wait for has begun."""
+    jobs, later = Jobs(engine), VERSION + 1
+    job_id = add(jobs, version=later)
+    jobs.claim(job_id, 60, known=later)
+    lease = jobs.get(job_id).lease_until
+    assert not jobs.postpone(job_id, 30, known=VERSION)
+    job = jobs.get(job_id)
+    assert (job.state, job.lease_until, job.due_at) == (State.running, lease, None)
 
 
 @pytest.mark.parametrize("state", list(State))

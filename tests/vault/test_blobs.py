@@ -5,14 +5,22 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from core.errors import ConfigurationError, Unavailable
+from core.errors import ConfigurationError, NotFound, Unavailable
 from core.vault.blobs import S3Blobs
+
+
+@pytest.fixture
+def store() -> S3Blobs:
+    """One that nobody asks: a test puts answers in its place, or needs none."""
+    return S3Blobs("b", "http://store:8333", "us-east-1", ("key", "secret"))
 
 
 @pytest.mark.timeout(60)
@@ -39,6 +47,57 @@ def test_a_connection_that_ends_within_100_continue_is_an_error() -> None:
 def test_links_lead_to_the_store_as_clients_reach_it() -> None:
     store = S3Blobs("b", "http://store:8333", "us-east-1", ("key", "secret"), link_endpoint="https://photos.example")
     assert store.link("a", 60, "a.png").startswith("https://photos.example/b/a?")
+
+
+def test_links_live_as_long_as_they_are_asked_to(store: S3Blobs) -> None:
+    assert parse_qs(urlsplit(store.link("a", 60, "a.png")).query)["X-Amz-Expires"] == ["60"]
+
+
+OPERATIONS: list[Callable[[S3Blobs, str], object]] = [
+    lambda store, key: store.put(key, b""),
+    lambda store, key: store.put_once(key, b""),
+    lambda store, key: store.replace(key, b"", "tag"),
+    lambda store, key: store.get(key),
+    lambda store, key: store.delete(key),
+    lambda store, key: store.link(key, 60, "a.png"),
+]
+
+
+@pytest.mark.parametrize("key", ["", "../x", "a/../b", "a//b", "/a", "a/", "a b", "a\n"])
+@pytest.mark.parametrize("operation", OPERATIONS, ids=["put", "put_once", "replace", "get", "delete", "link"])
+def test_the_store_is_asked_for_no_key_that_we_would_not_make(
+    store: S3Blobs, operation: Callable[[S3Blobs, str], object], key: str
+) -> None:
+    with Stubber(store._client), pytest.raises(ValueError, match="object key"):
+        operation(store, key)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("NoSuchKey", NotFound),
+        ("SlowDown", Unavailable),
+        ("AccessDenied", Unavailable),
+        ("InternalError", Unavailable),
+    ],
+)
+def test_only_what_the_store_does_not_have_is_not_found(store: S3Blobs, code: str, error: type[Exception]) -> None:
+    """Whatever else it says may pass: a photo that is called lost is given up."""
+    with Stubber(store._client) as stubbed:
+        stubbed.add_client_error("get_object", code)
+        with pytest.raises(error):
+            store.get("a")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS[1:3], ids=["put_once", "replace"])
+@pytest.mark.parametrize("code", ["SlowDown", "AccessDenied", "InternalError"])
+def test_a_write_that_failed_is_not_taken_for_one_that_came_too_late(
+    store: S3Blobs, operation: Callable[[S3Blobs, str], object], code: str
+) -> None:
+    with Stubber(store._client) as stubbed:
+        stubbed.add_client_error("put_object", code)
+        with pytest.raises(Unavailable):
+            operation(store, "a")
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])

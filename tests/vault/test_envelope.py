@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import RestoreDenied
+from core.vault import envelope
 from core.vault.envelope import Binding, kdf_of, key_version, open_sealed, rewrap, seal
 from core.vault.keyring import Keyring
 from core.vault.passwords import KdfCost, Lock, derive_key, lock
@@ -85,6 +86,18 @@ def test_every_byte_counts(ring: Keyring | None, lock: Lock | None) -> None:
             open_sealed(sealed[:position], BINDING, RING, key)
     with pytest.raises(RestoreDenied):
         open_sealed(sealed + b"\0", BINDING, RING, key)
+
+
+@pytest.mark.parametrize(("ring", "lock"), WAYS, ids=["server", "split", "caller"])
+def test_a_key_that_was_not_committed_to_opens_nothing(
+    monkeypatch: pytest.MonkeyPatch, ring: Keyring | None, lock: Lock | None
+) -> None:
+    """However well all else fits: to AES-GCM a second key may be as good."""
+    with monkeypatch.context() as patch:
+        patch.setattr(envelope, "_commitment", lambda _: b"another key's".ljust(32))
+        sealed = seal(b"face", BINDING, ring, lock)
+    with pytest.raises(RestoreDenied):
+        open_sealed(sealed, BINDING, ring, LOCK.key)
 
 
 @given(st.binary(max_size=400))

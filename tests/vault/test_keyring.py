@@ -13,6 +13,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 
 from core.errors import ConfigurationError, StateConflict
+from core.vault import provenance
 from core.vault.keyring import Keyring
 
 
@@ -69,10 +70,11 @@ def test_broken_file_is_named_without_its_content(tmp_path: Path, text: str) -> 
         Keyring.open(path)
 
 
-def test_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620], ids=oct)
+def test_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "k.json"
     Keyring.open_or_create(path)
-    path.chmod(0o644)
+    path.chmod(mode)
     with pytest.raises(ConfigurationError, match="chmod 600"):
         Keyring.open(path)
 
@@ -155,6 +157,15 @@ def test_a_retired_key_is_gone_but_verifies(tmp_path: Path) -> None:
     left.verify_key(1).verify(signature, b"head")
     with pytest.raises(InvalidSignature):
         left.verify_key(2).verify(signature, b"head")
+
+
+def test_what_is_derived_from_a_key_is_the_same_in_every_release() -> None:
+    """Or no head that was signed before could be verified, and no picture that was made before be known again."""
+    ring = Keyring(Path("unused"), {1: bytes(range(32))}, {1: "2026-01-01T00:00:00+00:00"})
+    public = ring.verify_key(1).public_bytes_raw().hex()
+    assert public == "ad9ca34b041495f071b73fbef62418ec040732d0628509256e895364943424c7"
+    printed = provenance.fingerprint("ab" * 32, ring)
+    assert printed == "3ce8e68809cd56d7246e6601140aa32b7c000922d664f10b000d8e0e55aa98cb"
 
 
 def test_a_version_seals_when_its_time_has_come(tmp_path: Path) -> None:

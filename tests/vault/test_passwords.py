@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from core.errors import RequestRefused
+from core.errors import RequestRefused, RestoreDenied
 from core.vault.passwords import KdfCost, as_code, check_new, derive_key, lock, new_restore_code
 
 CHEAP = KdfCost(1, 64, 1)
@@ -40,11 +40,30 @@ def test_restore_codes_are_long_and_different() -> None:
     assert all(re.fullmatch(r"([0-9A-HJKMNP-TV-Z]{5}-){5}[0-9A-HJKMNP-TV-Z]{5}", c) for c in codes)
 
 
-@pytest.mark.parametrize("password", ["", "short", "x" * 2000])
+def test_a_new_lock_costs_what_the_rfc_recommends() -> None:
+    """RFC 9106, second recommended option; less would be noticed by nobody but those who guess."""
+    assert lock("correct horse").cost == KdfCost(time=3, memory_kib=65536, lanes=4)
+
+
+@pytest.mark.parametrize(
+    "cost", [(0, 64, 1), (11, 64, 1), (1, 7, 1), (1, 256 * 1024 + 1, 1), (1, 64, 0), (1, 256 * 1024, 17)]
+)
+def test_costs_beyond_the_caps_are_denied(cost: tuple[int, int, int]) -> None:
+    KdfCost(10, 256 * 1024, 16).check()
+    with pytest.raises(RestoreDenied):
+        KdfCost(*cost).check()
+
+
+@pytest.mark.parametrize("password", ["", "short", "seven77", "x" * 1025])
 def test_weak_passwords_are_refused_without_being_repeated(password: str) -> None:
     with pytest.raises(RequestRefused) as caught:
         check_new(password)
     assert not password or password not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["eight888", "x" * 1024])
+def test_passwords_of_eight_characters_or_more_are_taken(password: str) -> None:
+    check_new(password)
 
 
 def test_a_password_that_is_taken_locks() -> None:

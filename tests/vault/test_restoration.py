@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 
 import numpy as np
@@ -10,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import RestoreDenied
-from core.vault.restoration import MAX_COVER, Restoration, pixel_digest, png_bytes, read_box
+from core.vault.restoration import (
+    MAX_BOXES,
+    MAX_COVER,
+    MAX_HEADER,
+    MAX_VARIANTS,
+    Restoration,
+    pixel_digest,
+    png_bytes,
+    read_box,
+)
 from tests.fakes import picture
 
 ORIGINAL = picture().pixels
@@ -93,6 +103,21 @@ def test_a_box_with_two_sizes_is_denied() -> None:
     assert struct.unpack_from(">I4s", small, 8) == (13, b"IHDR")
     with pytest.raises(RestoreDenied):
         read_box(small[:head] + large[8:])
+
+
+def packed(boxes: int = 1, variants: int = 1, header: int = 0) -> bytes:
+    """A restoration with so many of these, and a header of so many bytes."""
+    digest = "0" * 64
+    said = {"boxes": [(0, 0, 1)] * boxes, "original_sha256": digest, "protected_sha256": [digest] * variants}
+    text = json.dumps(said).encode().ljust(header)
+    return struct.pack(">I", len(text)) + text + bytes(boxes)
+
+
+@pytest.mark.parametrize(("what", "most"), [("boxes", MAX_BOXES), ("variants", MAX_VARIANTS), ("header", MAX_HEADER)])
+def test_more_than_an_honest_restoration_has_is_denied(what: str, most: int) -> None:
+    Restoration.unpack(packed(**{what: most}))
+    with pytest.raises(RestoreDenied):
+        Restoration.unpack(packed(**{what: most + 1}))
 
 
 @given(st.binary(max_size=200))

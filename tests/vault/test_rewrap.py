@@ -65,7 +65,7 @@ def versions(shelf: Shelf) -> list[int | None]:
 def assert_all_open(shelf: Shelf) -> None:
     for number in range(5):
         assert shelf.get_restoration("bank", f"pho_{number}", LOCK.key) == b"pixels %d" % number
-    assert shelf.get_secret("bank", "job_1").key == LOCK.key
+    assert shelf.get_secret("bank", "job_1") == LOCK
     assert shelf.get_upload("rival", "job_2") == b"photo"
 
 

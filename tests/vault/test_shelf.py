@@ -1,4 +1,4 @@
-"""What is sealed by a keyring that this process does not know."""
+"""What is sealed by a keyring that this process does not know, and what goes first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import RestoreDenied, Unavailable
 from core.vault.keyring import Keyring
+from core.vault.passwords import KdfCost, lock
 from core.vault.shelf import Shelf
 from tests.fakes import MemoryBlobs
 
@@ -35,3 +36,14 @@ def test_a_version_that_was_retired_is_gone_for_good(tmp_path: Path) -> None:
     ring.retire(1)
     with pytest.raises(RestoreDenied):
         shelf.get_upload("bank", "job_1")
+
+
+def test_a_jobs_secret_goes_even_if_its_upload_cannot(tmp_path: Path) -> None:
+    photos, keys = MemoryBlobs(), MemoryBlobs()
+    shelf = Shelf(photos, keys, Keyring.open_or_create(tmp_path / "k.json"))
+    shelf.put_upload("bank", "job_1", b"photo")
+    shelf.put_secret("bank", "job_1", lock("correct horse", KdfCost(1, 64, 1)))
+    photos.down = True
+    with pytest.raises(Unavailable):
+        shelf.drop_job("bank", "job_1")
+    assert not keys.objects
