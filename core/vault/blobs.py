@@ -148,7 +148,7 @@ class S3Blobs:
             try:
                 found = self._client.get_object(Bucket=self.bucket, Key=_checked(key))
             except ClientError as error:
-                if _code(error) in ("NoSuchKey", "404", "NoSuchBucket"):
+                if _code(error) in ("NoSuchKey", "404"):  # no bucket is a store that is not set up
                     raise NotFound("no such object") from error
                 raise
             return found["Body"].read(), found["ETag"]

@@ -79,6 +79,7 @@ def test_the_store_is_asked_for_no_key_that_we_would_not_make(
         ("SlowDown", Unavailable),
         ("AccessDenied", Unavailable),
         ("InternalError", Unavailable),
+        ("NoSuchBucket", Unavailable),
     ],
 )
 def test_only_what_the_store_does_not_have_is_not_found(store: S3Blobs, code: str, error: type[Exception]) -> None:
