@@ -80,6 +80,7 @@ def test_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Shelf(MemoryBlobs(), MemoryBlobs(), Keyring.open_or_create(tmp_path / "k.json"))
+    replace(store.keyring, created={1: "2020-01-01T00:00:00+00:00"})._save()  # how old the version itself is counts not
     url = f"sqlite:///{tmp_path / 'x.db'}"
     monkeypatch.setenv("SIDER_DATABASE_URL", url)
     monkeypatch.setenv("SIDER_KEYRING_FILE", str(tmp_path / "k.json"))

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from core.errors import NoFaceFound, PromiseNotMet, RequestRefused, Unavailable
-from core.looks import Age
+from core.looks import Age, Faces
 from core.vault.custody import Custody
 from sider.files import left_out, plan, tell_left_out, write_file
 from sider.runs import JOURNAL, OutcomeUnknown, Run, Step, Wish
@@ -181,11 +181,10 @@ def test_files_that_are_left_out_are_told(folder: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Path, data: bytes) -> int:
-        self.touch()
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("sider.files.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_file(tmp_path / "a.png", b"picture")
     assert not list(tmp_path.iterdir())
@@ -210,6 +209,7 @@ def test_an_interrupted_run_goes_on_under_the_same_attempt(folder: Path) -> None
         (replace(WISH, preset="strong"), ""),
         (replace(WISH, seed=1), ""),
         (replace(WISH, age=Age.old), ""),
+        (replace(WISH, faces=Faces.largest), ""),
         (WISH, "https://sider.example"),
     ],
 )
@@ -256,7 +256,7 @@ def test_a_journal_that_was_cut_off_is_read_as_far_as_it_goes(folder: Path) -> N
 def test_the_journal_has_no_secret_and_no_picture(folder: Path) -> None:
     protect(folder, Fake())
     text = (folder / "out" / JOURNAL).read_text()
-    assert "correct horse" not in text
+    assert "correct horse" not in text + repr(WISH)
     assert {key for line in text.splitlines() for key in json.loads(line)} == {"photo", "is", "attempt", "line"}
 
 

@@ -1,4 +1,4 @@
-"""Files that are not as they should be, of which none may end a run: far too large, or cut off in a crash."""
+"""Files that are not as they should be, of which none may end a run: far too large, lost, or cut off in a crash."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from core.errors import PhotoRefused, Unavailable
 from core.stages.validate import Limits
 from core.vault import passwords
 from core.vault.envelope import seal
+from core.vault.keyring import Keyring
 from core.vault.restoration import Restoration
 from sider import local
 from sider.files import read_file
 from sider.runs import JOURNAL, Journal, OutcomeUnknown, Run, restore_all
-from tests.fakes import picture
+from tests.fakes import LightEngine, picture
 from tests.test_runs import PHOTOS, WISH, Fake, photos, protect, resumes
 
 
@@ -82,6 +83,26 @@ def test_who_is_who_is_asked_without_a_photo_that_is_too_large(folder: Path, mon
     wish = replace(WISH, method="id2face", consistent=True)
     engine = with_pseudonyms(local.Engine(wish, False, None, None, Limits()), photos(folder), {}, Console(quiet=True))
     assert set(engine.personas.values()) == {(picture(seed=n).sha256,) for n in (0, 2)}
+
+
+def test_a_photo_whose_key_was_lost_is_not_taken_for_done(folder: Path) -> None:
+    protect(folder, Fake())
+    (folder / "out" / "a.key").unlink()
+    lines = protect(folder, Fake())
+    assert (lines["a"]["error"]["code"], lines["b"]["before"]) == ("file_exists", True)
+
+
+def test_a_key_that_cannot_be_written_leaves_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could never be restored."""
+    monkeypatch.setattr("sider.local.networks", lambda: None)
+    monkeypatch.setattr(
+        "core.pipeline.attempt", lambda photo, request, _, progress: LightEngine().protect(photo, request, progress)
+    )
+    engine = local.Engine(WISH, False, Keyring.open_or_create(tmp_path / "keyring.json"), None, Limits())
+    targets = [tmp_path / "no" / "a.key", tmp_path / "a.png", tmp_path / "a.v2.png"]
+    with pytest.raises(FileNotFoundError):
+        engine.protect(PHOTOS["a"], targets, "", lambda fraction: None)
+    assert not list(tmp_path.glob("*.png"))
 
 
 def test_a_picture_or_key_that_is_too_large_keeps_no_other_from_being_restored(

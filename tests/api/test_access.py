@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from core.errors import PromiseNotMet
 from core.jobs import heads
 from core.jobs.states import State
 from tests.api.conftest import PASSWORD, PHOTO, Service
+from tests.fakes import LightEngine
+from tests.worker.bench import failing
 
 
 def test_who_may(service: Service) -> None:
@@ -48,6 +51,18 @@ def test_dashboards_see_no_person(service: Service) -> None:
     for watcher in (service.key("ops", tenant="rival"), service.key("protect", "restore", "ops", tenant="rival")):
         job = service.client.get(f"/jobs/{page['jobs'][0]['job_id']}", headers=watcher).json()
         assert (job["state"], job["photo_id"], job["result"]) == ("succeeded", None, None)
+
+
+def test_what_was_measured_of_a_face_is_told_to_its_owner_alone(service: Service) -> None:
+    headers = service.key("protect")
+    location = service.upload(headers).headers["location"]
+    service.work(LightEngine(failing(PromiseNotMet("missed", details={"report": {"held": False}}))))
+    mine, others = (
+        service.client.get(location, headers=who).json()["problem"]
+        for who in (headers, service.key("ops", tenant="rival"))
+    )
+    assert (mine["code"], mine.get("report")) == ("promise_not_met", {"held": False})
+    assert (others["code"], others.get("report")) == ("promise_not_met", None)
 
 
 def test_a_link_is_only_for_keys_that_may_restore(service: Service) -> None:

@@ -82,6 +82,11 @@ def test_queue_and_share_have_room_for_all_or_it_is_turned_away(service: Service
     assert service.parts.jobs.depth("bank") == 5
 
 
+def test_a_deadline_is_that_of_each(service: Service) -> None:
+    batch = send(service, service.key("protect"), expires_in="600").json()
+    assert all(service.parts.jobs.get(job["job_id"]).expires_at for job in batch["jobs"])
+
+
 def test_no_more_than_the_limit(service: Service) -> None:
     service.change(max_batch=2)
     answer = send(service, service.key("protect"))

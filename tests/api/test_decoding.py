@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from functools import partial
-from typing import Any
 
 import httpx2
 import pytest
@@ -77,19 +76,20 @@ def test_who_waits_too_long_for_a_decoder_is_told_when_to_come_back(
     decoders = Decoders(1)
     service.replace(decoders=decoders)
     monkeypatch.setattr("api.decoding.WALL_SECONDS", 0.1)
-    form = {"/protect": {"password": PASSWORD}, "/photos/verify": {}}.get(
-        path, {"photo_id": photo_id, "reason": "dispute 1", "password": PASSWORD}
-    )
-
-    def post() -> Any:
-        return service.client.post(path, headers=headers, files={"photo": ("me.png", PHOTO.to_png())}, data=form)
-
     decoders._places._value = 0
-    busy = post()
+    busy = service.send(path, headers, photo_id)
     assert (busy.status_code, busy.json()["code"], busy.headers["content-type"]) == (503, "decoder_busy", PROBLEM)
     assert int(busy.headers["retry-after"]) > 0
     decoders._places._value = 1
-    assert post().is_success
+    assert service.send(path, headers, photo_id).is_success
+
+
+@pytest.mark.parametrize("path", ["/protect", "/restore", "/photos/verify"])
+def test_a_photo_of_more_pixels_than_accepted_is_refused(service: Service, path: str) -> None:
+    headers, photo_id = service.protected()
+    service.change(max_pixels=100)
+    answer = service.send(path, headers, photo_id)
+    assert (answer.status_code, answer.json()["code"]) == (413, "photo_too_large")
 
 
 def test_a_restore_without_a_photo_waits_for_no_decoder(service: Service) -> None:

@@ -152,6 +152,10 @@ def test_a_shared_secret_takes_nothing_else(ask: Callable[..., Any]) -> None:
         assert ask(bad, settings).json()["code"] == "token_invalid"
 
 
+def test_a_shared_secret_is_not_told() -> None:
+    assert SECRET not in repr(Tokens("https://id.bank", "sider", SECRET, 30, None))
+
+
 def test_a_token_for_another_tenant(ask: Callable[..., Any], tmp_path: Path) -> None:
     settings = {
         "jwt_jwks": str(tmp_path / "jwks.json"), "jwt_issuer": "https://id.bank", "jwt_audience": "sider",

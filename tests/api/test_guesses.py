@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.jobs.database import now
+from core.vault.shelf import Shelf
 from tests.api.conftest import PASSWORD, Service
 from tests.fakes import picture
 
@@ -64,3 +65,20 @@ def test_tries_on_their_way_count(service: Service) -> None:
     answers = [attempt(service, headers, photo_id) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [202, 202, 429]
     assert int(answers[2].headers["retry-after"]) == 10
+
+
+def test_of_two_tries_that_were_both_let_in_one_is_accepted(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.change(max_guesses=1)
+    headers, photo_id = service.protected()
+    kdf, others = Shelf.restoration_kdf, list[Any]()
+
+    def meanwhile(*words: Any) -> Any:
+        monkeypatch.setattr(Shelf, "restoration_kdf", kdf)
+        others.append(attempt(service, headers, photo_id))
+        return kdf(*words)
+
+    monkeypatch.setattr(Shelf, "restoration_kdf", meanwhile)
+    answer = attempt(service, headers, photo_id)
+    assert (answer.status_code, answer.json()["code"]) == (429, "too_many_guesses")
+    assert [other.status_code for other in others] == [202]
+    assert service.parts.jobs.depth() == 1

@@ -132,6 +132,13 @@ def test_the_table_tells_nothing(service: Service) -> None:
         assert secret.encode() not in written
 
 
+def test_the_derived_keys_are_not_told(service: Service) -> None:
+    once = Once(service.parts.receipts, "receipt", print_key=b"print secret", seal_key=b"seal secret")
+    with once.attempt(ProtectForm(photo=[]), [b"photo"]) as attempt:
+        assert attempt.seal_key == once.seal_key
+        assert "secret" not in repr((once, attempt))
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, "schl\u00fcssel".encode()])
 def test_unusable_keys(service: Service, key: str | bytes) -> None:
     answer = service.upload(service.key("protect") | {"Idempotency-Key": key})

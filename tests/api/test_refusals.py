@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
 from api.problems import of_job
-from core.errors import Unavailable
+from core.errors import ConfigurationError, Unavailable
 from tests.api.conftest import PASSWORD, PHOTO, Service
+from tests.worker.bench import failing
 
 PROBLEM = "application/problem+json"
 
@@ -58,7 +59,9 @@ def test_a_file_name_instead_of_a_file(service: Service) -> None:
 
 
 @pytest.mark.parametrize("call", ["/protect", "/restore"])
-def test_a_misspelt_field_is_named(service: Service, call: str) -> None:
+def test_a_misspelt_field_is_named_and_what_is_in_it_is_not_told(
+    service: Service, capfd: pytest.CaptureFixture[str], call: str
+) -> None:
     """A password that was overlooked would be one that nobody can restore with."""
     answer = service.client.post(
         call, headers=service.key("protect", "restore"), data={"pasword": PASSWORD, "photo_id": "pho_" + 32 * "0",
@@ -67,6 +70,7 @@ def test_a_misspelt_field_is_named(service: Service, call: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
     assert {"field": "pasword", "reason": "there is no such field; /docs has all of them"} in answer.json()["errors"]
     assert PASSWORD not in answer.text
+    assert PASSWORD not in "".join(capfd.readouterr())
 
 
 def test_an_oversized_body_never_reaches_the_handler(service: Service) -> None:
@@ -98,10 +102,10 @@ def test_a_lost_store_accepts_no_job(service: Service) -> None:
     assert service.parts.jobs.depth() == 0
 
 
-def test_a_lost_database_is_503(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    def locked(*_: object) -> None:
-        raise OperationalError("SELECT 'private'", {}, Exception("database is locked"))
-
+def test_a_lost_database_is_503(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    locked = failing(OperationalError("SELECT 'private'", {}, Exception("database is locked")))
     headers = service.key("protect")
     monkeypatch.setattr("core.jobs.repository.Jobs.publish", locked)
     assert service.upload(headers).status_code == 202  # accepted is accepted
@@ -109,17 +113,17 @@ def test_a_lost_database_is_503(service: Service, monkeypatch: pytest.MonkeyPatc
     answer = service.upload(headers)
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
     assert "private" not in answer.text
+    logged = "".join(capfd.readouterr())
+    assert "OperationalError" in logged
+    assert "private" not in logged
 
 
 @pytest.mark.parametrize(
     "error", [OperationalError("SELECT", {}, Exception()), InterfaceError("SELECT", {}, Exception()), TimeoutError()]
 )
 def test_a_silent_database_is_503(service: Service, monkeypatch: pytest.MonkeyPatch, error: SQLAlchemyError) -> None:
-    def away(*_: object) -> None:
-        raise error
-
     headers = service.key("protect")
-    monkeypatch.setattr("core.jobs.photos.Photos.get", away)
+    monkeypatch.setattr("core.jobs.photos.Photos.get", failing(error))
     answer = service.client.get("/photos/pho_1", headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
     assert "retry-after" in answer.headers
@@ -144,10 +148,7 @@ def test_health(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_not_ready_without_its_store(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away() -> None:
-        raise Unavailable("away", code="store_unavailable")
-
-    monkeypatch.setattr(service.parts.shelf.keys, "check", away)
+    monkeypatch.setattr(service.parts.shelf.keys, "check", failing(Unavailable("away", code="store_unavailable")))
     answer = service.client.get("/health/ready")
     assert (answer.status_code, answer.json()["parts"]["key_store"]) == (503, "store_unavailable")
 
@@ -176,14 +177,27 @@ def test_framework_errors_are_problems_too(service: Service, method: str, path: 
     assert body["detail"]
 
 
-def test_unexpected_errors_leak_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    def explode(*_: object) -> None:
-        raise RuntimeError("the password is hunter2")
-
-    monkeypatch.setattr("core.jobs.repository.Jobs.add", explode)
+def test_unexpected_errors_leak_nothing(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("core.jobs.repository.Jobs.add", failing(RuntimeError("the password is hunter2")))
     answer = service.upload(service.key("protect"))
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert "hunter2" not in answer.text
+    logged = "".join(capfd.readouterr())
+    assert "RuntimeError" in logged
+    assert "hunter2" not in logged
+
+
+def test_what_is_not_set_up_is_told_to_the_operator_alone(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    error = ConfigurationError("/srv/keyring.json cannot be read")
+    monkeypatch.setattr("core.jobs.repository.Jobs.add", failing(error))
+    answer = service.upload(service.key("protect"))
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert "/srv" not in answer.text
+    assert str(error) in "".join(capfd.readouterr())
 
 
 def test_openapi_is_complete(service: Service) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from api.decoding import Decoders
 from tests.api.conftest import PASSWORD, Service
+from tests.api.test_batches import send
 from tests.fakes import picture
 from tests.jobs.rows import add
 
@@ -44,3 +45,11 @@ def test_and_so_does_a_restore(crowded: Service, places: int) -> None:
     )  # fmt: skip
     assert answer.status_code == (202 if places == 3 else 503), answer.json()
     assert crowded.parts.jobs.depth() == places
+
+
+@pytest.mark.parametrize("places", [3, 4])
+def test_and_so_does_a_batch_that_has_not_room_for_all(crowded: Service, places: int) -> None:
+    crowded.change(max_queue=places)
+    answer = send(crowded, crowded.key("protect"))
+    assert answer.status_code == (202 if places == 4 else 503), answer.json()
+    assert crowded.parts.jobs.depth() == (4 if places == 4 else 1)

@@ -163,14 +163,25 @@ def test_a_receiver_that_is_gone_is_left_alone(
     assert since("sider_webhook_attempts_total", outcome="given_up") == 1
 
 
+@pytest.mark.parametrize("path", ["/protect", "/restore"])
+@pytest.mark.parametrize(("url", "signed"), [("https://u:p@bank.example/", True), ("https://bank.example/", False)])
+def test_a_webhook_that_cannot_be_delivered_or_signed_is_refused(
+    service: Service, path: str, url: str, signed: bool
+) -> None:
+    headers, photo_id = service.protected()
+    if signed:
+        service.parts.webhooks.new_secret("bank", service.parts.shelf.keyring)
+    answer = service.send(path, headers, photo_id, webhook_url=url)
+    assert (answer.status_code, answer.json()["code"]) == (422, "webhook_refused")
+    assert service.parts.jobs.depth() == 0
+
+
 def test_nobody_listens(service: Service, capfd: pytest.CaptureFixture[str]) -> None:
     with closing(socket.socket()) as held:
         held.bind(("127.0.0.1", 0))  # bound and not listening: refused
         announced(service, held.getsockname()[1])
         Courier(service.context()).sweep()
-    logged = "".join(capfd.readouterr())
-    assert "webhook_failed" in logged
-    assert "customer=7" not in logged
+    assert "webhook_failed" in "".join(capfd.readouterr())
 
 
 def test_without_the_setting_nothing_goes_into_our_own_network(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import update
 
@@ -31,9 +32,14 @@ class Bench:
         tasks.run(self.job_id, replace(self.context, engine=LightEngine(before)))
         return self.context.jobs.get(self.job_id)
 
+    def under(self, **settings: Any) -> Bench:
+        """The same with other settings."""
+        changed = self.context.settings.model_copy(update=settings)
+        return replace(self, context=replace(self.context, settings=changed))
 
-def failing(error: Exception) -> Callable[[], None]:
-    def fail() -> None:
+
+def failing(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
         raise error
 
     return fail

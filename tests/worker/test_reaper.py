@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from core.errors import NoFaceFound
 from core.jobs import database
@@ -15,10 +15,11 @@ from core.jobs.erasure import Eraser
 from core.jobs.keys import ApiKeys
 from core.jobs.retries import PAUSES, Fault
 from core.jobs.states import State
-from core.jobs.tables import Job
+from core.jobs.tables import Delivery, Job, Receipt
+from core.jobs.webhooks import delivery_of
 from tests.worker.bench import LOCK, Bench, lapsed, late, long_ago
 from worker.orphans import Orphans
-from worker.reaper import LOST_SECONDS, Reaper
+from worker.reaper import Reaper
 
 
 def test_the_reaper_ends_a_job_that_kills_its_workers(bench: Bench) -> None:
@@ -93,14 +94,28 @@ def test_a_late_job_in_the_queue_is_ended_and_cleared_by_the_reaper(bench: Bench
     assert not bench.keys.objects
 
 
-def test_an_empty_queue_has_lost_what_was_sent_a_while_ago(bench: Bench) -> None:
+@pytest.mark.parametrize(("empty", "seconds", "lost"), [(False, 11, False), (True, 11, True), (False, 301, True)])
+def test_a_queue_has_lost_what_was_sent_long_ago_and_an_empty_one_what_was_sent_a_while_ago(
+    bench: Bench, empty: bool, seconds: int, lost: bool
+) -> None:
     sent: list[str] = []
     with bench.context.jobs.engine.begin() as connection:
         connection.execute(update(Job).values(created_at=database.now() - timedelta(seconds=60)))
-        connection.execute(update(Job).values(published_at=database.now() - timedelta(seconds=LOST_SECONDS + 1)))
-    for empty, expected in ((False, []), (True, [bench.job_id])):
-        Reaper(bench.context, sent.append, lambda empty=empty: empty).sweep()  # type: ignore[misc]
-        assert sent == expected
+        connection.execute(update(Job).values(published_at=database.now() - timedelta(seconds=seconds)))
+    Reaper(bench.context, sent.append, lambda: empty).sweep()
+    assert sent == [bench.job_id] * lost
+
+
+def test_receipts_and_deliveries_that_are_over_are_forgotten(bench: Bench) -> None:
+    context, long_since = bench.context, database.now() - timedelta(days=31)
+    context.receipts.reserve("rec_1", "fingerprint")
+    with Session(context.jobs.engine) as session, session.begin():
+        session.add(delivery_of(context.jobs.get(bench.job_id), "https://bank.example/hooks?token=1"))
+        session.execute(update(Receipt).values(created_at=long_since))
+        session.execute(update(Delivery).values(created_at=long_since, due_at=None))
+    Reaper(context, lambda job_id: None).sweep()
+    with context.jobs.engine.connect() as connection:
+        assert [connection.scalar(select(func.count()).select_from(of)) for of in (Receipt, Delivery)] == [0, 0]
 
 
 def test_what_no_job_was_made_for_is_deleted_in_time(bench: Bench) -> None:
@@ -113,8 +128,7 @@ def test_what_no_job_was_made_for_is_deleted_in_time(bench: Bench) -> None:
     made = set(bench.photos.objects) | set(bench.keys.objects)
     Orphans(bench.context).sweep()
     assert set(bench.photos.objects) | set(bench.keys.objects) == made  # its request may be under way
-    hasty = bench.context.settings.model_copy(update={"orphan_seconds": 0})
-    Orphans(replace(bench.context, settings=hasty)).sweep()
+    Orphans(bench.under(orphan_seconds=0).context).sweep()
     assert made - set(bench.photos.objects) - set(bench.keys.objects) == {
         "bank/incoming/job_lost",
         "bank/restored/job_forgotten.png",
@@ -139,8 +153,7 @@ def test_what_an_erasure_leaves_undone_is_done_later(bench: Bench) -> None:
 
 def test_what_waits_for_its_job_is_no_orphan(bench: Bench) -> None:
     ApiKeys(bench.context.jobs.engine).issue("bank", ("protect",))
-    hasty = bench.context.settings.model_copy(update={"orphan_seconds": 0})
-    Orphans(replace(bench.context, settings=hasty)).sweep()
+    Orphans(bench.under(orphan_seconds=0).context).sweep()
     assert bench.run().state == State.succeeded
 
 

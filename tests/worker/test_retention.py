@@ -104,6 +104,19 @@ def test_a_restored_original_goes_and_its_link_is_not_given_any_more(context: Co
     assert context.jobs.give_link(fresh, "key:1")
 
 
+def test_an_original_that_could_not_be_deleted_is_deleted_later(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = restored(context, 2)
+    with monkeypatch.context() as broken:
+        broken.setattr(context.shelf.photos, "delete", away)
+        with pytest.raises(Unavailable):
+            Retention(context).sweep()
+    assert context.jobs.get(job.id).withdrawn_at is None
+    Retention(context).sweep()
+    assert restored_key("bank", job.id) not in context.shelf.photos.names()
+
+
 def overdue(context: Context) -> Job:
     """The restore of a photo that is kept too long, whose restored original is gone."""
     job = restored(context, 31)

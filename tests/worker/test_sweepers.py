@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -84,10 +83,21 @@ def test_a_log_on_a_full_disk_ends_no_duty() -> None:
                 full.close()
 
 
+def test_a_duty_that_fails_is_told_without_the_errors_text(capfd: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        sweeper.stop()
+        raise RuntimeError("pixel 255 of customer Smith")
+
+    sweeper = Sweeper("failing", fail, 0)
+    sweeper.run()
+    logged = "".join(capfd.readouterr())
+    assert "RuntimeError" in logged
+    assert "Smith" not in logged
+
+
 @pytest.mark.parametrize("away", ["photos and keys", "audit"])
 def test_a_lost_store_holds_up_no_other_duty(bench: Bench, monkeypatch: pytest.MonkeyPatch, away: str) -> None:
-    hasty = bench.context.settings.model_copy(update={"orphan_seconds": 0})
-    context, sent, heads = replace(bench.context, settings=hasty), list[str](), bench.context.heads.store
+    context, sent, heads = bench.under(orphan_seconds=0).context, list[str](), bench.context.heads.store
     assert isinstance(heads, MemoryBlobs)
     ApiKeys(context.jobs.engine).issue("bank", ("protect",))
     context.shelf.put_secret("bank", "job_lost", LOCK)

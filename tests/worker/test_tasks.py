@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
 from core.errors import ConfigurationError, NoFaceFound, Unavailable
 from core.jobs import database
@@ -50,8 +52,11 @@ def test_a_photo_at_fault_fails_at_once(bench: Bench) -> None:
     assert not bench.keys.objects
 
 
-def test_a_lost_store_is_tried_again_with_everything_still_there(bench: Bench) -> None:
-    job = bench.run(failing(Unavailable("away", code="store_unavailable")))
+@pytest.mark.parametrize(
+    "error", [Unavailable("away", code="store_unavailable"), MemoryError()], ids=["store", "memory"]
+)
+def test_a_part_that_was_lost_is_tried_again_with_everything_still_there(bench: Bench, error: Exception) -> None:
+    job = bench.run(failing(error))
     assert (job.state, job.attempt, job.published_at) == (State.queued, 1, None)
     assert bench.context.jobs.unpublished(older_than_seconds=0) == []  # after a pause
     assert bench.run().state == State.succeeded
@@ -66,6 +71,13 @@ def test_but_not_for_ever(bench: Bench) -> None:
     assert job.problem["code"] == "store_unavailable"
     assert not bench.photos.objects
     assert not bench.keys.objects
+
+
+def test_a_key_that_cannot_be_stored_leaves_no_picture(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could never be restored."""
+    monkeypatch.setattr(bench.keys, "put", failing(Unavailable("away", code="store_unavailable")))
+    bench.run()
+    assert set(bench.photos.objects) == {f"bank/incoming/{bench.job_id}"}
 
 
 @pytest.mark.parametrize(
@@ -115,13 +127,26 @@ def test_a_broken_worker_ends_though_its_job_is_not_its_own_any_more(
     assert bench.context.jobs.get(bench.job_id).crashes == (end is overtaken)
 
 
-def test_an_unexpected_error_is_told_without_its_text(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
-    job = bench.run(failing(RuntimeError("pixel 255 of customer Smith")))
-    assert job.state == State.failed
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (RuntimeError("pixel 255 of customer Smith"), State.failed),
+        (OperationalError("SELECT 'customer Smith'", {}, Exception()), State.running),
+        (Unfit("pixel 255 of customer Smith"), State.running),
+    ],
+    ids=lambda of: type(of).__name__,
+)
+def test_an_unexpected_error_is_told_without_its_text(
+    bench: Bench, capfd: pytest.CaptureFixture[str], error: Exception, state: State
+) -> None:
+    with suppress(Unfit):
+        bench.run(failing(error))
+    job = bench.context.jobs.get(bench.job_id)
+    assert job.state == state
     assert "Smith" not in str(job.problem)
     logged = "".join(capfd.readouterr())
     assert "Smith" not in logged
-    assert "RuntimeError" in logged
+    assert type(error).__name__ in logged
 
 
 @pytest.mark.parametrize("error", [None, NoFaceFound("no face"), RuntimeError("?")])
