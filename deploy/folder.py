@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
-from typing import IO
+from typing import IO, Any
 
 from core.errors import ConfigurationError
 from core.settings import Settings
@@ -109,7 +109,7 @@ def free(port: int) -> bool:
     return True
 
 
-def write(path: Path, values: Mapping[str, str | int]) -> None:
+def write(path: Path, values: Mapping[str, Any]) -> None:
     """All or nothing, for our eyes only."""
     fresh = path.with_suffix(".new")
     fresh.touch(mode=0o600)

