@@ -112,7 +112,7 @@ def protect(
     """
     if config.personas and config.variants > 1:
         raise RequestRefused("personas that are given make one variant")
-    identity, appearance = split(faces, networks)
+    identity, appearance = split(faces, networks, config.variants)
     if config.personas:
         candidates = [wear(faces, appearance, networks.personas, config.personas)]
     else:
@@ -141,10 +141,10 @@ def draw_candidates(
     return found
 
 
-def split(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appearance]:
-    """Identity and appearance without open eyes: with the source's own in all of them variants match one another."""
+def split(faces: AlignedFaces, networks: Networks, variants: int = 1) -> tuple[Identity, Appearance]:
+    """Identity, and appearance without what variants would match by: open eyes and, of several, the skin's flush."""
     identity, appearance = decouple(faces, networks)
-    return identity, replace(appearance, eyes=torch.zeros_like(appearance.eyes))
+    return identity, replace(appearance, eyes=torch.zeros_like(appearance.eyes), flushed=variants == 1)
 
 
 def cast(casting: Casting, generator: torch.Generator, progress: Progress) -> Protected:

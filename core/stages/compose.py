@@ -59,13 +59,14 @@ class Setting:
         landmarks: NDArray[np.float32],
         covered: NDArray[np.float32],
         eyes: NDArray[np.float32] | None = None,
+        flushed: bool = True,
     ) -> Setting:
         """A face that stays as it is where it is `covered`, and in all but colour between the lids of its `eyes`,
-        (256, 256), 0..1."""
+        (256, 256), 0..1; and if it is `flushed`, as red from place to place."""
         inside, bare = face_mask(landmarks, hidden=LEAST_TURN), 1 - covered
         skin = skin_likeness(picture, landmarks, SHADE)
         plain = 1 - openings_mask(landmarks)
-        tone = Tone.of(picture, inside * bare * skin * plain)
+        tone = Tone.of(picture, inside * bare * skin * plain, flushed)
         drawn = drawing(picture, inside * bare)
         angle, own = Pose.of(landmarks).angle, heights(picture, landmarks, covered)
         shown = np.zeros_like(bare) if eyes is None else eyes * bare

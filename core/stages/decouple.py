@@ -67,7 +67,8 @@ class Appearance:
 
     masks: the face's interior without its fringe, 0..1 with a soft border; features: of it, what people are told apart
     by, each feature with its share; covered: where the face is not to be seen, 0..1: hair, hands, glasses, what lies
-    behind a head; eyes: between open lids, 0..1; all (B, 1, 256, 256). traits: one a face.
+    behind a head; eyes: between open lids, 0..1; all (B, 1, 256, 256). traits: one a face. flushed: whether skin keeps
+    what its colour is off by from place to place.
     """
 
     masks: Float[Tensor, "b 1 256 256"]
@@ -75,6 +76,7 @@ class Appearance:
     covered: Float[Tensor, "b 1 256 256"]
     eyes: Float[Tensor, "b 1 256 256"]
     traits: tuple[Traits, ...]
+    flushed: bool = True
 
 
 def decouple(faces: AlignedFaces, networks: Networks) -> tuple[Identity, Appearance]:

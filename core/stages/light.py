@@ -58,8 +58,8 @@ class Tone:
     flush: NDArray[np.float32]
 
     @classmethod
-    def of(cls, image: NDArray[np.float32], skin: NDArray[np.float32]) -> Tone:
-        """Of an image (256, 256, 3) where it is skin (256, 256), 0..1."""
+    def of(cls, image: NDArray[np.float32], skin: NDArray[np.float32], flushed: bool = True) -> Tone:
+        """Of an image (256, 256, 3) where it is skin (256, 256), 0..1; everywhere the same unless it is `flushed`."""
         light = luminance(image)
         step = np.rint(light.clip(0, 1) * (TONES - 1)).astype(int).ravel()
         layers = np.dstack((image, light)).reshape(-1, 4).T
@@ -67,6 +67,8 @@ class Tone:
         # Lightness that this skin does not have gets a little of what it has.
         sums = gaussian_filter(sums, (TONE_SIGMA, 0)) + 0.002 * sums.sum(0) + 1e-6
         plain = cls(sums[:, :3] / sums[:, 3:], np.zeros_like(image))
+        if not flushed:
+            return plain
         off = (image - plain.at(light)) / (light[..., None] + BLACK)
         return replace(plain, flush=shading(off, skin))
 

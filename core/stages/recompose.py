@@ -151,7 +151,8 @@ def wear(faces: AlignedFaces, appearance: Appearance, bank: tuple[Persona, ...],
 
 def _setting(faces: AlignedFaces, appearance: Appearance, b: int) -> Setting:
     covered, eyes = (masks[b, 0].cpu().numpy() for masks in (appearance.covered, appearance.eyes))
-    return Setting.of(to_arrays(faces.images[b : b + 1])[0], faces.landmarks[b].cpu().numpy(), covered, eyes)
+    picture, marks = to_arrays(faces.images[b : b + 1])[0], faces.landmarks[b].cpu().numpy()
+    return Setting.of(picture, marks, covered, eyes, appearance.flushed)
 
 
 def _put_on(faces: AlignedFaces, appearance: Appearance, b: int, setting: Setting, persona: Persona) -> Recomposed:

@@ -13,7 +13,7 @@ from core.networks import Networks
 from core.networks.personas import MIRRORED, plain, unlike
 from core.objectives import structure
 from core.stages.align import AlignedFaces, align, stored
-from core.stages.decouple import Identity, decouple, identify, identify_personas
+from core.stages.decouple import Appearance, Identity, decouple, identify, identify_personas
 from core.stages.generate import Turning
 from core.stages.optimise import Protected
 from core.stages.recompose import Recomposed, wear
@@ -82,6 +82,20 @@ def test_the_first_that_is_safe_is_taken(networks: Networks) -> None:
         assert id2face.by_safety(torch.tensor(near), [0, 1, 2], config, bare) == alone
         assert id2face.by_safety(torch.tensor(near), [0, 1, 2], config, networks) == turned
         assert id2face.by_safety(torch.tensor(near), [0, 2], config, networks) == [n for n in turned if n != 1]
+
+
+@pytest.mark.parametrize("variants", [1, 2])
+def test_only_a_single_face_is_as_red_from_place_to_place_as_the_photos(
+    faces: AlignedFaces, networks: Networks, monkeypatch: pytest.MonkeyPatch, variants: int
+) -> None:
+    """Several would match one another by it, as by open eyes."""
+    asked: list[Appearance] = []
+    monkeypatch.setattr(id2face, "draw_candidates", lambda _, appearance, *__: asked.append(appearance))
+    monkeypatch.setattr(id2face, "Casting", lambda *_: None)
+    monkeypatch.setattr(id2face, "cast", lambda *_: None)
+    id2face.protect(faces, networks, id2face.Config(variants=variants), torch.Generator(), lambda *_: None)
+    assert [appearance.flushed for appearance in asked] == [variants == 1]
+    assert not asked[0].eyes.any()
 
 
 def test_candidates_are_unlike_one_another_and_mixed_with_who_is_alike(faces: AlignedFaces, networks: Networks) -> None:

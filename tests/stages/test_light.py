@@ -75,6 +75,7 @@ def test_cheeks_stay_as_red_as_the_photo_s_in_the_light_of_its_forehead() -> Non
     for y in (64, 192):
         assert np.abs(flushed - photo)[y].max() < 0.2 * np.abs(even - photo)[y].max()
     np.testing.assert_allclose(flushed @ np.float32(LUMA), even @ np.float32(LUMA), atol=1e-4)
+    np.testing.assert_allclose(Tone.of(photo, MASK, flushed=False).given(even, MASK), even, atol=0.01)
 
 
 def test_what_is_no_skin_keeps_its_colour_and_so_does_what_is_not_asked_for() -> None:
