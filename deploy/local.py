@@ -29,7 +29,7 @@ from core.jobs.keys import ApiKeys
 from core.settings import Settings
 from deploy import folder
 from deploy.folder import HOST
-from deploy.part import Part
+from deploy.part import Part, plain_env
 from deploy.prepare import make_buckets, prepare
 from deploy.seaweed import mend
 
@@ -250,8 +250,3 @@ def up(data: Path, api_port: int | None, announce: Callable[[LocalStack], None],
             raise part.obituary()
     except KeyboardInterrupt:
         return 0
-
-
-def plain_env() -> dict[str, str]:
-    """What a server needs of our environment: no secrets of ours."""
-    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}

@@ -94,6 +94,11 @@ class Part:
             return False
 
 
+def plain_env() -> dict[str, str]:
+    """What a server needs of our environment: no secrets of ours."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+
+
 def tail(log: Path, lines: int = 20) -> str:
     """The end of a log file."""
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from deploy.part import plain_env
+
 VOLUME = re.compile(r"(?:(?P<collection>.+)_)?(?P<number>\d+)")
 LARGE_DISK = "8000GB"  # how a build calls itself whose offsets have five bytes; that of the wheels is one
 
@@ -26,7 +28,7 @@ def mend(weed: str, home: Path, log: IO[bytes]) -> None:
         log.write(f"the disk was full while {volume}.idx was written: rebuilding it from {volume}.dat\n".encode())
         log.flush()
         argv = [weed, "-logtostderr=true", "fix", *which, str(home)]
-        subprocess.run(argv, stdout=log, stderr=log, check=False)  # noqa: S603
+        subprocess.run(argv, env=plain_env(), stdout=log, stderr=log, check=False)  # noqa: S603
 
 
 def torn(weed: str, home: Path) -> Iterator[str]:

