@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import report
-from benchmarks.privacy import Run, picture, protect_all
-from benchmarks.strangers import FARS, Pairs, landmarks, recognisers
+from benchmarks.privacy import Run, protect_all, protected
+from benchmarks.strangers import FARS, Pairs, recognisers
 from core.methods.sider import PRESETS
 from core.networks import Networks
 from core.stages.optimise import Jitter
@@ -66,8 +66,7 @@ def main() -> None:
     table, standard = [], np.empty(0)
     for run in ablations(networks):
         rows = protect_all(run, data)
-        images = [picture(run, row, "protected") if row else None for row in rows]
-        marks = [landmarks(run.networks.detector, image) for image in images]
+        images, marks = protected(run, rows)
         cosines = np.mean([net.after(images, marks).numpy() for net in strangers], 0)
         standard = standard if len(standard) else cosines
         good = [row for row in rows if row]

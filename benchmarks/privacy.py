@@ -97,10 +97,15 @@ def picture(run: Run, row: dict[str, Any], name: str) -> Pixels:
     return np.asarray(Image.open(run.folder / f"{row['number']:03d}.{name}.png"))
 
 
+def protected(run: Run, rows: list[Any]) -> tuple[list[Pixels | None], list[Tensor | None]]:
+    """The protected pictures of rows, and their landmarks; None where there is none."""
+    images = [picture(run, row, "protected") if row else None for row in rows]
+    return images, [landmarks(run.networks.detector, image) for image in images]
+
+
 def recognition(run: Run, rows: list[Any], nets: list[Recogniser]) -> list[list[str]]:
     """Clean true-accept rate and success by network at both FARs."""
-    images = [picture(run, row, "protected") if row else None for row in rows]
-    marks = [landmarks(run.networks.detector, image) for image in images]
+    images, marks = protected(run, rows)
     table = []
     for net in nets:
         cells = []

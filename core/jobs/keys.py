@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from core.errors import AccessDenied, NotFound, RequestRefused
 from core.jobs.audit import Entry, append
 from core.jobs.database import now
-from core.jobs.tables import ApiKey
+from core.jobs.tables import LONGEST_NAME, ApiKey
 
 SCOPES = ("protect", "restore", "ops", "admin")
-PREFIX, LONGEST_NAME = "sdr_", 80
+PREFIX = "sdr_"
 FORM = re.compile(PREFIX + r"([0-9a-f]{12})_([0-9a-f]{40})([0-9a-f]{8})")
 
 

@@ -12,6 +12,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from core.jobs.message import VERSION
 
+LONGEST_NAME = 80  # of an API key, characters
+
 
 class UTCDateTime(TypeDecorator[datetime]):
     """Aware datetimes in, aware datetimes out: SQLite itself forgets the zone."""
@@ -183,7 +185,7 @@ class ApiKey(Base):
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
     tenant: Mapped[str] = mapped_column(String(64))
-    name: Mapped[str] = mapped_column(String(80))
+    name: Mapped[str] = mapped_column(String(LONGEST_NAME))
     secret_sha256: Mapped[str] = mapped_column(String(64))
     scopes: Mapped[str] = mapped_column(String(80))
     created_at: Mapped[datetime]
