@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from core.stages.decouple import luminance
+from core.stages.colour import luminance
 from core.stages.regions import cheek_masks, frame
 
 HAIR_SIGMA = 2.0  # px; hair is what is finer; it says less of who somebody is than the lines it lies on

@@ -11,17 +11,28 @@ from scipy.ndimage import gaussian_filter
 
 from core.networks import Persona
 from core.stages.beard import beard, bearded
-from core.stages.colour import grey
+from core.stages.colour import grey, luminance, monochrome
 from core.stages.decouple import HAIR, hair_above, skin_colour, skin_likeness
 from core.stages.eyes import Colour, iris_colour, recoloured
-from core.stages.light import Tone, as_deep_as, lit, shading
+from core.stages.light import Tone, as_deep_as, as_smooth_as, lit, shading
 from core.stages.lips import Lips
 from core.stages.pose import Numbers, Points, Pose
-from core.stages.regions import LEAST_TURN, around, eye_distance, face_mask, features_mask, openings_mask
+from core.stages.regions import (
+    LEAST_TURN,
+    around,
+    eye_distance,
+    face_mask,
+    features_mask,
+    lines_mask,
+    openings_mask,
+    skin_mask,
+)
 from core.stages.register import drawing, registered
 from core.stages.shape import heights, levelled, origins, sampled, taken, target_landmarks
 
 LINE_SIGMA = 1.2  # px; detail finer than this is what a sharper lens shows more of
+SOFT = 2.0  # px, of the edge between what is smoothed and what is not
+DIM = 0.005  # of black to white: light below it is mostly noise
 CRISPER = 2.0  # how many times as much of it a persona may be given
 SHADE = 60.0  # CIELAB lightness: how much darker than the cheeks skin may be in a photo of any light
 Face = NDArray[np.float32]  # RGB in [0, 1] (256, 256, 3)
@@ -33,8 +44,8 @@ class Setting:
 
     landmarks: (5, 2) px. inside: of its outline; bare: where it is to be seen; eyes: between its lids, where they stay;
     skin: how much each pixel has its colour, in whatever light; plain: neither eyes nor lips; beard: where it has one;
-    all (256, 256), 0..1. tone: of its skin; cheeks: these alone. lips: its own. drawn: its lines, (256, 256). angle:
-    radians, to which it is turned. heights: of its features.
+    all (256, 256), 0..1. tone: of its skin; cheeks: these alone. lips: its own. monochrome: whether it has a colour by
+    lightness alone. drawn: its lines, (256, 256). angle: radians, to which it is turned. heights: of its features.
     """
 
     picture: Face
@@ -48,6 +59,7 @@ class Setting:
     tone: Tone
     cheeks: Colour
     lips: Lips
+    monochrome: bool
     drawn: NDArray[np.float32]
     angle: float
     heights: Numbers
@@ -60,9 +72,11 @@ class Setting:
         covered: NDArray[np.float32],
         eyes: NDArray[np.float32] | None = None,
         flushed: bool = True,
+        shaven: bool = False,
     ) -> Setting:
         """A face that stays as it is where it is `covered`, and in all but colour between the lids of its `eyes`,
-        (256, 256), 0..1; and if it is `flushed`, as red from place to place."""
+        (256, 256), 0..1; and if it is `flushed`, as red from place to place. A `shaven` one has no beard, however rough
+        it is around its mouth."""
         inside, bare = face_mask(landmarks, hidden=LEAST_TURN), 1 - covered
         skin = skin_likeness(picture, landmarks, SHADE)
         plain = 1 - openings_mask(landmarks)
@@ -70,9 +84,10 @@ class Setting:
         drawn = drawing(picture, inside * bare)
         angle, own = Pose.of(landmarks).angle, heights(picture, landmarks, covered)
         shown = np.zeros_like(bare) if eyes is None else eyes * bare
-        hair, cheeks = beard(picture, landmarks, plain * bare, inside), skin_colour(picture, landmarks)[1:]
-        lips = Lips.of(picture, landmarks, bare)
-        return cls(picture, landmarks, inside, bare, shown, skin, plain, hair, tone, cheeks, lips, drawn, angle, own)
+        hair = np.zeros_like(bare) if shaven else beard(picture, landmarks, plain * bare, inside)
+        cheeks = skin_colour(picture, landmarks)[1:]
+        colours = tone, cheeks, Lips.of(picture, landmarks, bare), monochrome(picture)
+        return cls(picture, landmarks, inside, bare, shown, skin, plain, hair, *colours, drawn, angle, own)
 
 
 def compose(setting: Setting, persona: Persona) -> Iterator[Face]:
@@ -81,7 +96,8 @@ def compose(setting: Setting, persona: Persona) -> Iterator[Face]:
     target = target_landmarks(setting.landmarks, persona.landmarks)
     image = np.asarray(persona.image / 255, np.float32)
     irises = iris_colour(image, persona.landmarks) + setting.cheeks
-    setting = replace(setting, picture=recoloured(setting.picture, setting.eyes, irises))
+    if not setting.monochrome:
+        setting = replace(setting, picture=recoloured(setting.picture, setting.eyes, irises))
     points = origins(persona.landmarks, target, setting.angle)
     level = levelled(points, target, setting.heights, heights(sampled(image, points), target))
     mask, span = setting.inside * setting.bare, eye_distance(setting.landmarks)
@@ -103,19 +119,25 @@ def _inside(setting: Setting, image: Face, points: Points, target: NDArray[np.fl
     lips = Lips.of(picture, target, bare)
     picture = as_sharp_as(setting.picture, setting.landmarks, picture, target)
     mask = setting.inside * bare
-    worn = as_deep_as(setting.picture, lit(picture, (here + 0.02) / (there + 0.02), there), mask)
-    worn = setting.lips.on(setting.tone.given(worn, setting.plain), target, lips)
+    worn = as_deep_as(setting.picture, lit(picture, (here + DIM) / (there + DIM), there), mask)
+    known = skin_mask(setting.landmarks) * bare * setting.skin
+    drawn = np.maximum(lines_mask(setting.landmarks), lines_mask(target))
+    worn = as_smooth_as(setting.picture, worn, known, mask * gaussian_filter(1 - drawn, SOFT))
+    if setting.monochrome:
+        worn = setting.tone.at(luminance(worn))
+    else:
+        worn = setting.lips.on(setting.tone.given(worn, setting.plain), target, lips)
     worn = bearded(worn, setting.picture, setting.beard)
     mixed = setting.picture + (mask * (1 - setting.eyes))[..., None] * (worn - setting.picture)
     return np.asarray(np.clip(mixed, 0, 1), np.float32)
 
 
 def as_sharp_as(source: Face, landmarks: NDArray[np.float32], image: Face, marks: NDArray[np.float32]) -> Face:
-    """The image with eyes and mouth as sharp as those of the source; sharper ones stay.
+    """The image with eyes, brows and lips as sharp as those of the source; sharper ones stay.
 
     Softer than the hair around them they look painted. Skin is left alone: there pores and noise are as fine.
     """
-    here, there = features_mask(landmarks), features_mask(marks)
+    here, there = lines_mask(landmarks), lines_mask(marks)
     fine = image - gaussian_filter(image, (LINE_SIGMA, LINE_SIGMA, 0))
     fine_source = source - gaussian_filter(source, (LINE_SIGMA, LINE_SIGMA, 0))
     wanted = (grey(np.square(fine_source)) * here).sum() / here.sum()

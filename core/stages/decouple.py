@@ -19,9 +19,8 @@ from core.networks import Encoder, Networks
 from core.networks.occlusion import Occlusion
 from core.networks.parallel import Net, side_by_side
 from core.networks.personas import Persona, Traits
-from core.objectives import LUMA
 from core.stages.align import AlignedFaces
-from core.stages.colour import over_channels, to_lab
+from core.stages.colour import luminance, over_channels, to_lab
 from core.stages.regions import (
     around,
     between_lips,
@@ -252,11 +251,6 @@ def open_eyes(image: NDArray[np.float32], landmarks: NDArray[np.float32]) -> NDA
         dark, _ = label(profile < (profile[middle] + cheek) / 2)
         tall.append(float((dark == dark[middle]).sum()) * EYE_STEP if dark[middle] else 0.0)
     return eyeballs(landmarks) * np.float32(np.clip((np.mean(tall) - SHUT[0]) / (SHUT[1] - SHUT[0]), 0, 1))
-
-
-def luminance(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`objectives.luminance` of an image (h, w, 3)."""
-    return np.asarray(image @ np.asarray(LUMA, np.float32))
 
 
 def to_arrays(images: Float[Tensor, "b 3 h w"]) -> NDArray[np.float32]:

@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from core import objectives
+from core.stages.colour import monochrome
+from core.stages.decouple import to_arrays
 from core.stages.regions import tiles
 
 BLACK = 0.02  # luminance below which a pixel's colour is mostly noise
@@ -18,7 +20,8 @@ class Canvas:
     Only the rectangle around the masks is decoded, in half of the time. What a decoder would make there of latents
     beyond it is too little to be seen.
 
-    window: that rectangle of the pictures. mask: the masks in it.
+    window: that rectangle of the pictures. mask: the masks in it. coloured: 1, or 0 for a monochrome picture, which
+    takes no colour, (B, 1, 1, 1).
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class Canvas:
         self.images, self.autoencoder = images, autoencoder
         self._latents, self.window = tiles(masks, z.shape[-1])
         self.mask = masks[self.window]
+        self.coloured = images.new_tensor([not monochrome(image) for image in to_arrays(images)])[:, None, None, None]
         self._decoded = decode(z[self._latents], autoencoder)
 
     def change(self, z: Float[Tensor, "b c u v"]) -> Float[Tensor, "b 3 p q"]:
@@ -42,7 +46,7 @@ class Canvas:
     ) -> Float[Tensor, "b 3 h w"]:
         """The pictures with a change of the window inside the masks; see `apply_change`."""
         images = self.images.clone()
-        images[self.window] = apply_change(images[self.window], self.mask, change, colour, tint)
+        images[self.window] = apply_change(images[self.window], self.mask, change, colour * self.coloured, tint)
         return images
 
 
@@ -69,7 +73,7 @@ def apply_change(
     images: Float[Tensor, "b 3 h w"],
     mask: Float[Tensor, "b 1 h w"],
     change: Float[Tensor, "b 3 h w"],
-    colour: float,
+    colour: Tensor | float,
     tint: Tensor | float = 1.0,
 ) -> Float[Tensor, "b 3 h w"]:
     """Images with a change inside the mask, of whose colour only a share is left: skin that turns blue or orange shows

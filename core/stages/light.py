@@ -11,18 +11,20 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.transform import downscale_local_mean
 
-from core.stages.colour import grey, over_channels
-from core.stages.decouple import luminance, to_arrays
+from core.stages.colour import grey, luminance, over_channels
+from core.stages.decouple import to_arrays
 
 LIGHT_SIGMA = 6.0  # px; shading coarser than this is the photo's, finer detail the persona's
 FAR_SIGMA = 14.0  # px; from so far around light is taken where next to nothing nearer is inside the mask,
 SEEN = 0.1  # which is this share of it
 LIGHT_GRID = 4  # px; so coarse a light needs no finer grid, and a coarse one takes a quarter of the time
-LIGHT_RANGE = (0.3, 3.0)  # how far the persona may be brightened or darkened to fit
+LIGHT_RANGE = (0.05, 3.0)  # how far the persona may be brightened or darkened to fit
 DEEPER = 1.5  # how many times as dark its features may be drawn against the light around them
 WRINKLE = 2.5  # px; detail finer than this is not drawn darker: it would only make a persona older
+PORE, SMOOTHEST = 2.0, 0.35  # px; skin is rough by what is finer; the share of it that a persona keeps in any case
+SAMPLE = 50  # px of skin at least by which it is known how rough it is
 TONES, TONE_SIGMA = 41, 2.0  # steps of luminance at which a skin's colour is known, and how far each goes by others
-LIKE, BLACK = 0.2, 0.02  # how far off a colour may be that is skin's, as a share of luminance; what is black has none
+LIKE, BLACK = 0.4, 0.02  # how far off a colour may be that is skin's, as a share of luminance; what is black has none
 
 
 def shading(image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -103,6 +105,28 @@ def as_deep_as(
     ratio = np.sqrt((depth**2 * mask).sum() / max((own**2 * mask).sum(), 1e-9))
     deeper = (np.clip(ratio, 1, DEEPER) - 1) * gaussian_filter(own, WRINKLE)
     return np.asarray(image * np.exp(deeper)[..., None], np.float32)
+
+
+def as_smooth_as(
+    source: NDArray[np.float32], image: NDArray[np.float32], skin: NDArray[np.float32], where: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The image (256, 256, 3) with no more fine detail, `where` it is skin, than the source has; it is made no rougher.
+
+    Cameras smooth skin and hard light burns it out: pores would look like a rash there. `skin`: where both are known to
+    show some; both (256, 256), 0..1.
+    """
+    known = skin > 0.5
+    if known.sum() < SAMPLE:
+        return image
+    wanted, shown = (_pores(x) for x in (source, image))
+    ratio = np.median(np.abs(wanted[known])) / max(float(np.median(np.abs(shown[known]))), 1e-6)
+    return np.asarray(image * np.exp((np.clip(ratio, SMOOTHEST, 1) - 1) * where * shown)[..., None], np.float32)
+
+
+def _pores(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How much lighter (logarithm) each place is than what lies next to it."""
+    light = np.log(grey(image).clip(0, 1) + 0.03)
+    return np.asarray(light - gaussian_filter(light, PORE), np.float32)
 
 
 def _relief(image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:

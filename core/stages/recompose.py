@@ -24,6 +24,7 @@ from core.stages.decouple import Appearance, to_arrays
 # 95 % of pairs below 0.71), two who fit each other 0.66 (0.74), one person in two photos 0.84 (5 % below 0.70); see
 # benchmarks/engine.py.
 RECOGNISABLE = 0.68
+BEARDLESS = -0.2  # gender presentation below which a rough lower face is no beard but a hand, a strand or a dark photo
 SPARE = 0.05  # what the optimiser and stored pixels may add
 SPREAD = 3  # personas that a seed draws from beyond those that are tried, best fitting first
 # Best-fitting personas of which those are preferred that are unlike one another, and how many more for each further
@@ -152,7 +153,8 @@ def wear(faces: AlignedFaces, appearance: Appearance, bank: tuple[Persona, ...],
 def _setting(faces: AlignedFaces, appearance: Appearance, b: int) -> Setting:
     covered, eyes = (masks[b, 0].cpu().numpy() for masks in (appearance.covered, appearance.eyes))
     picture, marks = to_arrays(faces.images[b : b + 1])[0], faces.landmarks[b].cpu().numpy()
-    return Setting.of(picture, marks, covered, eyes, appearance.flushed)
+    shaven = appearance.traits[b].presentation < BEARDLESS
+    return Setting.of(picture, marks, covered, eyes, appearance.flushed, shaven)
 
 
 def _put_on(faces: AlignedFaces, appearance: Appearance, b: int, setting: Setting, persona: Persona) -> Recomposed:

@@ -29,6 +29,7 @@ OUTLINE = (
 TURN, LEAST_TURN = 0.6, 0.3
 # Inter-ocular distances: half of what shows of an eye, across and down, and of what is between brow and cheek.
 EYEBALL, LIDS = (0.17, 0.075), (0.24, 0.12)
+LIPS = 0.93, 0.67  # of a mouth's half axes: without the skin around it
 # How much each region counts when people compare faces (PerceptFace, arXiv:2509.11249, section 4.3).
 REGIONS = {"brows": 0.192, "eyes": 0.223, "nose": 0.183, "mouth": 0.229, "skin": 0.174}
 
@@ -114,12 +115,22 @@ def between_lips(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def features_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     """Discs over each eye with its brow, and over the mouth (256, 256): what is dark there is not shade."""
-    left, right, _, mouth_left, mouth_right = landmarks
-    mouth = (mouth_left + mouth_right) / 2
-    lift = 0.12 * ((left + right) / 2 - mouth)
-    eyes = _discs((left + lift, right + lift), 0.40 * eye_distance(landmarks))
-    lips = _discs((mouth_left, mouth, mouth_right), 0.24 * eye_distance(landmarks))
-    return np.maximum(eyes, lips)
+    left, right = landmarks[3:]
+    mouth = _discs((left, (left + right) / 2, right), 0.24 * eye_distance(landmarks))
+    return np.maximum(_eyes_and_brows(landmarks), mouth)
+
+
+def lines_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Discs over each eye with its brow, and the lips alone (256, 256): what is drawn finer than skin is."""
+    centre, (across, down) = _mouth(landmarks)
+    lips = _from_ellipses(landmarks, (centre, (LIPS[0] * across, LIPS[1] * down))) < 1
+    return np.maximum(_eyes_and_brows(landmarks), lips.astype(np.float32))
+
+
+def _eyes_and_brows(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    left, right = landmarks[:2]
+    lift = 0.12 * ((left + right) / 2 - landmarks[3:].mean(0))
+    return _discs((left + lift, right + lift), 0.40 * eye_distance(landmarks))
 
 
 def openings_mask(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:

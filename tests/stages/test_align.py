@@ -15,6 +15,7 @@ from core.errors import NoFaceFound, RequestRefused
 from core.networks import Networks, warp
 from core.stages.align import MAX_FACES, TEMPLATE, AlignedFaces, align, crop, paste, stored
 from core.stages.validate import Photo
+from tests import profiles
 
 CPU = torch.device("cpu")
 
@@ -144,7 +145,20 @@ def test_a_crowd_is_refused_before_any_face_is_cut_out(networks: Networks, monke
     assert len(align(photo, networks.detector, CPU, "largest")) == 1
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (300, 400), (64, 2000)])
-def test_no_face_says_what_to_do(networks: Networks, shape: tuple[int, int]) -> None:
-    with pytest.raises(NoFaceFound, match="photo of"):
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((64, 64), "32 px or more was found in a photo of 64 x 64 px; send a sharper"),
+        ((300, 400), "32 px or more was found in a photo of 400 x 300 px; send a sharper"),
+        ((64, 2000), "50 px or more was found in a photo of 2000 x 64 px; send a sharper"),
+        ((6000, 64), "in a photo of 64 x 6000 px, which is too narrow for its length: send a part of it"),
+    ],
+)
+def test_no_face_says_what_to_do(networks: Networks, shape: tuple[int, int], told: str) -> None:
+    with pytest.raises(NoFaceFound, match=told):
         align(Photo(np.full((*shape, 3), 90, np.uint8)), networks.detector, CPU)
+
+
+def test_a_paste_keeps_the_colour_profile(astronaut: Photo, networks: Networks) -> None:
+    found = align(Photo(astronaut.pixels, profiles.SWAPPED), networks.detector, CPU)
+    assert paste(found, found.images).profile == profiles.SWAPPED

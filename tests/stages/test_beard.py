@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from core.stages.align import AlignedFaces
 from core.stages.beard import beard, bearded
+from core.stages.compose import Setting
 from core.stages.decouple import to_arrays
 from core.stages.regions import face_mask, frame, openings_mask
 
@@ -52,6 +53,13 @@ def test_rough_skin_all_over_and_a_rough_corner_are_no_beard(face: tuple[Array, 
     picture, marks = face
     assert found(picture + stubble(marks, -9.0, 9.0), marks).max() < 0.2
     assert found(picture + stubble(marks, 1.35, 1.5), marks).max() < 0.2
+
+
+def test_a_rough_lower_face_is_no_beard_of_who_has_none(face: tuple[Array, Array]) -> None:
+    picture, marks = face
+    rough, bare = picture + stubble(marks, 0.8, 9.0), np.zeros_like(picture[..., 0])
+    assert Setting.of(rough, marks, bare).beard.max() > 0.9
+    assert Setting.of(rough, marks, bare, shaven=True).beard.max() == 0
 
 
 def test_hair_goes_on_without_the_shapes_that_it_lies_on(face: tuple[Array, Array]) -> None:

@@ -89,3 +89,16 @@ def test_light_that_is_added_to_skin_has_its_colour(light: float) -> None:
     assert torch.allclose(objectives.luminance(tinted), objectives.luminance(plain), atol=1e-3)
     assert torch.allclose(tinted[:, 0] / tinted[:, 2], skin[:, 0] / skin[:, 2], atol=0.02)
     assert not torch.allclose(plain[:, 0] / plain[:, 2], skin[:, 0] / skin[:, 2], atol=0.05)
+
+
+def test_what_has_no_colour_gets_none(networks: Networks) -> None:
+    """The autoencoder has learned from skin."""
+    grey = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)).expand(1, 3, 64, 64)
+    images = torch.cat((grey, grey * torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))))
+    z = encode(images, networks.autoencoder)
+    canvas = Canvas(images, torch.ones(2, 1, 64, 64), z, networks.autoencoder)
+    changed = canvas.changed(canvas.change(z + 0.5), colour=1.0)
+    assert (changed - images).abs().amax((1, 2, 3)).min() > 0.01
+    torch.testing.assert_close(changed[0], changed[0].mean(0, keepdim=True).expand(3, -1, -1))
+    coloured = changed[1] - images[1]
+    assert (coloured - coloured.mean(0, keepdim=True)).abs().max() > 0.01

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from core.objectives import LUMA
 from core.stages.align import SIDE
-from core.stages.light import DEEPER, Tone, as_deep_as, shading
+from core.stages.light import DEEPER, SMOOTHEST, Tone, as_deep_as, as_smooth_as, shading
 
 MASK = np.ones((SIDE, SIDE), np.float32)
 
@@ -42,6 +42,30 @@ def test_fog_is_not_torn_open() -> None:
     assert contrast(as_deep_as(picture(0.4), fog, MASK)) < DEEPER * contrast(fog)
 
 
+def rough(contrast: float) -> NDArray[np.float32]:
+    """Grain as fine as pores."""
+    noise = np.random.default_rng(7).standard_normal((SIDE, SIDE))
+    return np.repeat(0.5 * np.exp(contrast * noise)[..., None], 3, 2).astype(np.float32)
+
+
+def roughness(image: NDArray[np.float32]) -> float:
+    return float(np.log(image).std())
+
+
+def test_skin_becomes_as_smooth_as_the_photo_s_where_it_is_skin_and_no_smoother_than_it_may() -> None:
+    left = MASK * (np.arange(SIDE) < SIDE // 2)
+    made = as_smooth_as(rough(0.06), rough(0.10), MASK, left)
+    assert abs(roughness(made[:, :100]) - 0.06) < 0.01
+    np.testing.assert_allclose(made[:, 140:], rough(0.10)[:, 140:], rtol=1e-6)
+    burnt_out = as_smooth_as(rough(0.0), rough(0.10), MASK, MASK)
+    assert abs(roughness(burnt_out) - SMOOTHEST * 0.10) < 0.01
+
+
+def test_skin_is_made_no_rougher_and_stays_where_the_photo_shows_none() -> None:
+    np.testing.assert_allclose(as_smooth_as(rough(0.2), rough(0.1), MASK, MASK), rough(0.1), rtol=1e-6)
+    np.testing.assert_array_equal(as_smooth_as(rough(0.0), rough(0.1), 0 * MASK, MASK), rough(0.1))
+
+
 def test_light_is_known_beside_what_is_masked_and_far_from_what_is_not() -> None:
     image = np.full((SIDE, SIDE, 3), 0.5, np.float32)
     image[:, 100:] = 0.0
@@ -63,6 +87,16 @@ def test_skin_takes_the_colour_that_the_photo_s_has_in_such_light() -> None:
     for y in (64, 192):
         assert np.abs(toned - photo)[y].max() < 0.5 * np.abs(pale - photo)[y].max()
     np.testing.assert_allclose(toned @ np.float32(LUMA), pale @ np.float32(LUMA), atol=1e-4)
+
+
+def test_highlights_of_a_skin_take_its_colour_and_what_is_no_skin_keeps_its_own() -> None:
+    """In yellow light a persona's pale nose would be blue."""
+    yellow = (0.90, 0.80, 0.62)
+    photo = painted(yellow, (0.45, 0.38, 0.27))
+    others = painted((0.86, 0.80, 0.72), (0.10, 0.20, 0.60))
+    toned = Tone.of(photo, MASK).given(others, MASK)
+    assert np.abs(toned - photo)[64].max() < 0.03
+    np.testing.assert_allclose(toned[192], others[192], atol=0.03)
 
 
 def test_cheeks_stay_as_red_as_the_photo_s_in_the_light_of_its_forehead() -> None:
