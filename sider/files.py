@@ -18,6 +18,7 @@ from core.stages.sandbox import read_upload
 from core.stages.validate import Limits, Photo
 from core.vault import passwords
 from core.vault.custody import Custody
+from core.vault.durable import rename, settle
 from core.vault.restoration import MAX_PIXELS
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp"}
@@ -187,13 +188,12 @@ def _tell(console: Console, style: str, what: str, of: str) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """All or nothing: an interrupted run leaves no half pictures."""
+    """All or nothing, and on the disk: an interrupted run leaves no half pictures."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with fresh.open("xb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # or a lost power supply could leave the name without the bytes
-        fresh.replace(path)
+            settle(file)
+        rename(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)

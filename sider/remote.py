@@ -14,6 +14,7 @@ from rich.console import Console
 
 from core.errors import NotFound, PhotoRefused, RequestRefused, SiderError, StateConflict
 from core.jobs.states import ENDS, State
+from core.vault.durable import rename
 from sider.client import Client
 from sider.client.models import Progress, ProtectOptions
 from sider.files import MAX_BYTES, error_line, read_made, report
@@ -90,7 +91,7 @@ def restore(client: Client, path: Path, target: Path, password: Callable[[], str
         sha256 = read_made(fresh).sha256
         if sha256 != (job.result or {}).get("sha256"):
             raise StateConflict("what the service has sent is not the original", code="restore_damaged")
-        fresh.replace(target)
+        rename(fresh, target)
     finally:
         fresh.unlink(missing_ok=True)
     return {"restored": str(target), "sha256": sha256, "exact": True}

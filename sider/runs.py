@@ -22,6 +22,7 @@ from rich.table import Table
 from core.errors import SiderError
 from core.looks import Age, Faces, Presenting
 from core.vault.custody import Custody
+from core.vault.durable import make_folder, settle, sync_folder
 from sider.files import MAX_BYTES, check_target, error_line, plan, read_file, report, results_of
 
 JOURNAL = ".sider-run.jsonl"
@@ -95,13 +96,14 @@ class Journal:
         """Add an entry."""
         line = json.dumps({"photo": photo} | said).encode() + b"\n"
         with self._lock, self._path.open("ab+") as file:
-            if file.tell():
+            if begun := file.tell():
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":  # cut off as it was written, which must not cost this line, too
                     line = b"\n" + line
             file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+            settle(file)
+        if not begun:
+            sync_folder(self._path.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class Run:
         self, photos: list[tuple[Path, Path]], protector: Protector, console: Console
     ) -> list[dict[str, Any]]:
         """A line for each photo and stem of its results; one with an error keeps no other from being done."""
-        self.out.mkdir(parents=True, exist_ok=True)
+        make_folder(self.out)
         journal = Journal(self.out)
         lines: list[dict[str, Any]] = []
         done = dict.fromkeys((path for path, _ in photos), 0.0)
@@ -157,7 +159,7 @@ class Run:
             for target in targets:
                 check_target(target, path, self.overwrite or begun)
             attempt = before.get("attempt") or str(uuid4())
-            targets[0].parent.mkdir(parents=True, exist_ok=True)
+            make_folder(targets[0].parent)
             journal.note(name, {"is": digest, "attempt": attempt})
         except (SiderError, OSError) as error:
             return {"held": False, **error_line(error)}
@@ -231,7 +233,7 @@ def restore_all(
         try:
             target = out / f"{stem}.png"
             check_target(target, path, overwrite)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             line = restore(path, target)
         except (SiderError, OSError) as error:
             line = error_line(error)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 
 from core.errors import NotFound, Unavailable
 from core.stages.validate import Photo
+from core.vault.blobs import KEY
 from core.vault.restoration import Restoration
 
 if TYPE_CHECKING:
@@ -20,28 +22,30 @@ if TYPE_CHECKING:
 
 @dataclass
 class MemoryBlobs:
-    """Objects in a dictionary; `down` makes every call fail as a lost store would."""
+    """Objects in a dictionary, under keys as S3Blobs takes them; `down` makes every call fail as a lost store would."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
     times: dict[str, datetime] = field(default_factory=dict)
     down: bool = False
 
-    def _alive(self) -> None:
+    def _alive(self, key: str = "any") -> None:
+        if not KEY.fullmatch(key):
+            raise ValueError(f"no valid object key: {key!r}")
         if self.down:
             raise Unavailable("the object store is away", code="store_unavailable")
 
     def put(self, key: str, data: bytes, content_type: str = "") -> None:
-        self._alive()
+        self._alive(key)
         self.objects[key], self.times[key] = data, datetime.now(UTC)
 
     def get(self, key: str) -> bytes:
-        self._alive()
+        self._alive(key)
         if key not in self.objects:
             raise NotFound("no such object")
         return self.objects[key]
 
     def put_once(self, key: str, data: bytes) -> bool:
-        self._alive()
+        self._alive(key)
         return self.objects.setdefault(key, data) is data
 
     def get_tagged(self, key: str) -> tuple[bytes, str]:
@@ -49,6 +53,7 @@ class MemoryBlobs:
         return data, hashlib.sha256(data).hexdigest()
 
     def replace(self, key: str, data: bytes, tag: str) -> bool:
+        self._alive(key)
         unchanged = key in self.objects and self.get_tagged(key)[1] == tag
         if unchanged:
             self.put(key, data)
@@ -65,12 +70,17 @@ class MemoryBlobs:
         yield from ((key, data) for key, data in sorted(self.objects.items()) if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
-        self._alive()
+        self._alive(key)
         self.objects.pop(key, None)
 
     def link(self, key: str, seconds: int, filename: str) -> str:
-        self._alive()
-        return f"memory:{key}"
+        """Tells all that it was asked for; see `behind`."""
+        self._alive(key)
+        return f"memory:{key}?{urlencode({'seconds': seconds, 'filename': filename})}"
+
+    def behind(self, link: str) -> bytes:
+        """What a link leads to."""
+        return self.objects[urlsplit(link).path]
 
     def check(self) -> None:
         self._alive()
@@ -110,14 +120,14 @@ class LightEngine:
             pixels = photo.pixels.copy()
             window = pixels[box[1] : box[1] + box[3], box[0] : box[0] + box[2]]
             window[...] = 255 - number - window
-            variants.append(Photo(pixels))
+            variants.append(replace(photo, pixels=pixels))
         restoration = Restoration.of(photo.pixels, [v.pixels for v in variants], [box])
         report = {"held": True, "method": request.method, "presentation": request.presentation, "age": request.age}
         return Outcome(tuple(variants), restoration, report)
 
     def restore(self, protected: Photo, packed: bytes) -> Photo:
         self.before()
-        return Photo(Restoration.unpack(packed).apply(protected.pixels))
+        return replace(protected, pixels=Restoration.unpack(packed).apply(protected.pixels))
 
 
 def picture(height: int = 96, width: int = 128, seed: int = 0) -> Photo:

@@ -20,7 +20,7 @@ from core.vault.keyring import Keyring
 from core.vault.restoration import Restoration
 from sider import command, local
 from sider.command import app
-from sider.files import report
+from sider.files import read_password, report
 from sider.runs import JOURNAL, OutcomeUnknown
 from sider.sheet import write_sheet
 from tests.fakes import picture
@@ -60,7 +60,9 @@ def test_a_picture_is_restored_and_shown_whatever_new_photos_may_have(
     assert "<img " in photo.with_name("sheet.html").read_text()
 
 
-@pytest.mark.parametrize(("picture_of", "key_of"), [("her.v2", "her.v2"), ("her.v2.v2", "her.v2"), ("her.v2", "her")])
+@pytest.mark.parametrize(
+    ("picture_of", "key_of"), [("her.v2", "her.v2"), ("her.v2.v2", "her.v2"), ("her.v2", "her"), ("her.v16", "her")]
+)
 def test_the_key_of_a_picture_is_found_whatever_its_photo_was_called(photo: Path, picture_of: str, key_of: str) -> None:
     ring, protected = Keyring.open_or_create(photo.parents[1] / "keyring.json"), picture()
     sealed = seal(Restoration.of(protected.pixels, [protected.pixels], []).pack(), local.BINDING, ring, None)
@@ -91,6 +93,27 @@ def test_no_second_restore_code_while_a_photo_is_under_the_first(photo: Path, mo
     (photo.parents[1] / "code").write_text("the code that was shown\n")
     for more in (["--password-file", str(photo.parents[1] / "code")], ["--overwrite"], ["--custody", Custody.SERVER]):
         assert isinstance(protect(photo, *more)[0], SystemExit)  # the photo's outcome is told in its line
+
+
+@pytest.mark.parametrize(("new", "typed"), [(True, ["a slip", "right", "right", "right"]), (False, ["right"])])
+def test_a_new_password_is_asked_for_twice(monkeypatch: pytest.MonkeyPatch, new: bool, typed: list[str]) -> None:
+    """A slip of the finger would be the only key to the photos."""
+    monkeypatch.setattr("getpass.getpass", lambda _: typed.pop(0))
+    assert read_password(None, Console(force_terminal=True), new) == "right"
+    assert typed == []
+
+
+def test_the_first_line_of_a_password_file_is_the_password(tmp_path: Path) -> None:
+    (tmp_path / "code").write_bytes(b"correct horse\r\nof the holiday photos\r\n")
+    assert read_password(tmp_path / "code", Console(quiet=True)) == "correct horse"
+
+
+def test_nothing_is_erased_by_who_does_not_mean_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sider.remote.connect", lambda *_: pytest.fail("the service was asked"))
+    asked = ["erase", "a.png", "--server", "http://sider.test"]
+    for said in ("n\n", "\n", ""):
+        result = CliRunner().invoke(app, asked, input=said)
+        assert (result.exit_code, "Erase 1 photo for good?" in result.stderr) == (1, True)
 
 
 def test_a_refused_photo_is_under_no_code(photo: Path) -> None:

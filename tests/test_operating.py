@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ def test_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert key_id in CliRunner().invoke(app, ["keys", "list"]).stdout
     assert CliRunner().invoke(app, ["keys", "revoke", key_id]).exit_code == 0
     assert "revoked" in CliRunner().invoke(app, ["keys", "list"]).stdout
+    CliRunner().invoke(app, ["keys", "issue", "bank", "--scope", "protect", "--days", "3"])
+    until = f"until {database.now() + timedelta(days=3):%Y-%m-%d}"
+    assert until in CliRunner().invoke(app, ["keys", "list"], env={"COLUMNS": "200"}).stdout
 
 
 def test_migrate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +70,8 @@ def test_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Heads(Audit(engine), store, Keyring.open_or_create(tmp_path / "k.json"), seconds=60).anchor()
     [shown] = CliRunner().invoke(app, ["audit", "list", "--tenant", "bank"]).stdout.splitlines()
     assert "api_key issued operator bank" in shown
+    for other in (["--tenant", "rival"], ["--subject", "pho_1"]):
+        assert CliRunner().invoke(app, ["audit", "list", *other]).stdout == ""
     assert 'name="[red]mobile\\u009b app"' in shown
     code, [entry] = run("audit", "list", "--json")
     assert (code, entry["seq"], entry["event"]) == (0, 1, "api_key")

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from core.errors import ConfigurationError, StateConflict, Unavailable
+from core.vault.durable import make_folder, rename, settle
 from core.vault.kms import KmsKey
 
 KEY_BYTES = 32
@@ -72,7 +73,7 @@ class Keyring:
             Unavailable: KMS does not answer.
         """
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             with _alone(path):
                 if not path.exists():
                     cls(path, {}, {}, kms=kms)._with_version(1)._save()
@@ -170,12 +171,10 @@ class Keyring:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 self._hand_over(handle)
                 json.dump({"keys": rows} | ({"kms": self.kms.key_id} if self.kms else {}), file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self.path)
+                settle(file)
+            rename(Path(name), self.path)  # items may be sealed by its keys at once
         finally:
             Path(name).unlink(missing_ok=True)  # a disk that is full must not leave keys about
-        _sync(self.path.parent)
         return self
 
     def _hand_over(self, handle: int) -> None:
@@ -189,15 +188,6 @@ class Keyring:
 
     def _wrapped(self, key: bytes, version: int) -> str:
         return _encoded(self.kms.wrap(key, version) if self.kms else key)
-
-
-def _sync(folder: Path) -> None:
-    """Make the new name as durable as what is in the file: items may be sealed by its keys at once."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # `stamp` changes with the file, so that a ring that is read for every item is parsed once.

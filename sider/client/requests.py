@@ -16,6 +16,7 @@ from uuid import uuid4
 import httpx2
 
 from core.errors import SiderError, Unavailable
+from core.vault.durable import rename, settle
 from sider.client.effects import Ask, Close, Flow, Read, Sleep, Stream
 from sider.client.problems import error_in, retry_after
 
@@ -113,9 +114,10 @@ def save(link: str, target: Path) -> Flow[Path]:
             while piece := (yield Read(opened)):
                 file.write(piece)
                 digest.update(piece)
+            settle(file)
         if opened.answer.headers.get(DIGEST, digest.hexdigest()) != digest.hexdigest():
             raise httpx2.RemoteProtocolError("what came is not what was stored")
-        return fresh.replace(target)
+        return rename(fresh, target)
     finally:
         fresh.unlink(missing_ok=True)
         yield Close(opened)

@@ -121,7 +121,7 @@ class Service:
 
     def stored(self, link: str) -> np.ndarray:
         """The picture behind a link."""
-        with Image.open(io.BytesIO(self.photos.objects[link.removeprefix("memory:")])) as image:
+        with Image.open(io.BytesIO(self.photos.behind(link))) as image:
             return np.asarray(image)
 
 

@@ -117,6 +117,13 @@ def test_every_answer_says_how_many_calls_are_left(service: Service) -> None:
     assert left == ["r=599", "r=598"]
 
 
+@pytest.mark.parametrize(("method", "policy"), [("GET", '"reads"'), ("DELETE", '"writes"')])
+def test_what_changes_something_counts_as_a_write(service: Service, method: str, policy: str) -> None:
+    headers = service.key("protect")
+    answer = service.client.request(method, service.upload(headers).headers["location"], headers=headers)
+    assert (answer.status_code, answer.headers["ratelimit"].split(";")[0]) == (200, policy)
+
+
 def test_one_tenant_leaves_room_for_others(service: Service) -> None:
     service.change(tenant_share=0.4)
     greedy, modest = service.key("protect"), service.key("protect", tenant="rival")

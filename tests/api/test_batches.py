@@ -118,6 +118,8 @@ def test_cancelled_together_except_what_has_ended(service: Service) -> None:
     service.broker.messages = waiting
     for _ in range(2):
         assert service.client.delete(location, headers=headers).json()["counts"] == {"succeeded": 1, "cancelled": 2}
+    for scope in ("restore", "ops"):  # nothing is left to cancel, and still
+        assert service.client.delete(location, headers=service.key(scope)).status_code == 403
     service.work(LightEngine(before=lambda: pytest.fail("a cancelled job was done")))
     assert not [key for key in service.photos.objects if "incoming" in key]
 

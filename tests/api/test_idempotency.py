@@ -106,6 +106,15 @@ def test_what_was_not_accepted_may_be_sent_again(service: Service) -> None:
     assert service.upload(headers).status_code == 202
 
 
+def test_what_was_broken_off_may_be_sent_again(service: Service) -> None:
+    """As by a server that is told to stop."""
+    here, form = Once(service.parts.receipts, "receipt"), ProtectForm(photo=[])
+    with pytest.raises(KeyboardInterrupt), here.attempt(form, [b"photo"]):
+        raise KeyboardInterrupt
+    with here.attempt(form, [b"photo"]) as again:
+        assert again.reservation
+
+
 def test_answer_and_job_are_kept_together_or_not_at_all(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     headers = service.key("protect") | KEY
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 from pydantic import SecretStr
 
 from api.guard import Guard
 from core import methods
 from core.jobs.states import State
+from core.vault.shelf import Shelf
 from tests.api.conftest import PASSWORD, PHOTO, Service
 
 
@@ -56,6 +58,24 @@ def test_there_and_back(service: Service) -> None:
     restored = service.client.get(f"/try/jobs/{back.id}", headers=headers).text
     assert "The photo was erased" in restored
     assert "bit for bit" not in restored
+
+
+def test_an_original_is_for_one_request_by_who_may_restore(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    headers, photo_id = service.protected()
+    form = {"photo_id": photo_id, "password": PASSWORD, "reason": "dispute 1"}
+    job_id = service.client.post("/restore", headers=headers, data=form).json()["job_id"]
+    service.work()
+    address = f"/try/jobs/{job_id}/original"
+    assert service.client.post(address, headers=service.key("protect")).status_code == 403
+    get = Shelf.get_restored
+
+    def of_two_at_once(self: Shelf, *asked: str) -> bytes:
+        monkeypatch.setattr(Shelf, "get_restored", get)
+        assert service.client.post(address, headers=headers).status_code == 200
+        return get(self, *asked)
+
+    monkeypatch.setattr(Shelf, "get_restored", of_two_at_once)
+    assert service.client.post(address, headers=headers).json()["code"] == "given"
 
 
 def test_a_picture_leads_to_its_photo_or_to_a_choice_of_them(service: Service) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from PIL import Image
@@ -193,6 +194,17 @@ def test_a_link_that_cannot_be_made_is_not_used_up(service: Service) -> None:
     service.photos.down = False
     link = service.client.get(where, headers=headers).json()["result"]["link"]
     assert (service.stored(link) == PHOTO.pixels).all()
+
+
+def test_links_live_as_long_as_the_service_is_told_and_name_the_file(service: Service) -> None:
+    service.change(link_seconds=7)
+    headers, photo_id = service.protected(variants="2")
+    variants = service.client.get(f"/photos/{photo_id}", headers=headers).json()["variants"]
+    links = [*(variant["link"] for variant in variants), service.restored(headers, photo_id)["result"]["link"]]
+    assert [parse_qs(urlsplit(link).query) for link in links] == [
+        {"seconds": ["7"], "filename": [name]}
+        for name in (f"{photo_id}.v1.png", f"{photo_id}.v2.png", f"{photo_id}.png")
+    ]
 
 
 def test_custody_server_needs_no_password(service: Service) -> None:

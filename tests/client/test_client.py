@@ -186,6 +186,22 @@ def test_downloaded_whole_with_a_fresh_link_for_each_attempt(call: Call, tmp_pat
     assert not any("x-api-key" in r.headers or "authorization" in r.headers for r in from_store)
 
 
+def test_each_variant_is_its_own_picture(call: Call, tmp_path: Path) -> None:
+    view = photo_view(1).json()
+    view["variants"].append({"name": "v2", "link": "http://store.test/v2.png"})
+    service = Service(httpx2.Response(200, json=view), stored(PICTURE))
+    call(service, "download", "pho_1", tmp_path / "her.png", variant=2)
+    assert service.paths == ["/photos/pho_1", "/v2.png"]
+
+
+def test_a_restore_has_all_that_it_is_asked_with(call: Call) -> None:
+    service = Service(httpx2.Response(202, json=ACCEPTED))
+    hook = "https://bank.example/hooks"
+    call(service, "restore", "pho_1", reason="dispute 1", password="horse", photo=PICTURE, webhook_url=hook)
+    sent = service.asked[0].content
+    assert all(part in sent for part in (b"pho_1", b"dispute 1", b"horse", PICTURE, hook.encode()))
+
+
 def test_a_store_that_gives_nothing_leaves_nothing(call: Call, tmp_path: Path) -> None:
     service = Service(*(answer for n in range(6) for answer in (photo_view(n), stored(PICTURE, digest="0" * 64))))
     with pytest.raises(Unavailable):

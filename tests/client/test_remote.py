@@ -82,9 +82,28 @@ def both() -> Iterator[httpx2.Response]:
         yield stored(PICTURE)
 
 
-def test_the_look_that_is_wished_for_is_asked_of_the_service() -> None:
-    asked = remote._options(replace(WISH, presentation=Presenting.any, age=Age.old, faces=Faces.largest))
-    assert (asked["presentation"], asked["age"], asked["faces"]) == ("any", "old", "largest")
+def test_what_is_wished_for_is_asked_of_the_service() -> None:
+    asked = remote._options(replace(WISH, presentation=Presenting.any, age=Age.old, faces=Faces.largest, seed=0))
+    assert asked == {
+        "method": "sider", "preset": "standard", "variants": 2, "custody": "split", "password": WISH.password,
+        "presentation": "any", "age": "old", "faces": "largest", "seed": 0,
+    }  # fmt: skip
+    assert not {"password", "seed"} & remote._options(replace(WISH, password=None)).keys()
+
+
+def test_the_key_of_the_file_that_is_named_and_a_token_for_each_restore(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(remote.KEY_VARIABLE, "sdr_of_the_environment")
+    (tmp_path / "key").write_text("sdr_of_the_file\n")
+    with remote.connect(SERVER, tmp_path / "key", tmp_path / "token") as client:
+        for token in ("early", "late"):  # whoever renews it writes the file
+            (tmp_path / "token").write_text(f"{token}\n")
+            ask: Any = next(client._flows.restore("pho_1", reason="dispute 4711"))
+            told = (ask.headers["X-API-Key"], ask.headers["Authorization"])
+            assert told == ("sdr_of_the_file", f"Bearer {token}")
+        elsewhere: Any = next(client._flows.protect(PICTURE))
+        assert "Authorization" not in elsewhere.headers
 
 
 @pytest.mark.parametrize(
@@ -195,6 +214,13 @@ def test_a_picture_erases_every_photo_that_it_was_made_of(tmp_path: Path, capsys
         assert remote.erase_all(client, [str(tmp_path / "a.png")], Console(quiet=True), as_json=True) == 0
     assert service.paths[1:] == [f"/photos/{photo_id}" for photo_id in TWINS]
     assert [json.loads(line)["erased"] for line in capsys.readouterr().out.splitlines()] == TWINS
+
+
+def test_what_was_not_erased_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    service = Service(erased(TWINS[0]), problem(404, "not_found"))
+    with Client(SERVER, "sdr_key", transport=httpx2.MockTransport(service)) as client:
+        assert remote.erase_all(client, TWINS, Console(quiet=True), as_json=True) == 1
+    assert ["error" in json.loads(line) for line in capsys.readouterr().out.splitlines()] == [False, True]
 
 
 def test_a_picture_of_several_photos_is_restored_as_none_of_them(tmp_path: Path) -> None:

@@ -201,9 +201,10 @@ def test_outputs_are_kept_with_the_one_success_that_made_them(engine: Engine) ->
 
 def test_jobs_are_added_together_or_not_at_all_and_keep_their_order(engine: Engine) -> None:
     jobs = Jobs(engine)
-    ids = [add(jobs, batch_id="bat_1") for _ in range(3)]
+    begun = database.now()
+    last, first, second = (add(jobs, batch_id="bat_1", created_at=begun + timedelta(seconds=n)) for n in (2, 0, 1))
     alone = jobs.get(add(jobs))
-    assert [job.id for job in jobs.of_batch("bat_1", "bank")] == ids
+    assert [job.id for job in jobs.of_batch("bat_1", "bank")] == [first, second, last]
     with pytest.raises(NotFound):
         jobs.of_batch("bat_1", "rival")
     values = {"tenant": "bank", "kind": "protect", "state": State.queued, "request": {}, "created_at": database.now()}

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, update
 
 from core.errors import StateConflict
 from core.jobs import database
+from core.jobs.audit import Audit
 from core.jobs.repository import EXPIRED, POISONED, Jobs
 from core.jobs.retries import PAUSES, Fault
 from core.jobs.states import State
@@ -145,10 +146,14 @@ def test_nothing_is_done_after_a_deadline(engine: Engine) -> None:
 
 def test_only_what_was_restored_is_withdrawn_and_once(engine: Engine) -> None:
     jobs = Jobs(engine)
-    _, restored, withdrawn = (add(jobs, kind=kind) for kind in ("protect", "restore", "restore"))
-    age(engine, finished_at=database.now())
-    jobs.mark_withdrawn(jobs.get(withdrawn))
+    _, restored, withdrawn, refused = (add(jobs, kind=kind) for kind in ("protect", *["restore"] * 3))
+    jobs.mark_withdrawn(jobs.get(refused))  # there was none
+    age(engine, finished_at=database.now(), state=State.succeeded)
+    found = jobs.get(withdrawn)
+    for _ in range(2):  # two workers that sweep at once
+        jobs.mark_withdrawn(found)
     assert [job.id for job in jobs.restored_before(database.now(), 9)] == [restored]
+    assert [entry.outcome for entry in Audit(engine).latest(9) if entry.event == "link"] == ["withdrawn"]
 
 
 def test_what_ended_is_cleared_once_its_worker_has_had_time_to_notice(engine: Engine) -> None:

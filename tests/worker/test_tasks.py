@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -63,9 +64,13 @@ def test_a_part_that_was_lost_is_tried_again_with_everything_still_there(bench: 
 
 
 def test_but_not_for_ever(bench: Bench) -> None:
-    for _ in range(len(PAUSES[Fault.transient]) + 1):
-        assert bench.context.jobs.get(bench.job_id).state == State.queued
-        job = bench.run(failing(Unavailable("away", code="store_unavailable")))
+    away = failing(Unavailable("away", code="store_unavailable"))
+    for pause in PAUSES[Fault.transient]:
+        begun, job, ended = database.now(), bench.run(away), database.now()
+        assert job.state == State.queued
+        assert job.due_at
+        assert begun <= job.due_at - timedelta(seconds=pause) <= ended
+    job = bench.run(away)
     assert job.state == State.failed
     assert job.problem is not None
     assert job.problem["code"] == "store_unavailable"
