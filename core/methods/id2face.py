@@ -71,7 +71,7 @@ from core.stages.regions import change_masks, region_weights
 PROMISE = Promise(people_recognise=False, machines_match=False)
 ROOM = 0.2  # share of the threshold by which a persona is to be safer, for networks and photos that it was not tried on
 REST = 0.4  # share of the threshold beyond it that is left to the generator
-TRIES = 5  # candidates that are turned for a face at most
+TRIES = 12  # candidates that are turned for a face at most
 
 
 @dataclass(frozen=True, slots=True)

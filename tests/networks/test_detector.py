@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -36,3 +37,27 @@ def test_refined_landmarks_are_the_same_in_a_mirror(networks: Networks, faces: A
     mirrored = torch.tensor(image.copy()).permute(2, 0, 1)[None]
     seen = networks.detector.refine(mirrored, torch.tensor(marks, dtype=torch.float32)[None])[0].numpy()
     assert np.abs(mirror(image, seen)[1] - faces.landmarks[0].numpy()).mean() < 1
+
+
+@pytest.mark.parametrize("side", [400, 1300])
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_a_face_is_found_whichever_way_it_is_turned(
+    networks: Networks, astronaut: Photo, quarter: int, side: int
+) -> None:
+    pixels = np.array(Image.fromarray(astronaut.pixels).resize((side, side + 50)))
+    (plain,), (seen,) = networks.detector(pixels), networks.detector(np.rot90(pixels, quarter).copy())
+    y, x = np.rot90(np.mgrid[: side + 50, :side], quarter, (1, 2))
+    back = np.array([(x[j, i], y[j, i]) for i, j in seen.round().astype(int)])
+    assert np.abs(back - plain).max() < 0.08 * np.linalg.norm(plain[1] - plain[0])
+
+
+def test_of_one_face_only_the_surest_way_up_counts_and_others_beside_it_stay(
+    networks: Networks, astronaut: Photo
+) -> None:
+    one = np.array(Image.fromarray(astronaut.pixels).resize((256, 256)))
+    found = networks.detector(np.hstack([one, np.rot90(one), np.rot90(one, 2), np.rot90(one, 3)]))
+    assert len(found) == 4
+    eyes = found[np.argsort(found[:, 2, 0])][:, :2]
+    across = eyes[:, 1] - eyes[:, 0]
+    angles = np.round(np.degrees(np.arctan2(across[:, 1], across[:, 0])) / 90) % 4
+    assert angles.tolist() == [0, 3, 2, 1]
