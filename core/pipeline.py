@@ -153,7 +153,7 @@ def restore(protected: Photo, packed: bytes) -> Photo:
         RestoreDenied: photo and restoration do not belong together, or either was altered.
         Unavailable: the process that decodes cannot be had.
     """
-    return Photo(Restoration.unpack(packed).apply(protected.pixels, _read_box))
+    return replace(protected, pixels=Restoration.unpack(packed).apply(protected.pixels, _read_box))
 
 
 def _read_box(png: bytes) -> Pixels:

@@ -1,25 +1,23 @@
-"""Files that are read and written: which, under which names, with which password, and what is said about them."""
+"""Files that are read and written: which, under which names, with which password."""
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
-from core.errors import PhotoRefused, RequestRefused, SiderError, StateConflict
+from core.errors import PhotoRefused, RequestRefused, StateConflict
 from core.stages.sandbox import read_upload
 from core.stages.validate import Limits, Photo
 from core.vault import passwords
 from core.vault.custody import Custody
 from core.vault.durable import rename, settle
 from core.vault.restoration import MAX_PIXELS
+from sider.lines import tell
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp"}
 MAX_BYTES = 4 * MAX_PIXELS  # of any picture: not even without compression has one more
@@ -86,7 +84,7 @@ def tell_left_out(files: list[Path], console: Console) -> None:
     if files:
         names = ", ".join(str(path) for path in files[:3]) + (", ..." if len(files) > 3 else "")
         count = "1 file is" if len(files) == 1 else f"{len(files)} files are"
-        _tell(console, "yellow", "left out", f"{count} no JPEG, PNG or WebP: {names}")
+        tell(console, "yellow", "left out", f"{count} no JPEG, PNG or WebP: {names}")
 
 
 def read_file(path: Path, most: int) -> bytes:
@@ -144,47 +142,6 @@ def read_password(file: Path | None, console: Console, new: bool = True) -> str:
     else:
         raise RequestRefused("no password: name a file with --password-file")
     return password
-
-
-def error_line(error: SiderError | OSError) -> dict[str, Any]:
-    """What a result line says of an error; the details of a missed promise are its report."""
-    code = error.code if isinstance(error, SiderError) else "file_unreadable"
-    line: dict[str, Any] = {"error": {"code": code, "message": str(error)}}
-    if code == "promise_not_met" and isinstance(error, SiderError):
-        line["report"] = error.details.get("report", {})
-    return line
-
-
-def report(console: Console, as_json: bool, line: dict[str, Any]) -> None:
-    """One JSON line on standard output, or one for people."""
-    if as_json:
-        print(json.dumps(line), flush=True)  # noqa: T201
-    elif "error" in line:
-        _tell(console, "red", line["error"]["code"], f"{line['file']}: {line['error']['message']}")
-    elif line.get("before"):
-        _tell(console, "green", "done before", line["file"])
-    elif "erased" in line:
-        _tell(console, "green", "erased", line["erased"])
-    elif "restored" in line:
-        _tell(console, "green", "restored", f"{line['restored']} (bit for bit)")
-    else:
-        promise = line["report"]["promise"]
-        for variant, name in zip(line["report"]["variants"], line["protected"], strict=True):
-            faces = "; ".join(_measured(face, **promise) for face in variant)
-            _tell(console, "green", "protected", f"{name}: {faces}")
-
-
-def _measured(face: dict[str, Any], people_recognise: bool, machines_match: bool) -> str:
-    """What was measured of a face, and what it must have: how different it looks, and the cosine of each encoder."""
-    word, other = ("at least" if wanted else "at most" for wanted in (machines_match, not people_recognise))
-    read = (f"{name} {e['cosine']:.2f} ({word} {e['required']:.2f})" for name, e in face["encoders"].items())
-    look = f"looks {face['distance_to_source']:.2f} apart ({other} {face['distance_required']:.2f})"
-    return f"{look}, {', '.join(read)}"
-
-
-def _tell(console: Console, style: str, what: str, of: str) -> None:
-    # No markup: a file may be called [/b].
-    console.print(Text.assemble((what, style), " ", of), soft_wrap=True)
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +15,7 @@ import typer
 from core.errors import NotFound, PhotoRefused, PromiseNotMet, RestoreDenied
 from core.settings import Settings
 from core.stages.sandbox import read_upload
-from core.stages.validate import Limits, Photo
+from core.stages.validate import Limits
 from core.vault import passwords
 from core.vault.custody import Custody
 from core.vault.envelope import Binding, kdf_of, key_version, open_sealed, seal
@@ -23,7 +23,8 @@ from core.vault.keyring import Keyring
 from core.vault.passwords import Lock
 from core.vault.provenance import marked_png
 from core.vault.restoration import Restoration
-from sider.files import error_line, read_file, read_made, write_file
+from sider.files import read_file, read_made, write_file
+from sider.lines import error_line
 from sider.runs import Step, Wish
 
 if TYPE_CHECKING:
@@ -78,12 +79,12 @@ class Engine:
         )  # fmt: skip
         outcome = pipeline.attempt(upload, request, networks(), lambda _, done: step(done))
         if not outcome.held and not self.keep_missed:
-            raise PromiseNotMet("no picture was written; see the report", details={"report": outcome.report})
+            raise PromiseNotMet("no picture was written", details={"report": outcome.report})
         key, *pictures = targets
         # The key first: a protected picture without its key could never be restored.
         write_file(key, seal(outcome.restoration.pack(), BINDING, self.keyring, self.lock))
         for target, protected in zip(pictures, outcome.protected, strict=True):
-            write_file(target, marked_png(protected.pixels))
+            write_file(target, marked_png(protected.pixels, protected.profile))
         written = [str(picture) for picture in pictures]
         return {"held": outcome.held, "protected": written, "key": str(key), "report": outcome.report}
 
@@ -101,7 +102,8 @@ def restore(path: Path, target: Path, password: Callable[[], str]) -> dict[str, 
     """Restore a picture that has its key beside it; `password` is called if it is needed (SiderError, OSError)."""
     try:
         packed = _open(path, password)
-        original = Photo(Restoration.unpack(packed).apply(read_made(path).pixels))
+        protected = read_made(path)
+        original = replace(protected, pixels=Restoration.unpack(packed).apply(protected.pixels))
     except RestoreDenied as error:
         line = error_line(error)
         line["error"]["message"] += f" The keyring was {keyring_path()}."

@@ -17,7 +17,8 @@ from core.jobs.states import ENDS, State
 from core.vault.durable import rename
 from sider.client import Client
 from sider.client.models import Progress, ProtectOptions
-from sider.files import MAX_BYTES, error_line, read_made, report
+from sider.files import MAX_BYTES, read_made
+from sider.lines import error_line, report
 from sider.runs import OutcomeUnknown, Step, Wish
 
 KEY_VARIABLE = "SIDER_API_KEY"

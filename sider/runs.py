@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -17,13 +16,13 @@ from uuid import uuid4
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from core.errors import SiderError
 from core.looks import Age, Faces, Presenting
 from core.vault.custody import Custody
 from core.vault.durable import make_folder, settle, sync_folder
-from sider.files import MAX_BYTES, check_target, error_line, plan, read_file, report, results_of
+from sider.files import MAX_BYTES, check_target, plan, read_file, results_of
+from sider.lines import error_line, report, summary
 
 JOURNAL = ".sider-run.jsonl"
 
@@ -240,22 +239,6 @@ def restore_all(
         failed += "error" in line
         report(console, as_json, {"file": str(path), **line})
     return 1 if failed else 0
-
-
-def summary(lines: list[dict[str, Any]]) -> Table:
-    """How many photos came out how."""
-    table = Table("photos", "", title="summary")
-    for outcome, count in sorted(Counter(map(outcome_of, lines)).items()):
-        table.add_row(str(count), outcome)
-    table.add_row(str(len(lines)), "in all")
-    return table
-
-
-def outcome_of(line: dict[str, Any]) -> str:
-    """In a word: how a photo came out."""
-    if "error" in line:
-        return str(line["error"]["code"])
-    return "done before" if line.get("before") else "protected"
 
 
 def is_there(line: dict[str, Any]) -> bool:

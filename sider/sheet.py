@@ -17,7 +17,7 @@ from PIL import Image
 
 from core.errors import SiderError
 from sider.files import read_made, write_file
-from sider.runs import outcome_of
+from sider.lines import outcome_of
 
 SIDE = 320  # pixels of a thumbnail's longer side
 
@@ -92,12 +92,12 @@ def _card(line: dict[str, Any], originals: bool) -> str:
 
 def _figure(caption: str, path: Path) -> str:
     try:
-        pixels = read_made(path).pixels
+        photo = read_made(path)
     except (SiderError, OSError):
         return ""  # what is wrong with it is in its line
-    image, buffer = Image.fromarray(pixels), io.BytesIO()
+    image, buffer = Image.fromarray(photo.pixels), io.BytesIO()
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    image.save(buffer, "WEBP", quality=85)
+    image.save(buffer, "WEBP", quality=85, icc_profile=photo.profile)
     source = base64.b64encode(buffer.getvalue()).decode()
     return (
         f'<figure><img alt="{caption}" width="{image.width}" height="{image.height}" '

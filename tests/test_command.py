@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from typer.testing import CliRunner
 
 from core.errors import RequestRefused
 from core.networks.personas import MIRRORED
-from core.stages.validate import Photo
+from core.stages.validate import Photo, read_photo
 from core.vault import passwords
 from core.vault.envelope import seal
 from core.vault.keyring import Keyring
 from sider.command import app
 from sider.local import BINDING
+from sider.sheet import write_sheet
+from tests import profiles
 
 PASSWORD = "correct horse battery"
 
@@ -27,7 +30,8 @@ PASSWORD = "correct horse battery"
 def folder(tmp_path: Path, astronaut: Photo, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SIDER_KEYRING_FILE", str(tmp_path / "ring" / "keyring.json"))
     (tmp_path / "in" / "deep").mkdir(parents=True)
-    Image.fromarray(astronaut.pixels).save(tmp_path / "in" / "deep" / "her.jpg", quality=95)
+    her = tmp_path / "in" / "deep" / "her.jpg"
+    Image.fromarray(astronaut.pixels).save(her, quality=95, icc_profile=profiles.SWAPPED)
     (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")
     (tmp_path / "in" / "notes.txt").write_text("no photo at all")
     (tmp_path / "password").write_text(PASSWORD + "\n")
@@ -53,6 +57,8 @@ def test_folder_there_and_back(folder: Path, astronaut: Photo) -> None:
     written = sorted(p.name for p in (folder / "out" / "deep").iterdir())
     assert written == ["her.key", "her.png", "her.v2.png"]
     for name in ("her.png", "her.v2.png"):
+        with Image.open(folder / "out" / "deep" / name) as protected:
+            assert protected.info["icc_profile"] == profiles.SWAPPED
         code, lines = run("restore", folder / "out" / "deep" / name, "--out", folder / "back", *secret)
         assert code == 0
         stem = name.removesuffix(".png")
@@ -61,12 +67,20 @@ def test_folder_there_and_back(folder: Path, astronaut: Photo) -> None:
             Image.open(folder / "in/deep/her.jpg") as source,
         ):
             assert np.array_equal(np.asarray(back), np.asarray(source))
+            assert back.info["icc_profile"] == profiles.SWAPPED
 
     (folder / "password").write_text("wrong horse battery\n")
     code, lines = run("restore", folder / "out" / "deep" / "her.png", "--out", folder / "no", *secret)
     assert (code, lines[0]["error"]["code"]) == (1, "restore_denied")
     assert str(folder / "ring" / "keyring.json") in lines[0]["error"]["message"]
     assert not (folder / "no" / "her.png").exists()
+
+
+def test_colours_of_the_contact_sheet_are_those_of_the_photo(folder: Path, astronaut: Photo) -> None:
+    (folder / "her.png").write_bytes(Photo(astronaut.pixels, profiles.SWAPPED).to_png())
+    write_sheet(folder / "sheet.html", [{"file": "a", "protected": [str(folder / "her.png")]}], originals=False)
+    thumbnail = (folder / "sheet.html").read_text().split("data:image/webp;base64,")[1].split('"')[0]
+    assert read_photo(base64.b64decode(thumbnail)).profile == profiles.SWAPPED
 
 
 def test_a_lost_keyring_is_named_and_not_made_anew(folder: Path) -> None:

@@ -20,7 +20,8 @@ from core.vault.keyring import Keyring
 from core.vault.restoration import Restoration
 from sider import command, local
 from sider.command import app
-from sider.files import read_password, report
+from sider.files import read_password
+from sider.lines import report
 from sider.runs import JOURNAL, OutcomeUnknown
 from sider.sheet import write_sheet
 from tests.fakes import picture

@@ -184,7 +184,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.Mon
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sider.files.os.fsync", full)
+    monkeypatch.setattr("core.vault.durable.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_file(tmp_path / "a.png", b"picture")
     assert not list(tmp_path.iterdir())

@@ -149,7 +149,7 @@ def protect(job: Job, context: Context, heart: Heart) -> Result:
     made = made_by(job.photo_id, job.attempt)
     shelf.put_restoration(job.tenant, made, outcome.restoration.pack(), lock, custody)
     for number, variant in enumerate(outcome.protected, 1):
-        shelf.put_protected(job.tenant, made, number, marked_png(variant.pixels))
+        shelf.put_protected(job.tenant, made, number, marked_png(variant.pixels, variant.profile))
     fingerprints = [shelf.fingerprint(variant.sha256) for variant in outcome.protected]
     context.photos.get(job.photo_id, job.tenant)  # erased in the meantime: NotFound, and nothing is kept
     result = {

@@ -6,7 +6,7 @@ them), and outside the feathered face box none is changed whatever is pasted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -94,9 +94,14 @@ def find(photo: Photo, detector: Detector) -> Float[Tensor, "n 5 2"]:
     spans = np.linalg.norm(landmarks[:, 1] - landmarks[:, 0], axis=-1) if len(landmarks) else np.zeros(0)
     large = [i for i in np.argsort(-spans) if 2 * spans[i] >= MIN_FACE]
     if not large:
+        least, shape = round(MIN_FACE / scale), f"a photo of {photo.width} x {photo.height} px"
+        if least > min(photo.height, photo.width):
+            raise NoFaceFound(
+                f"no face was found in {shape}, which is too narrow for its length: once it is shrunk for the search, "
+                f"only faces of {least} px or more are found; send the part of it with the faces"
+            )
         raise NoFaceFound(
-            f"no face of {round(MIN_FACE / scale)} px or more was found in a photo of {photo.width} x {photo.height} "
-            "px; send a sharper, closer or better lit photo"
+            f"no face of {least} px or more was found in {shape}; send a sharper, closer or better lit photo"
         )
     return torch.tensor(landmarks[large], dtype=torch.float32)
 
@@ -120,7 +125,7 @@ def paste(faces: AlignedFaces, images: Float[Tensor, "b 3 256 256"]) -> Photo:
         own = (pixels[here] == original[here]).all(-1)
         place = Place(pixels, faces.images[i], faces.matrices[i], faces.boxes[i], faces.whole & own)
         pixels[here] = place.pasted(images[i])
-    return Photo(pixels)
+    return replace(faces.photo, pixels=pixels)
 
 
 class Stored:

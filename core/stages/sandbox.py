@@ -2,7 +2,8 @@
 
 A small server process forks a child for each photo, which costs milliseconds; the child has the decoders loaded, a
 limit of memory and of CPU time, no environment, no file and no way to open one, and hears and says one thing: bytes
-in, pixels out. What Pillow's decoders can be made to do by a hostile file ends there, and the keys are elsewhere.
+in, pixels and the profile of their colours out. What Pillow's decoders, and LittleCMS, which reads the profile, can be
+made to do by a hostile file ends there, and the keys are elsewhere.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from PIL import Image
 
 from core.cores import cores
 from core.errors import PhotoRefused, Unavailable
-from core.stages.validate import Limits, Photo, decode
+from core.stages.validate import MAX_PROFILE, Limits, Photo, decode
 
 # Photos of 40 MP take 1.5 s at most, and 817 MiB in the worst of modes (WebP).
 CPU_SECONDS, CPU_SECONDS_PER_PIXEL = 2, 1e-7
@@ -149,13 +150,13 @@ def _answer(stream: io.BufferedReader, limits: Limits, pixels: bool) -> Photo | 
         raise PhotoRefused(str(said["message"])[:MESSAGE], code=said["code"])
     if not pixels:
         return None
-    height, width = int(said["height"]), int(said["width"])
-    if min(height, width) < 1 or height * width > limits.max_pixels:
+    height, width, size = int(said["height"]), int(said["width"]), int(said["profile"])
+    if min(height, width) < 1 or height * width > limits.max_pixels or not 0 <= size <= MAX_PROFILE:
         raise ValueError("impossible size")
-    picture = np.empty((height, width, 3), np.uint8)
-    if stream.readinto(picture.data.cast("B")) != picture.nbytes:
+    profile, picture = stream.read(size), np.empty((height, width, 3), np.uint8)
+    if len(profile) < size or stream.readinto(picture.data.cast("B")) != picture.nbytes:
         raise ValueError("cut off")
-    return Photo(picture)
+    return Photo(picture, profile or None)
 
 
 def serve(control: socket.socket) -> None:
@@ -197,12 +198,15 @@ def _decode(line: int) -> None:
         limits = Limits(**question["limits"])
         _confine(limits)
         try:
-            image = decode(stream.read(question["size"]), limits)
+            image, profile = decode(stream.read(question["size"]), limits)
         except PhotoRefused as refused:
             stream.write(json.dumps({"code": refused.code, "message": str(refused)}).encode())
             return
-        stream.write(json.dumps({"height": image.height, "width": image.width}).encode() + b"\n")
+        profile = profile or b""
+        said = {"height": image.height, "width": image.width, "profile": len(profile)}
+        stream.write(json.dumps(said).encode() + b"\n")
         if question["pixels"]:
+            stream.write(profile)
             stream.write(np.asarray(image).data)
 
 

@@ -29,11 +29,11 @@ MARK = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="r"?>"""
 
 
-def marked_png(pixels: Pixels) -> bytes:
-    """Lossless PNG of a protected photo's pixels, with the mark."""
+def marked_png(pixels: Pixels, profile: bytes | None = None) -> bytes:
+    """Lossless PNG of a protected photo's pixels, with the mark and the ICC profile of its colours."""
     info = PngInfo()
     info.add_itxt("XML:com.adobe.xmp", MARK)
-    return png_bytes(pixels, info)
+    return png_bytes(pixels, info, profile)
 
 
 def fingerprint(pixels_sha256: str, keyring: Keyring) -> str:

@@ -39,10 +39,10 @@ def pixel_digest(pixels: Pixels) -> str:
     return digest.hexdigest()
 
 
-def png_bytes(pixels: Pixels, info: PngInfo | None = None) -> bytes:
-    """Lossless PNG of RGB pixels, without other metadata than is given."""
+def png_bytes(pixels: Pixels, info: PngInfo | None = None, profile: bytes | None = None) -> bytes:
+    """Lossless PNG of RGB pixels, without other metadata than is given; profile: ICC."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels, "RGB").save(buffer, "PNG", compress_level=4, pnginfo=info)
+    Image.fromarray(pixels, "RGB").save(buffer, "PNG", compress_level=4, pnginfo=info, icc_profile=profile)
     return buffer.getvalue()
 
 

@@ -12,13 +12,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from core.errors import PhotoRefused, Unavailable
 from core.stages.sandbox import Server, _answer, _reap
-from core.stages.validate import Limits
+from core.stages.validate import MAX_PROFILE, Limits
+from tests import profiles
 from tests.fakes import picture
 
 PHOTO = picture()
@@ -40,6 +43,26 @@ def test_pixels_and_refusals_come_through(server: Server) -> None:
     with pytest.raises(PhotoRefused, match="cut off") as caught:
         server.ask(PHOTO.to_png()[:300], Limits(), pixels=False)
     assert caught.value.code == "photo_damaged"
+
+
+def test_profiles_come_through(server: Server) -> None:
+    photo = server.ask(replace(PHOTO, profile=profiles.SWAPPED).to_png(), Limits(), pixels=True)
+    assert photo
+    assert (photo.sha256, photo.profile) == (PHOTO.sha256, profiles.SWAPPED)
+    buffer = io.BytesIO()
+    Image.new("L", (96, 96), 128).save(buffer, "JPEG", icc_profile=profiles.LINEAR_GREY)
+    grey = server.ask(buffer.getvalue(), Limits(), pixels=True)
+    assert grey
+    assert set(grey.pixels.flat) == {188}
+
+
+def test_two_pictures_in_a_jpeg_are_one_photo(server: Server) -> None:
+    buffer = io.BytesIO()
+    image = Image.fromarray(PHOTO.pixels)
+    image.save(buffer, "MPO", save_all=True, append_images=[image.rotate(90)])
+    photo = server.ask(buffer.getvalue(), Limits(), pixels=True)
+    assert photo
+    assert photo.pixels.shape == PHOTO.pixels.shape
 
 
 def test_an_empty_photo_is_called_so_though_the_child_is_gone_before_it_is_sent(
@@ -126,7 +149,12 @@ def test_a_child_is_not_believed_what_no_decoder_says() -> None:
     with pytest.raises(ValueError, match="reason"):
         answered({"code": "photo_of_a_cat", "message": "it is one"})
     with pytest.raises(ValueError, match="size"):
-        answered({"height": 100_000, "width": 100_000})
+        answered({"height": 100_000, "width": 100_000, "profile": 0})
+    for size in (MAX_PROFILE + 1, -1):
+        with pytest.raises(ValueError, match="size"):
+            answered({"height": 1, "width": 1, "profile": size})
+    with pytest.raises(ValueError, match="cut off"):
+        answered({"height": 1, "width": 1, "profile": 9})
 
 
 def test_who_sleeps_is_ended_and_who_has_ended_is_forgotten() -> None:

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from core.errors import PhotoRefused
-from core.stages.validate import Limits, Photo, read_photo
+from core.stages.validate import MAX_PROFILE, Limits, Photo, read_photo
+from tests import profiles
 from tests.fakes import picture
 
 RGB = Image.fromarray(picture().pixels)
@@ -25,12 +27,12 @@ def encoded(image: Image.Image, name: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def png_header(width: int, height: int, depth: int = 8) -> bytes:
     """A PNG that claims a size and holds next to nothing: a decompression bomb's shape."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     head = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
     body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
@@ -70,6 +72,114 @@ def test_exif_orientation_is_applied_and_dropped(orientation: int) -> None:
     assert (photo.pixels == flips[orientation](picture().pixels)).all()
     with Image.open(io.BytesIO(photo.to_png())) as written:
         assert not written.getexif()
+
+
+@pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP"])
+def test_who_turns_a_photo_is_exif_and_not_xmp(name: str) -> None:
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    options = {"pnginfo": text("XML:com.adobe.xmp", xmp)} if name == "PNG" else {"xmp": xmp}
+    assert read_photo(encoded(RGB, name, **options)).pixels.shape == (96, 128, 3)
+
+
+@pytest.mark.parametrize("exif", [b"garbage", b"II*\0\xff\xff\xff\x7f", b"MM\0*\0\0\0\x08\xff\xff\x01\x12"])
+def test_exif_that_cannot_be_read_turns_nothing(exif: bytes) -> None:
+    for name in ("PNG", "JPEG", "WEBP"):
+        data = encoded(RGB, name, exif=b"Exif\0\0" + exif)
+        assert read_photo(data).pixels.shape == (96, 128, 3)
+
+
+def text(key: str, value: bytes) -> PngInfo:
+    info = PngInfo()
+    info.add_itxt(key, value)
+    return info
+
+
+def with_chunk(kind: bytes, data: bytes, harmed: bool = False) -> bytes:
+    """A good PNG with one chunk more, of metadata."""
+    png, extra = encoded(RGB, "PNG"), chunk(kind, data)
+    return png[:33] + extra[: -1 if harmed else None] + b"\0" * harmed + png[33:]
+
+
+BOMB = zlib.compress(bytes(2**20 + 1))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_chunk(b"tEXt", b"Comment\0hello", harmed=True),
+        with_chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\0", harmed=True),
+        with_chunk(b"zTXt", b"Comment\0\0" + BOMB),
+        with_chunk(b"iTXt", b"Comment\0\1\0\0\0" + BOMB),
+        with_chunk(b"zTXt", b"Comment\0\7unknown"),
+        with_chunk(b"iCCP", b"a\0\0" + BOMB),
+        with_chunk(b"iCCP", b"a\0\7unknown"),
+        with_chunk(b"iCCP", b"a"),
+        with_chunk(b"iCCP", b"a\0\0garbage"),
+        with_chunk(b"iCCP", b"a\0\0" + zlib.compress(profiles.SWAPPED), harmed=True),
+        with_chunk(b"gAMA", b"\0"),
+        encoded(RGB, "PNG") + bytes(500_000),
+    ],
+)
+def test_a_good_png_with_bad_metadata_is_read(data: bytes) -> None:
+    photo = read_photo(data)
+    assert (photo.pixels == picture().pixels).all()
+    assert photo.profile is None
+
+
+def test_one_profile_is_unpacked_at_most() -> None:
+    """Each costs time, and there is room for 20,000 in a file."""
+    twice = (zlib.compress(profiles.SWAPPED[:n]) for n in (400, None))
+    png = b"".join(chunk(b"iCCP", b"a\0\0" + packed) for packed in twice)
+    whole = encoded(RGB, "PNG")
+    assert read_photo(whole[:33] + png + whole[33:]).profile is None
+
+
+@pytest.mark.parametrize("name", ["PNG", "WEBP", "JPEG"])
+def test_numbers_of_colours_stay_as_they_are_and_keep_their_profile(name: str) -> None:
+    options = {"lossless": True} if name == "WEBP" else {}
+    bare = read_photo(encoded(RGB, name, **options))
+    photo = read_photo(encoded(RGB, name, icc_profile=profiles.SWAPPED, **options))
+    assert (photo.pixels == bare.pixels).all()
+    assert (photo.profile, photo.sha256) == (profiles.SWAPPED, bare.sha256)
+    assert read_photo(photo.to_png()).profile == profiles.SWAPPED
+    with Image.open(io.BytesIO(bare.to_png())) as written:
+        assert "icc_profile" not in written.info
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        b"garbage",
+        profiles.CUT_OFF,
+        profiles.CMYK,
+        profiles.LINEAR_GREY,  # of a picture that has colours
+        profiles.SWAPPED + bytes(MAX_PROFILE),
+    ],
+)
+def test_a_profile_that_no_viewer_could_use_is_not_kept(profile: bytes) -> None:
+    for name in ("PNG", "JPEG", "WEBP"):
+        bare, photo = read_photo(encoded(RGB, name)), read_photo(encoded(RGB, name, icc_profile=profile))
+        assert photo.profile is None
+        assert (photo.pixels == bare.pixels).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+def test_greys_look_as_before(mode: str) -> None:
+    """There is no RGB profile for them to keep: they become those of sRGB."""
+    grey = Image.new("L", (96, 96), 128 if mode != "1" else 255).convert(mode)
+    photo = read_photo(encoded(grey, "PNG", icc_profile=profiles.LINEAR_GREY))
+    assert photo.profile is None
+    assert np.unique(photo.pixels).tolist() == [188 if mode != "1" else 255]
+    assert np.unique(read_photo(encoded(grey, "PNG")).pixels).tolist() == [128 if mode != "1" else 255]
+
+
+@pytest.mark.parametrize("quality", [50, 95])
+def test_of_two_pictures_in_a_jpeg_the_first_is_taken(quality: int) -> None:
+    """As phones store a portrait with its depth, and cameras a preview; viewers show the first alone."""
+    both = encoded(RGB, "MPO", save_all=True, append_images=[RGB.rotate(90)], quality=quality)
+    with Image.open(io.BytesIO(both)) as image:
+        assert image.n_frames == 2
+    assert (read_photo(both).pixels == read_photo(encoded(RGB, "JPEG", quality=quality)).pixels).all()
 
 
 def test_gray_palette_and_opaque_alpha_become_rgb() -> None:

@@ -10,6 +10,8 @@ from core.jobs import database
 from core.jobs.repository import new_id
 from core.jobs.states import State
 from core.jobs.tables import Job
+from core.stages.validate import read_photo
+from tests import profiles
 from tests.fakes import picture
 from tests.worker.bench import LOCK, Bench, overtaken
 
@@ -36,6 +38,18 @@ def test_what_was_let_in_is_restored_but_no_upload_is_larger_than_allowed(bench:
         assert (done.state, done.problem and done.problem["code"]) == (State.failed, "photo_too_large")
     else:
         assert (done.state, done.result and done.result["sha256"]) == (State.succeeded, picture().sha256)
+
+
+@pytest.mark.parametrize("uploaded", [False, True])
+def test_a_colour_profile_is_in_what_was_protected_and_in_what_is_restored(bench: Bench, uploaded: bool) -> None:
+    bench.context.shelf.put_upload("bank", bench.job_id, replace(picture(), profile=profiles.SWAPPED).to_png())
+    done = restoring(bench, uploaded).run()
+    assert done.state == State.succeeded
+    shelf = bench.context.shelf
+    protected = read_photo(shelf.get_protected("bank", f"{done.photo_id}.1", 1))
+    restored = read_photo(shelf.get_restored("bank", done.id))
+    assert (protected.profile, restored.profile) == (profiles.SWAPPED, profiles.SWAPPED)
+    assert (protected.sha256 == picture().sha256, restored.sha256) == (False, picture().sha256)
 
 
 def test_no_photo_is_protected_that_is_larger_than_allowed_by_now(bench: Bench) -> None:
