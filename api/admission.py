@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.auth import Caller, authenticate
 from api.parts import Parts, parts
-from api.problems import RETRY_SECONDS, of_error, respond
+from api.problems import RETRY_SECONDS
 from core.errors import TooMany, Unavailable
 
 
@@ -26,14 +26,12 @@ class GuardedRoute(APIRoute):
             request.state.caller = who = await authenticate(request)
             policy = "reads" if request.method == "GET" else "writes"
             spent = await found.limits.spend(policy, who.key_id)
-            if spent.granted:
-                await self.admit(request, found, who)
-                response = await handle(request)
-            else:
+            request.state.rate = spent.fields  # for whatever is answered, problems too
+            if not spent.granted:
                 message = f"this key has made too many calls ({policy})"
-                response = respond(of_error(TooMany(message, details={"retry_after": spent.seconds})))
-            response.headers.update(spent.fields)
-            return response
+                raise TooMany(message, details={"retry_after": spent.seconds})
+            await self.admit(request, found, who)
+            return await handle(request)
 
         return guarded
 

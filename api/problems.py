@@ -146,6 +146,11 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(away, database_away)
 
     @app.middleware("http")
+    async def with_rate(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await last_resort(request, call_next)
+        response.headers.update(getattr(request.state, "rate", {}))
+        return response
+
     async def last_resort(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         # A handler for Exception would run outside all middleware and let the traceback go to the server's log.
         try:

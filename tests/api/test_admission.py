@@ -115,6 +115,13 @@ def test_every_answer_says_how_many_calls_are_left(service: Service) -> None:
     headers = service.key("ops")
     left = [service.client.get("/jobs", headers=headers).headers["ratelimit"].split(";")[1] for _ in range(2)]
     assert left == ["r=599", "r=598"]
+    problems = [
+        service.client.get("/jobs/nobody", headers=headers),
+        service.client.get("/jobs?limit=many", headers=headers),
+        service.client.delete("/photos/nobody", headers=headers),
+    ]
+    assert [p.status_code for p in problems] == [404, 422, 403]
+    assert [p.headers.get("ratelimit", "").split(";")[1:2] for p in problems] == [["r=597"], ["r=596"], ["r=599"]]
 
 
 @pytest.mark.parametrize(("method", "policy"), [("GET", '"reads"'), ("DELETE", '"writes"')])
