@@ -111,25 +111,34 @@ def _inside(setting: Setting, image: Face, points: Points, target: NDArray[np.fl
     picture = taken(image, points)
     skin = skin_likeness(picture, target, HAIR)
     bare = np.minimum(setting.bare, 1 - around(hair_above(skin, target)))
-    # Light is compared where both pictures show skin: dark brows, lips and hair are no shadow to be handed on.
-    features = np.maximum(features_mask(setting.landmarks), features_mask(target))
-    inside = face_mask(setting.landmarks, feather=0.5, hidden=LEAST_TURN) * (1 - features)
-    here = shading(setting.picture, inside * bare * setting.skin)
-    there = shading(picture, inside * skin)
-    lips = Lips.of(picture, target, bare)
-    picture = as_sharp_as(setting.picture, setting.landmarks, picture, target)
     mask = setting.inside * bare
-    worn = as_deep_as(setting.picture, lit(picture, (here + DIM) / (there + DIM), there), mask)
+    here, there = _lights(setting, picture, target, bare, skin)
+    worn = as_sharp_as(setting.picture, setting.landmarks, picture, target)
+    worn = as_deep_as(setting.picture, lit(worn, (here + DIM) / (there + DIM), there), mask)
     known = skin_mask(setting.landmarks) * bare * setting.skin
-    drawn = np.maximum(lines_mask(setting.landmarks), lines_mask(target))
-    worn = as_smooth_as(setting.picture, worn, known, mask * gaussian_filter(1 - drawn, SOFT))
+    lines = np.maximum(lines_mask(setting.landmarks), lines_mask(target))
+    worn = as_smooth_as(setting.picture, worn, known, mask * gaussian_filter(1 - lines, SOFT))
     if setting.monochrome:
         worn = setting.tone.at(luminance(worn))
     else:
-        worn = setting.lips.on(setting.tone.given(worn, setting.plain), target, lips)
+        worn = setting.lips.on(setting.tone.given(worn, setting.plain), target, Lips.of(picture, target, bare))
     worn = bearded(worn, setting.picture, setting.beard)
     mixed = setting.picture + (mask * (1 - setting.eyes))[..., None] * (worn - setting.picture)
     return np.asarray(np.clip(mixed, 0, 1), np.float32)
+
+
+def _lights(
+    setting: Setting,
+    picture: Face,
+    target: NDArray[np.float32],
+    bare: NDArray[np.float32],
+    skin: NDArray[np.float32],
+) -> tuple[Face, Face]:
+    """Of the face and of a picture in its place, where both show skin: dark brows, lips and hair are no shadow to be
+    handed on."""
+    features = np.maximum(features_mask(setting.landmarks), features_mask(target))
+    inside = face_mask(setting.landmarks, feather=0.5, hidden=LEAST_TURN) * (1 - features)
+    return shading(setting.picture, inside * bare * setting.skin), shading(picture, inside * skin)
 
 
 def as_sharp_as(source: Face, landmarks: NDArray[np.float32], image: Face, marks: NDArray[np.float32]) -> Face:
