@@ -145,6 +145,7 @@ def install(app: FastAPI) -> None:
     for away in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(away, database_away)
 
+    # Outside, since what breaks off or is too large is answered there.
     @app.middleware("http")
     async def with_rate(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         response = await last_resort(request, call_next)

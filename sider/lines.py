@@ -34,7 +34,8 @@ def report(console: Console, as_json: bool, line: dict[str, Any]) -> None:
         for text in _shortfalls(line.get("report", {})):
             tell(console, "red", "  missed", text)
     elif line.get("before"):
-        tell(console, "green", "done before", line["file"])
+        style, word = ("green", "done before") if line.get("held", True) else ("red", "missed before")
+        tell(console, style, word, line["file"])
     elif "erased" in line:
         tell(console, "green", "erased", line["erased"])
     elif "restored" in line:
@@ -70,13 +71,13 @@ def outcome_of(line: dict[str, Any]) -> str:
 def _measured(face: dict[str, Any], people_recognise: bool, machines_match: bool) -> str:
     """What was measured of a face, and what it must have: how different it looks, and the cosine of each encoder."""
     word = "at least" if machines_match else "at most"
-    read = (f"{name} {e['cosine']:.2f} ({word} {e['required']:.2f})" for name, e in face["encoders"].items())
+    read = (f"{name} {e['cosine']:.3f} ({word} {e['required']:.3f})" for name, e in face["encoders"].items())
     return f"{_look(face, people_recognise)}, {', '.join(read)}"
 
 
 def _look(face: dict[str, Any], people_recognise: bool) -> str:
     word = "at most" if people_recognise else "at least"
-    return f"looks {face['distance_to_source']:.2f} apart ({word} {face['distance_required']:.2f})"
+    return f"looks {face['distance_to_source']:.3f} apart ({word} {face['distance_required']:.3f})"
 
 
 def _shortfalls(report: dict[str, Any]) -> Iterator[str]:
@@ -96,18 +97,21 @@ def _shortfalls(report: dict[str, Any]) -> Iterator[str]:
 def _lacks(face: dict[str, Any], people_recognise: bool, machines_match: bool) -> Iterator[str]:
     if not face["distance_held"]:
         yield _look(face, people_recognise)
-    word, far = ("at least", "1e-3") if machines_match else ("at most", "1e-2")
     for name, read in face["encoders"].items():
-        cosine, again = read["cosine"], read["cosine_found_again"]
-        off = cosine - read["required"] if machines_match else read["required"] - cosine
-        if read["held"]:
-            continue
-        if off < 0:
-            yield f"{name} reads {cosine:.2f} ({word} {read['required']:.2f})"
-        elif again is None:
-            yield f"{name} does not find the face again"
-        else:
-            yield f"{name} reads {again:.2f} where the face is found again ({word} {read[f'threshold_far_{far}']:.2f})"
+        if not read["held"]:
+            yield f"{name} {_lack(read, machines_match)}"
+
+
+def _lack(read: dict[str, Any], machines_match: bool) -> str:
+    """Why an encoder does not hold: by what it reads where the face was, or where it is found again."""
+    word, far = ("at least", "1e-3") if machines_match else ("at most", "1e-2")
+    again, limit = read["cosine_found_again"], read[f"threshold_far_{far}"]
+    there = (read["cosine"] > read["required"]) is machines_match
+    if there and again is None:
+        return "does not find the face again"
+    if there and (again < limit) is machines_match:
+        return f"reads {again:.3f} where the face is found again ({word} {limit:.3f})"
+    return f"reads {read['cosine']:.3f} ({word} {read['required']:.3f})"
 
 
 def tell(console: Console, style: str, what: str, of: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from PIL import Image
 
 from core.errors import SiderError
+from core.vault.durable import make_folder
 from sider.files import read_made, write_file
 from sider.lines import outcome_of
 
@@ -73,7 +74,7 @@ def write_sheet(target: Path, lines: list[dict[str, Any]], originals: bool) -> N
     )
     cards = "\n".join(_card(line, originals) for line in sorted(lines, key=lambda line: str(line["file"])))
     page = PAGE.substitute(counts=counts, warning=ORIGINALS if originals else PROTECTED, cards=cards)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     write_file(target, page.encode())
 
 

@@ -24,5 +24,6 @@ def _linear(profile: bytes) -> bytes:
 # Red and blue have changed places.
 SWAPPED = SRGB.replace(b"rXYZ", b"....").replace(b"bXYZ", b"rXYZ").replace(b"....", b"bXYZ")
 LINEAR_GREY = _linear(_with_space(SRGB, b"GRAY").replace(b"rTRC", b"kTRC"))
+GARBLED = _with_space(SRGB, b"GR\xffY")
 CMYK = _with_space(SRGB, b"CMYK")
 CUT_OFF = SRGB[:400]

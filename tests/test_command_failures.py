@@ -99,9 +99,10 @@ def test_no_second_restore_code_while_a_photo_is_under_the_first(photo: Path, mo
 @pytest.mark.parametrize(("new", "typed"), [(True, ["a slip", "right", "right", "right"]), (False, ["right"])])
 def test_a_new_password_is_asked_for_twice(monkeypatch: pytest.MonkeyPatch, new: bool, typed: list[str]) -> None:
     """A slip of the finger would be the only key to the photos."""
-    monkeypatch.setattr("getpass.getpass", lambda _: typed.pop(0))
+    answers = list(typed)
+    monkeypatch.setattr("getpass.getpass", lambda _: answers.pop(0))
     assert read_password(None, Console(force_terminal=True), new) == "right"
-    assert typed == []
+    assert answers == []
 
 
 def test_the_first_line_of_a_password_file_is_the_password(tmp_path: Path) -> None:

@@ -45,26 +45,26 @@ def refused(of: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_photo_that_holds_is_told_in_one_line_a_variant() -> None:
     first, second = said(line([face()], [face(0.4)]))
-    assert first == "protected out/a.v1.png: looks 0.50 apart (at least 0.32), dlib 0.90 (at least 0.60)"
-    assert second.startswith("protected out/a.v2.png: looks 0.40")
+    assert first == "protected out/a.v1.png: looks 0.500 apart (at least 0.320), dlib 0.900 (at least 0.600)"
+    assert second.startswith("protected out/a.v2.png: looks 0.400")
 
 
 @pytest.mark.parametrize(
     ("lacking", "machines_match", "words"),
     [
-        (face(0.2), True, "looks 0.20 apart (at least 0.32)"),
-        (face(encoders={"dlib": encoder(0.5, 0.9, held=False)}), True, "dlib reads 0.50 (at least 0.60)"),
+        (face(0.2), True, "looks 0.200 apart (at least 0.320)"),
+        (face(encoders={"dlib": encoder(0.5, 0.9, held=False)}), True, "dlib reads 0.500 (at least 0.600)"),
         (face(encoders={"dlib": encoder(0.7, None, held=False)}), True, "dlib does not find the face again"),
         (
             face(encoders={"dlib": encoder(0.7, 0.4, held=False)}),
             True,
-            "dlib reads 0.40 where the face is found again (at least 0.42)",
+            "dlib reads 0.400 where the face is found again (at least 0.420)",
         ),
-        (face(encoders={"dlib": encoder(0.7, 0.2, held=False)}), False, "dlib reads 0.70 (at most 0.60)"),
+        (face(encoders={"dlib": encoder(0.7, 0.2, held=False)}), False, "dlib reads 0.700 (at most 0.600)"),
         (
             face(encoders={"dlib": encoder(0.3, 0.4, held=False)}),
             False,
-            "dlib reads 0.40 where the face is found again (at most 0.31)",
+            "dlib reads 0.400 where the face is found again (at most 0.310)",
         ),
     ],
 )
@@ -82,6 +82,7 @@ def test_a_picture_that_is_kept_though_it_missed_is_not_called_protected() -> No
     words = [text.split(" ")[0] for text in said(missed)]
     assert words == ["protected", "missed", "missed", "missed"]
     assert outcome_of(missed) == "missed"
+    assert said(missed | {"before": True}) == ["missed before a.png"]
     counted = Console(record=True, width=80, file=io.StringIO())
     counted.print(summary([missed, line([face()])]))
     assert "1      │ missed" in (text := counted.export_text())

@@ -17,10 +17,11 @@ from core.networks import warp
 
 CONFIDENCE = 0.95
 SMALLEST = 32  # px
-# Of faces that lie on their side or stand on their head, in quarters of a turn: they are looked for in a photo of at
-# most so many px, and taken for one more face only if that is surer, and surer than of whatever else is found nearby,
-# within so many distances of the eyes. (Of 650 upright portraits none has such a face; turned, all but one have.)
-QUARTERS, TURNED_SIDE, TURNED_CONFIDENCE, NEARBY = (1, 2, 3), 640, 0.99, 1.75
+QUARTERS = (1, 2, 3)  # of a turn, by which faces may lie on their side or stand on their head
+TURNED_SIDE = 640  # px of the photo in which these are looked for, at most: a fourth of the time
+TURNED_CONFIDENCE = 0.99  # so sure the detector must be of them
+# Distances of the eyes within which two faces that are not turned alike are one: of the smaller, and inside the larger.
+NEARBY, INSIDE = 1.75, 0.9
 # facenet-pytorch counts pixels from 1, as the authors' Matlab does: measured against mirrored and enlarged photos, its
 # landmarks lie 1.0 px right of and below what they mark, at any size.
 FIRST_PIXEL = 1.0
@@ -44,10 +45,14 @@ class Found:
         """Between the eyes, px."""
         return float(np.linalg.norm(self.landmarks[1] - self.landmarks[0]))
 
-    def is_near(self, other: Found) -> bool:
-        """Whether it may be the other one, seen another way up."""
+    def outranks(self, other: Found) -> bool:
+        """Whether the other one is this face, seen the wrong way up: of two that are about as large that of which the
+        detector is less sure, else the smaller, which is a part of a face."""
+        small, large = sorted((self.span, other.span))
         away = float(np.linalg.norm(self.landmarks.mean(0) - other.landmarks.mean(0)))
-        return away < NEARBY * max(self.span, other.span)
+        if self.quarter == other.quarter or away >= max(NEARBY * small, INSIDE * large):
+            return False
+        return self.confidence > other.confidence if large < 2 * small else self.span > other.span
 
 
 class Detector:
@@ -66,11 +71,7 @@ class Detector:
             for face in self._upright(np.ascontiguousarray(np.rot90(small, quarter)), quarter, TURNED_CONFIDENCE):
                 marks = _turned_back(face.landmarks, quarter, *small.shape[:2])
                 faces.append(replace(face, landmarks=(marks + 0.5) * k - 0.5))
-        faces.sort(key=lambda face: -face.confidence)
-        found: list[Found] = []
-        for face in faces:
-            if not any(face.quarter != other.quarter and face.is_near(other) for other in found):
-                found.append(face)
+        found = [face for face in faces if not any(other.outranks(face) for other in faces)]
         return np.stack([face.landmarks for face in found]) if found else np.zeros((0, 5, 2))
 
     @torch.no_grad()

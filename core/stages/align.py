@@ -101,7 +101,8 @@ def find(photo: Photo, detector: Detector) -> Float[Tensor, "n 5 2"]:
                 f"only faces of {least} px or more are found; send the part of it with the faces"
             )
         raise NoFaceFound(
-            f"no face of {least} px or more was found in {shape}; send a sharper, closer or better lit photo"
+            f"no face of {least} px or more ({2 * least} px if it lies on its side) was found in {shape}; send a "
+            "sharper, closer or better lit photo"
         )
     return torch.tensor(landmarks[large], dtype=torch.float32)
 

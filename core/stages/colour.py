@@ -51,4 +51,4 @@ def monochrome(image: NDArray[np.float32]) -> bool:
     powers = np.vander(light.ravel(), 3)
     tints = (image - light[..., None]).reshape(-1, 3)
     off = tints - powers @ np.linalg.lstsq(powers, tints, rcond=None)[0]
-    return bool(np.sqrt(np.square(off).mean()) <= MONOCHROME * light.std())
+    return bool(np.sqrt(np.square(off).mean()) <= MONOCHROME * light.std() + 1e-6)

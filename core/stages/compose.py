@@ -31,9 +31,9 @@ from core.stages.register import drawing, registered
 from core.stages.shape import heights, levelled, origins, sampled, taken, target_landmarks
 
 LINE_SIGMA = 1.2  # px; detail finer than this is what a sharper lens shows more of
-SOFT = 2.0  # px, of the edge between what is smoothed and what is not
-DIM = 0.005  # of black to white: light below it is mostly noise
 CRISPER = 2.0  # how many times as much of it a persona may be given
+SOFT = 2.0  # px, of the edge between lines and the skin beside them, which is smoothed
+DIM = 0.005  # of black to white: light below it is mostly noise
 SHADE = 60.0  # CIELAB lightness: how much darker than the cheeks skin may be in a photo of any light
 Face = NDArray[np.float32]  # RGB in [0, 1] (256, 256, 3)
 
@@ -78,16 +78,25 @@ class Setting:
         (256, 256), 0..1; and if it is `flushed`, as red from place to place. A `shaven` one has no beard, however rough
         it is around its mouth."""
         inside, bare = face_mask(landmarks, hidden=LEAST_TURN), 1 - covered
-        skin = skin_likeness(picture, landmarks, SHADE)
-        plain = 1 - openings_mask(landmarks)
-        tone = Tone.of(picture, inside * bare * skin * plain, flushed)
-        drawn = drawing(picture, inside * bare)
-        angle, own = Pose.of(landmarks).angle, heights(picture, landmarks, covered)
-        shown = np.zeros_like(bare) if eyes is None else eyes * bare
-        hair = np.zeros_like(bare) if shaven else beard(picture, landmarks, plain * bare, inside)
-        cheeks = skin_colour(picture, landmarks)[1:]
-        colours = tone, cheeks, Lips.of(picture, landmarks, bare), monochrome(picture)
-        return cls(picture, landmarks, inside, bare, shown, skin, plain, hair, *colours, drawn, angle, own)
+        skin, plain = skin_likeness(picture, landmarks, SHADE), 1 - openings_mask(landmarks)
+        none = np.zeros_like(bare)
+        return cls(
+            picture=picture,
+            landmarks=landmarks,
+            inside=inside,
+            bare=bare,
+            eyes=none if eyes is None else eyes * bare,
+            skin=skin,
+            plain=plain,
+            beard=none if shaven else beard(picture, landmarks, plain * bare, inside),
+            tone=Tone.of(picture, inside * bare * skin * plain, flushed),
+            cheeks=skin_colour(picture, landmarks)[1:],
+            lips=Lips.of(picture, landmarks, bare),
+            monochrome=monochrome(picture),
+            drawn=drawing(picture, inside * bare),
+            angle=Pose.of(landmarks).angle,
+            heights=heights(picture, landmarks, covered),
+        )
 
 
 def compose(setting: Setting, persona: Persona) -> Iterator[Face]:

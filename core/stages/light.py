@@ -110,7 +110,8 @@ def as_deep_as(
 def as_smooth_as(
     source: NDArray[np.float32], image: NDArray[np.float32], skin: NDArray[np.float32], where: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The image (256, 256, 3) with no more fine detail, `where` it is skin, than the source has; it is made no rougher.
+    """The image (256, 256, 3) with as little fine detail, `where` it is skin, as the source has, but SMOOTHEST of its
+    own at least; it is made no rougher.
 
     Cameras smooth skin and hard light burns it out: pores would look like a rash there. `skin`: where both are known to
     show some; both (256, 256), 0..1.

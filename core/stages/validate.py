@@ -147,6 +147,8 @@ def _check_pieces(data: bytes) -> None:
 
 def _shown(data: bytes) -> bytes:
     """A PNG up to its end without the metadata that we have no use for, or that Pillow would stumble over."""
+    if data[12:16] != b"IHDR":  # with its depth, which Pillow takes from wherever it finds it
+        raise _unreadable("PNG")
     kept, at, metadata = [data[:8]], 8, {b"eXIf", b"iCCP"}
     for _ in range(MAX_PIECES):
         kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
@@ -181,6 +183,10 @@ def _too_complex(name: str) -> PhotoRefused:
     return PhotoRefused(message, code="photo_too_complex")
 
 
+def _unreadable(name: str) -> PhotoRefused:
+    return PhotoRefused(f"the photo is not a readable {name} file", code="photo_damaged")
+
+
 def _open(data: bytes, name: str, limits: Limits) -> Image.Image:
     """Read the header only, and refuse by size before any pixel is decoded."""
     try:
@@ -189,7 +195,7 @@ def _open(data: bytes, name: str, limits: Limits) -> Image.Image:
         message = f"the photo has far too many pixels; at most {limits.max_pixels} are accepted"
         raise PhotoRefused(message, code="photo_too_large") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise PhotoRefused(f"the photo is not a readable {name} file", code="photo_damaged") from error
+        raise _unreadable(name) from error
     width, height = image.size
     if width * height > limits.max_pixels:
         raise PhotoRefused(
@@ -232,7 +238,7 @@ def _coloured(image: Image.Image) -> tuple[Image.Image, bytes | None]:
         return rgb, None
     with suppress(ImageCms.PyCMSError):
         profile, srgb = ImageCms.getOpenProfile(io.BytesIO(packed)), ImageCms.createProfile("sRGB")
-        if image.mode in GREYS and profile.profile.xcolor_space == "GRAY":
+        if image.mode in GREYS and packed[16:20] == b"GRAY":  # bytes: Pillow would stumble over other letters
             return ImageCms.buildTransform(profile, srgb, "L", "RGB").apply(rgb.getchannel("R")), None
         ImageCms.buildTransform(profile, srgb, "RGB", "RGB")  # fails with half a profile, or one of other colours
         return rgb, packed

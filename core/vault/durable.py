@@ -38,7 +38,7 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # some network shares cannot
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network shares cannot
             raise
     finally:
         os.close(handle)

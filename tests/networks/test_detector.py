@@ -61,3 +61,15 @@ def test_of_one_face_only_the_surest_way_up_counts_and_others_beside_it_stay(
     across = eyes[:, 1] - eyes[:, 0]
     angles = np.round(np.degrees(np.arctan2(across[:, 1], across[:, 0])) / 90) % 4
     assert angles.tolist() == [0, 3, 2, 1]
+
+
+@pytest.mark.parametrize("x", [20, 330, 430])
+def test_a_small_turned_face_beside_a_large_one_costs_neither(networks: Networks, astronaut: Photo, x: int) -> None:
+    """A print in somebody's hand, or a child at a cheek."""
+    pixels = astronaut.pixels.copy()
+    small = np.array(Image.fromarray(pixels[:300, 80:380]).resize((120, 120), Image.Resampling.BOX))
+    big = np.array(Image.fromarray(pixels[:300, 80:380]).resize((512, 512)))
+    big[150:270, min(x, 392) : min(x, 392) + 120] = np.rot90(small)
+    spans = sorted(np.linalg.norm(found[1] - found[0]) for found in networks.detector(big))
+    assert len(spans) == 2
+    assert spans[1] > 3 * spans[0]

@@ -31,7 +31,8 @@ def stored(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def test_black_and_white_and_sepia_photos_are(face: NDArray[np.float32]) -> None:
     grey = np.repeat(luminance(face)[..., None], 3, 2)
-    for image in (grey, grey * SEPIA, stored(grey), stored(grey * SEPIA), np.full_like(face, 0.3)):
+    flat = np.full_like(face, 0.3)
+    for image in (grey, grey * SEPIA, stored(grey), stored(grey * SEPIA), flat, flat * SEPIA):
         assert monochrome(image)
 
 

@@ -19,9 +19,7 @@ from core.stages.align import AlignedFaces
 from core.stages.colour import luminance
 from core.stages.compose import Setting, as_sharp_as, compose
 from core.stages.decouple import decouple, fringe, to_arrays
-from core.stages.recompose import (
-    wear,
-)
+from core.stages.recompose import wear
 from core.stages.regions import LEAST_TURN, eyeballs, face_mask, lines_mask, skin_mask
 
 

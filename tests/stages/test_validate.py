@@ -152,6 +152,7 @@ def test_numbers_of_colours_stay_as_they_are_and_keep_their_profile(name: str) -
         b"garbage",
         profiles.CUT_OFF,
         profiles.CMYK,
+        profiles.GARBLED,
         profiles.LINEAR_GREY,  # of a picture that has colours
         profiles.SWAPPED + bytes(MAX_PROFILE),
     ],
@@ -163,6 +164,13 @@ def test_a_profile_that_no_viewer_could_use_is_not_kept(profile: bytes) -> None:
         assert (photo.pixels == bare.pixels).all()
 
 
+def test_depth_is_not_hidden_behind_another_chunk() -> None:
+    deep = encoded(Image.fromarray(np.zeros((96, 96), np.uint16)), "PNG")
+    with pytest.raises(PhotoRefused) as refused:
+        read_photo(deep[:8] + chunk(b"tRNS", b"\0\0") + deep[8:])
+    assert refused.value.code == "photo_damaged"
+
+
 @pytest.mark.parametrize("mode", ["L", "LA", "1"])
 def test_greys_look_as_before(mode: str) -> None:
     """There is no RGB profile for them to keep: they become those of sRGB."""
@@ -170,7 +178,8 @@ def test_greys_look_as_before(mode: str) -> None:
     photo = read_photo(encoded(grey, "PNG", icc_profile=profiles.LINEAR_GREY))
     assert photo.profile is None
     assert np.unique(photo.pixels).tolist() == [188 if mode != "1" else 255]
-    assert np.unique(read_photo(encoded(grey, "PNG")).pixels).tolist() == [128 if mode != "1" else 255]
+    for other in ({}, {"icc_profile": profiles.GARBLED}):
+        assert np.unique(read_photo(encoded(grey, "PNG", **other)).pixels).tolist() == [128 if mode != "1" else 255]
 
 
 @pytest.mark.parametrize("quality", [50, 95])
