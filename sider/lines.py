@@ -82,14 +82,12 @@ def _look(face: dict[str, Any], people_recognise: bool) -> str:
 
 def _shortfalls(report: dict[str, Any]) -> Iterator[str]:
     """What each face that misses the promise lacks, and what may help; nothing if none does."""
-    missed = False
-    for v, variant in enumerate(report.get("variants", ()), 1):
-        for face in variant:
-            if not face["held"]:
-                missed = True
-                x, y, width, height = face["box"]
-                lacks = "; ".join(_lacks(face, **report["promise"]))
-                yield f"face of {width} x {height} px at ({x}, {y}), variant {v}: {lacks}"
+    variants = enumerate(report.get("variants", ()), 1)
+    missed = [(v, face) for v, variant in variants for face in variant if not face["held"]]
+    for v, face in missed:
+        x, y, width, height = face["box"]
+        lacks = "; ".join(_lacks(face, **report["promise"]))
+        yield f"face of {width} x {height} px at ({x}, {y}), variant {v}: {lacks}"
     if missed:
         yield REMEDY
 

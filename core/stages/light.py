@@ -126,11 +126,15 @@ def as_smooth_as(
 
 def _pores(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """How much lighter (logarithm) each place is than what lies next to it."""
-    light = np.log(grey(image).clip(0, 1) + 0.03)
+    light = _logarithm(image)
     return np.asarray(light - gaussian_filter(light, PORE), np.float32)
 
 
 def _relief(image: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
     """How much lighter (logarithm) each place is than what lies around it inside the mask."""
-    here, around = (np.log(grey(x).clip(0, 1) + 0.03) for x in (image, shading(image, mask)))
-    return np.asarray(here - around, np.float32)
+    return np.asarray(_logarithm(image) - _logarithm(shading(image, mask)), np.float32)
+
+
+def _logarithm(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of how light each place is; what is nearly black is all the same."""
+    return np.asarray(np.log(grey(image).clip(0, 1) + 0.03))
